@@ -1,0 +1,1 @@
+"""SGD trajectories as approximate Bayesian inference."""

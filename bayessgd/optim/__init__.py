@@ -1,0 +1,1 @@
+"""Samplers that add the noise torch lacks, as `torch.optim.Optimizer`s."""

@@ -1,0 +1,1 @@
+"""What iterates become: distributions over parameters."""

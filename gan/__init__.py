@@ -1,0 +1,1 @@
+"""Small GANs whose loss switches between KL-style, Wasserstein and Sinkhorn distances."""

@@ -1,0 +1,1 @@
+"""GAN losses, one idea a file."""

@@ -1,0 +1,1 @@
+"""Measures of clouds of samples: one set for posteriors, generators and predictions."""

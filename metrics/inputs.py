@@ -1,0 +1,123 @@
+"""Refusals: every public function checks what enters it here, and nowhere else.
+
+A check returns the value that it has checked, ready for use, and raises `TypeError` for a wrong type or
+`ValueError` for a wrong value. The message names the argument, the rule, what came and what to do about it.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "check_cloud",
+    "check_count",
+    "check_pair",
+    "check_positive",
+    "check_tensor",
+    "check_weights",
+]
+
+
+def check_tensor(x: object, name: str, *, shape: str, ndim: int) -> Tensor:
+    """Return `x` if it is a finite, non-empty float32 or float64 tensor with `ndim` dimensions.
+
+    Args:
+        x: What the user passed.
+        name: The argument's name, for the message.
+        shape: The rule for the shape, for the message, such as `[n, d]`.
+        ndim: The number of dimensions that the rule asks for.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}; use torch.as_tensor")
+    if x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {x.dtype}; convert with {name}.float()")
+    if x.ndim != ndim:
+        remedy = f"add a dimension with {name}[:, None]" if (x.ndim, ndim) == (1, 2) else "reshape it"
+        raise ValueError(f"{name} must have shape {shape}, got {list(x.shape)}; {remedy}")
+    if x.numel() == 0:
+        raise ValueError(f"{name} must not be empty, got shape {list(x.shape)}; pass at least one sample")
+    if not bool(x.detach().isfinite().all()):
+        bad = int((~x.detach().isfinite()).sum())
+        raise ValueError(f"{name} must be finite, got {bad} NaN or infinite entries; remove or mend them")
+    return x
+
+
+def check_cloud(x: object, name: str = "x", *, least: int = 1) -> Tensor:
+    """Return `x` if it is a cloud of samples `[n, d]` with at least `least` of them.
+
+    >>> check_cloud(torch.zeros(5))
+    Traceback (most recent call last):
+    ValueError: x must have shape [n, d], got [5]; add a dimension with x[:, None]
+    """
+    cloud = check_tensor(x, name, shape="[n, d]", ndim=2)
+    if len(cloud) < least:
+        raise ValueError(f"{name} must hold at least {least} samples, got {len(cloud)}; pass more")
+    return cloud
+
+
+def check_pair(
+    x: object, y: object, names: tuple[str, str] = ("x", "y"), *, least: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Return two clouds that can be compared: the same d, type and device."""
+    a, b = check_cloud(x, names[0], least=least), check_cloud(y, names[1], least=least)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(
+            f"{names[0]} and {names[1]} must have the same number of columns, got {a.shape[1]} and "
+            f"{b.shape[1]}; compare points of one space"
+        )
+    if a.dtype != b.dtype:
+        raise TypeError(
+            f"{names[0]} and {names[1]} must have the same dtype, got {a.dtype} and {b.dtype}; "
+            f"convert one with .to({names[0]}.dtype)"
+        )
+    if a.device != b.device:
+        raise ValueError(
+            f"{names[0]} and {names[1]} must be on the same device, got {a.device} and {b.device}; "
+            f"move one with .to({names[0]}.device)"
+        )
+    return a, b
+
+
+def check_weights(weights: object, cloud: Tensor, name: str) -> Tensor:
+    """Return weights `[n]` that sum to one; `None` is uniform.
+
+    >>> check_weights(torch.tensor([1., 3.]), torch.zeros(2, 1), "weights_x")
+    tensor([0.2500, 0.7500])
+    """
+    if weights is None:
+        return torch.full((len(cloud),), 1 / len(cloud), dtype=cloud.dtype, device=cloud.device)
+    w = check_tensor(weights, name, shape="[n]", ndim=1)
+    if len(w) != len(cloud):
+        raise ValueError(f"{name} must have one entry per sample, {len(cloud)}, got {len(w)}")
+    if w.dtype != cloud.dtype or w.device != cloud.device:
+        raise TypeError(
+            f"{name} must be {cloud.dtype} on {cloud.device} as its cloud, got {w.dtype} on {w.device}; "
+            f"convert it with {name}.to(cloud)"
+        )
+    if bool((w.detach() < 0).any()):
+        raise ValueError(f"{name} must not be negative, got a minimum of {float(w.min()):.3g}")
+    total = w.sum()
+    if not float(total.detach()) > 0:
+        raise ValueError(f"{name} must have a positive sum, got {float(total):.3g}")
+    return w / total
+
+
+def check_positive(value: object, name: str) -> float:
+    """Return a finite number above zero."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be finite and above 0, got {value}")
+    return float(value)
+
+
+def check_count(value: object, name: str, *, least: int = 1, below: int | None = None) -> int:
+    """Return a whole number of at least `least`, and under `below` where that is given."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    if below is not None and value >= below:
+        raise ValueError(f"{name} must be below {below}, got {value}; lower it or pass more samples")
+    return value
