@@ -1,0 +1,196 @@
+"""Three GAN losses on real digits, judged by one set of measures.
+
+    python examples/gan_metrics.py [--losses js wgan-gp sinkhorn] [--data digits|mnist|ring|grid] [--data-dir DIR]
+                                   [--device auto] [--steps N] [--seeds N] [--out DIR]
+
+Trains every loss, draws as many samples as there are held-out points, and compares them with the held-out points under
+every measure, beside the floor: training points in the samples' place. Writes results.json, report.md and figures.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from example_figures import draw_curves, draw_samples
+from torch import nn
+
+import metrics
+from gan import GAN, Data, losses, networks
+from gan import data as datasets
+from gan.history import History
+from gan.recipes import Recipe, recipe
+from metrics import files
+from metrics.features import digits_classifier
+from metrics.measures import mode_measure, standard_measures
+
+DATA = ("digits", "mnist", "ring", "grid")
+STEPS = {"digits": 2500, "mnist": 5000, "ring": 5000, "grid": 5000}
+EVALUATED = 2000
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that answers a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+@dataclass
+class Trained:
+    """One loss after its trainings, one per seed."""
+
+    report: metrics.Report
+    samples: torch.Tensor
+    history: History
+    seconds: float
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(description="Train GANs with several losses and judge them with one set of measures.")
+    parser.add_argument("--losses", nargs="+", choices=losses.NAMES, default=["js", "wgan-gp", "sinkhorn"])
+    parser.add_argument("--data", choices=DATA, default="digits")
+    parser.add_argument("--data-dir", type=Path, help="folder of the MNIST IDX files")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--steps", type=int, help="generator steps; the default depends on the data")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings per loss")
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--out", type=Path, default=Path("out/gan_metrics"), help="where the results go")
+    parser.add_argument("--resume", action="store_true", help="keep checkpoints in OUT and go on from them")
+    parser.add_argument("--amp", action="store_true", help="bfloat16 forward passes on CUDA")
+    parser.add_argument("--quiet", action="store_true", help="no bars")
+    args = parser.parse_args(argv)
+    if args.data == "mnist" and args.data_dir is None:
+        parser.error("--data mnist needs --data-dir DIR with the four MNIST IDX files")
+    for name in ("steps", "seeds"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(args, name)}")
+    args.steps = args.steps or STEPS[args.data]
+    return args
+
+
+def load(args: argparse.Namespace) -> Data:
+    """The data set that was asked for."""
+    if args.data == "mnist":
+        return datasets.mnist(args.data_dir)
+    return {"digits": datasets.digits, "ring": datasets.ring, "grid": datasets.grid}[args.data]()
+
+
+def players(data: Data, chosen: Recipe, seed: int) -> tuple[nn.Module, nn.Module | None]:
+    """The generator and, where the loss wants one, the critic that fit the data."""
+    critic = None
+    if data.image_shape == (28, 28):
+        generator = networks.conv_generator(seed=seed)
+        if chosen.critic_outputs:
+            critic = networks.conv_critic(outputs=chosen.critic_outputs, seed=seed + 1)
+        return generator, critic
+    d = data.train.shape[1]
+    generator = networks.mlp_generator(d, bounded=data.image_shape is not None, seed=seed)
+    if chosen.critic_outputs:
+        critic = networks.mlp_critic(d, outputs=chosen.critic_outputs, seed=seed + 1)
+    return generator, critic
+
+
+def train(name: str, seed: int, data: Data, args: argparse.Namespace) -> GAN:
+    """Train one loss with one seed."""
+    chosen = recipe(name)
+    generator, critic = players(data, chosen, 1000 * seed)
+    model = GAN(generator, critic, loss=chosen.loss, penalties=chosen.penalties)
+    kept = args.out / "checkpoints" / f"{args.data}-{name}-{seed}.safetensors"
+    print(f"{name}, seed {seed}: {args.steps} steps", file=sys.stderr)
+    return model.fit(
+        data,
+        steps=args.steps,
+        batch_size=chosen.settings.batch_size,
+        seed=seed,
+        device=args.device,
+        progress=not args.quiet,
+        checkpoint=kept if args.resume else None,
+        settings=chosen.settings,
+        augment=datasets.shift_images(data.image_shape) if data.image_shape else None,
+        amp=args.amp,
+    )
+
+
+def judge(samples: torch.Tensor, data: Data, features: metrics.Features | None) -> metrics.Report:
+    """Every measure of the samples against the held-out points, with the floor."""
+    chosen = standard_measures()
+    if data.centres is not None and data.std is not None:
+        chosen = [*chosen, mode_measure(data.centres, data.std)]
+    held_out = data.held_out[:EVALUATED]
+    return metrics.evaluate(samples, held_out, metrics=chosen, features=features, train=data.train)
+
+
+def run(name: str, data: Data, features: metrics.Features | None, args: argparse.Namespace) -> Trained:
+    """Train and judge one loss over all seeds."""
+    reports, started = [], time.perf_counter()
+    samples, history = data.train, History()
+    for seed in range(args.seed, args.seed + args.seeds):
+        model = train(name, seed, data, args)
+        drawn = model.sample(min(len(data.held_out), EVALUATED), seed=seed).cpu()
+        if seed == args.seed:
+            samples, history = drawn, model.history
+        reports.append(judge(drawn, data, features))
+    seconds = time.perf_counter() - started
+    return Trained(metrics.Report.mean(reports), samples, history, seconds)
+
+
+def write(trained: dict[str, Trained], data: Data, args: argparse.Namespace) -> metrics.Comparison:
+    """Write the numbers and the figures."""
+    comparison = metrics.Comparison({name: each.report for name, each in trained.items()})
+    first = next(iter(trained.values())).report
+    config = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+    config |= {"torch": torch.__version__, "features": first.features, "train": len(data.train)}
+    config |= {"stderr": "over seeds" if args.seeds > 1 else "delete-a-group jackknife of the samples"}
+    floor = {n: {"value": e.floor, "stderr": e.floor_stderr} for n, e in first.estimates.items()}
+    told = {n: {**each.report.to_dict(), "seconds": each.seconds} for n, each in trained.items()}
+    results = {"config": config, "floor": floor, "losses": told}
+    files.write_text(args.out / "results.json", json.dumps(results, indent=1))
+    figures = {
+        "samples.png": draw_samples({name: each.samples for name, each in trained.items()}, data),
+        "measures.png": comparison.plot(),
+        "curves.png": draw_curves({name: each.history for name, each in trained.items()}),
+    }
+    for name, figure in figures.items():
+        figure.savefig(args.out / name, dpi=140)
+    pictures = "\n\n".join(f"![{name.removesuffix('.png')}]({name})" for name in figures)
+    head = f"# {args.data}: {', '.join(trained)}\n\n{args.steps} steps, {args.seeds} seed(s), {summary(first, args)}"
+    files.write_text(args.out / "report.md", f"{head}\n\n{comparison.to_markdown()}\n\n{pictures}\n")
+    return comparison
+
+
+def summary(report: metrics.Report, args: argparse.Namespace) -> str:
+    """What a reader of the table must know."""
+    n, m = next(iter(report.estimates.values())).sizes
+    error = "standard error over seeds" if args.seeds > 1 else "jackknife standard error"
+    return f"{n} samples against {m} held-out points; value ± {error}; features: {report.features}."
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the whole comparison."""
+    args = arguments(argv)
+    try:
+        data = load(args)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"gan_metrics: {error}", file=sys.stderr)
+        return 2
+    args.out.mkdir(parents=True, exist_ok=True)
+    features = None
+    if data.image_shape is not None and data.train_labels is not None:
+        features = digits_classifier(data.train, data.train_labels)
+    trained = {name: run(name, data, features, args) for name in dict.fromkeys(args.losses)}
+    comparison = write(trained, data, args)
+    print(comparison.to_text())
+    print(f"\n{summary(next(iter(trained.values())).report, args)} * marks the best loss of a row.")
+    times = ", ".join(f"{name} {each.seconds:.0f} s" for name, each in trained.items())
+    print(f"Training and judging took {times}. Results, report and figures are in {args.out}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

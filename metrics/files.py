@@ -1,0 +1,72 @@
+"""Files that are safe: safetensors with a JSON header, whole or not at all, never a pickle.
+
+`write` goes to a temporary name in the same folder and renames, so a reader (or a run that goes on after a power
+cut) sees the old file or the new one, never half of one. Tensors keep their bits; the metadata is any JSON.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+__all__ = ["read", "write", "write_text"]
+
+Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
+    """Write tensors and JSON metadata to one safetensors file, whole or not at all.
+
+    >>> import tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.safetensors"
+    >>> write(file, {"x": torch.arange(2.0)}, {"step": 3})
+    >>> read(file)
+    ({'x': tensor([0., 1.])}, {'step': 3})
+    """
+    # safetensors refuses tensors that share memory (a cloned state dict, an expanded view): copies do not.
+    whole = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    _write_whole(Path(path), save(whole, metadata={"json": json.dumps(metadata, allow_nan=False)}))
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file as UTF-8, whole or not at all."""
+    _write_whole(Path(path), text.encode())
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Return the tensors and the metadata of a file that `write` made.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not one of ours: cut off, corrupt, or another format.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file at {path}; check the path")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = json.loads((file.metadata() or {})["json"])
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} is not a safetensors file with a JSON header ({error}); delete it"
+        ) from None

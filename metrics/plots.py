@@ -1,0 +1,62 @@
+"""Pictures of measurements, with matplotlib and without its global state.
+
+The colours are Okabe & Ito's (2008), which the colour-blind can tell apart; markers differ as well.
+"""
+
+from collections.abc import Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from metrics.estimate import Estimate
+
+__all__ = ["COLOURS", "draw_estimates"]
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+MARKERS = "osD^vP*X"
+
+
+def draw_estimates(columns: Mapping[str, Mapping[str, Estimate]], *, panels_per_row: int = 4) -> Figure:
+    """Draw a panel per measure: each model's value ± 1.96 standard errors, and the floor with its own as a band.
+
+    Args:
+        columns: From a model's name to its estimates; all hold the same measures.
+        panels_per_row: Panels side by side.
+    """
+    measures = list(next(iter(columns.values())))
+    height = -(-len(measures) // panels_per_row)
+    width = min(panels_per_row, len(measures))
+    size = (3.1 * width, (0.9 + 0.32 * len(columns)) * height + 0.6)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(height, width, squeeze=False).flat
+    for axis, measure in zip(axes, measures, strict=False):
+        _panel(axis, measure, {name: estimates[measure] for name, estimates in columns.items()})
+    for axis in list(figure.axes)[len(measures) :]:
+        axis.set_visible(False)
+    for k, axis in enumerate(figure.axes):
+        if k % panels_per_row:
+            axis.set_yticklabels([])
+    figure.suptitle(
+        "points: value ± 95 % interval; line and band: the floor, truth against truth", fontsize=9
+    )
+    return figure
+
+
+def _panel(axis: Axes, measure: str, estimates: Mapping[str, Estimate]) -> None:
+    first = next(iter(estimates.values()))
+    if first.floor is not None:
+        error = 1.96 * (first.floor_stderr or 0.0)
+        axis.axvspan(first.floor - error, first.floor + error, color="0.85", lw=0)
+        axis.axvline(first.floor, color="0.4", lw=1)
+    for k, e in enumerate(estimates.values()):
+        colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
+        axis.errorbar(e.value, k, xerr=1.96 * e.stderr, color=colour, marker=marker, capsize=3)
+    arrow = {"lower": "lower is better", "higher": "higher is better"}.get(str(first.better))
+    axis.set_title(measure.replace("_", " "), fontsize=9)
+    axis.set_xlabel(arrow or f"best near {first.better}", fontsize=8)
+    axis.set_yticks(range(len(estimates)), list(estimates))
+    axis.set_ylim(len(estimates) - 0.5, -0.5)
+    axis.tick_params(labelsize=8)
+    axis.margins(x=0.15)
+    axis.grid(axis="x", color="0.92")
+    axis.set_axisbelow(True)

@@ -1,0 +1,144 @@
+"""Reports: one model's measures, and several models' side by side.
+
+A report keeps the features that its numbers came from: numbers from different features are never compared.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from matplotlib.figure import Figure
+
+from metrics.estimate import Estimate, with_error
+from metrics.plots import draw_estimates
+
+__all__ = ["Comparison", "Report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `evaluate` measured: an estimate per number, and the features it came from.
+
+    >>> report = Report({"energy_distance": Estimate(0.2, 0.01, "lower", "D", (50, 60))})
+    >>> print(report.to_markdown())
+    | measure | value ± error | floor ± error | better | n, m |
+    |---|---|---|---|---|
+    | energy_distance | 0.200 ± 0.010 | | lower | 50, 60 |
+    """
+
+    estimates: Mapping[str, Estimate]
+    features: str = "none"
+
+    def __getitem__(self, name: str) -> Estimate:
+        return self.estimates[name]
+
+    @staticmethod
+    def mean(reports: Sequence["Report"]) -> "Report":
+        """Average over independent trainings.
+
+        With R ≥ 2 reports the error is the standard deviation between them over √R: it holds the chance of the training
+        and of the samples, at the one held-out set that they share. One report is returned as it is.
+        """
+        first = reports[0]
+        if len(reports) == 1:
+            return first
+        _refuse_other_features({str(k): r for k, r in enumerate(reports)})
+        merged = {}
+        for name, estimate in first.estimates.items():
+            values = [report[name].value for report in reports]
+            stderr = statistics.stdev(values) / math.sqrt(len(values))
+            merged[name] = replace(estimate, value=statistics.fmean(values), stderr=stderr)
+        return Report(merged, first.features)
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON."""
+        return {"features": self.features, "metrics": {n: e.to_dict() for n, e in self.estimates.items()}}
+
+    def to_markdown(self) -> str:
+        """As a Markdown table."""
+        lines = ["| measure | value ± error | floor ± error | better | n, m |", "|---|---|---|---|---|"]
+        for name, e in self.estimates.items():
+            floor = "" if e.floor is None else f"{with_error(e.floor, e.floor_stderr or 0.0)} "
+            sizes = f"{e.sizes[0]}, {e.sizes[1]}"
+            lines.append(
+                f"| {name} | {with_error(e.value, e.stderr)} | {floor}| {_told(e.better)} | {sizes} |"
+            )
+        return "\n".join(lines)
+
+    def plot(self) -> Figure:
+        """A panel per measure: the value with its error beside the floor."""
+        return draw_estimates({"samples": self.estimates})
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several reports on the same reference, a column each.
+
+    Raises:
+        ValueError: The reports come from different features, or hold different measures.
+    """
+
+    reports: Mapping[str, Report]
+
+    def __post_init__(self) -> None:
+        if not self.reports:
+            raise ValueError("reports must not be empty; evaluate at least one model")
+        _refuse_other_features(self.reports)
+        rows = {tuple(report.estimates) for report in self.reports.values()}
+        if len(rows) > 1:
+            raise ValueError("reports must hold the same measures in the same order; evaluate with one list")
+
+    def measures(self) -> list[str]:
+        """The names of the rows."""
+        return list(next(iter(self.reports.values())).estimates)
+
+    def best(self, measure: str) -> str:
+        """The name of the report that is best by a measure."""
+        return min(self.reports, key=lambda name: self.reports[name][measure].badness())
+
+    def to_markdown(self) -> str:
+        """As a Markdown table, the best of each row in bold."""
+        head = ["measure", *self.reports, "floor", "better"]
+        lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+        lines += [f"| {' | '.join(row)} |" for row in self._cells(("**", "**"))]
+        return "\n".join(lines)
+
+    def to_text(self) -> str:
+        """As an aligned table for a terminal, the best of each row marked with a star."""
+        head = ["measure", *self.reports, "floor", "better"]
+        rows = [head, *self._cells(("", " *"))]
+        widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+        ]
+        rule = "  ".join("-" * w for w in widths)
+        return "\n".join([lines[0], rule, *lines[1:]])
+
+    def plot(self) -> Figure:
+        """A panel per measure: every report's value with its error, beside the floor."""
+        return draw_estimates({name: report.estimates for name, report in self.reports.items()})
+
+    def _cells(self, mark: tuple[str, str]) -> list[list[str]]:
+        rows = []
+        for measure in self.measures():
+            best, row = self.best(measure), [measure]
+            for name, report in self.reports.items():
+                cell = with_error(report[measure].value, report[measure].stderr)
+                row.append(f"{mark[0]}{cell}{mark[1]}" if name == best else cell)
+            e = next(iter(self.reports.values()))[measure]
+            row.append("" if e.floor is None else with_error(e.floor, e.floor_stderr or 0.0))
+            rows.append([*row, _told(e.better)])
+        return rows
+
+
+def _told(better: object) -> str:
+    return better if isinstance(better, str) else f"near {better}"
+
+
+def _refuse_other_features(reports: Mapping[str, Report]) -> None:
+    seen = {report.features for report in reports.values()}
+    if len(seen) > 1:
+        raise ValueError(
+            f"reports must come from the same features, got {sorted(seen)}; evaluate all of them with one map"
+        )
