@@ -1,9 +1,10 @@
 """Scikit-learn's handwritten digits, split once and for all into a training half and a held-out half.
 
-1797 images of 8 × 8 pixels with integer grey values 0 … 16 and labels 0 … 9 (the test part of Alpaydin & Kaynak 1998, UCI
-"Optical recognition of handwritten digits"; it ships inside scikit-learn, so nothing is downloaded). The split is stratified by
-label and fixed: whatever is fitted (a generator, a classifier of features, a posterior) sees the training half, and whatever
-judges it uses the held-out half. Pixels are scaled by v ↦ v/8 − 1 to [−1, 1], the range of a tanh.
+1797 images of 8 × 8 pixels with integer grey values 0 … 16 and labels 0 … 9: the test part of Alpaydin &
+Kaynak 1998 (UCI, "Optical recognition of handwritten digits"), which ships inside scikit-learn, so nothing is
+downloaded. The split is stratified by label and fixed: whatever is fitted (a generator, a classifier of
+features, a posterior) sees the training half, and whatever judges it uses the held-out half. Pixels are
+scaled by v ↦ v/8 − 1 to [−1, 1], the range of a tanh.
 """
 
 from typing import NamedTuple
@@ -33,7 +34,8 @@ def load_digits_split(*, dtype: torch.dtype = torch.float32) -> DigitsSplit:
         dtype: The type of the pixels.
 
     Returns:
-        Images `[898, 64]` and `[899, 64]` with pixels in [−1, 1], row by row, and their labels; the same at every call.
+        Images `[898, 64]` and `[899, 64]` with pixels in [−1, 1], row by row, and their labels; the same at
+        every call.
 
     >>> train_x, train_y, held_x, held_y = load_digits_split()
     >>> train_x.shape, held_x.shape
