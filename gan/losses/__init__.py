@@ -1,1 +1,45 @@
-"""GAN losses, one idea a file."""
+"""GAN losses, one idea a file.
+
+A loss is an object that takes exactly its inputs: score losses see the critic's scores (`ScoreLoss`), sample
+losses the samples or a learned embedding of them (`SampleLoss`). Penalties are separate, in `gan.penalties`.
+"""
+
+from gan.losses.catalogue import NAMES, named
+from gan.losses.donsker_varadhan import DonskerVaradhan
+from gan.losses.f_divergence import (
+    KL,
+    FDivergence,
+    JensenShannon,
+    Neyman,
+    NonSaturating,
+    Pearson,
+    ReverseKL,
+    SquaredHellinger,
+    TotalVariation,
+)
+from gan.losses.hinge import Hinge
+from gan.losses.least_squares import LeastSquares
+from gan.losses.protocols import SampleLoss, ScoreLoss
+from gan.losses.relativistic import RelativisticPairing
+from gan.losses.wasserstein import Wasserstein
+
+__all__ = [
+    "KL",
+    "NAMES",
+    "DonskerVaradhan",
+    "FDivergence",
+    "Hinge",
+    "JensenShannon",
+    "LeastSquares",
+    "Neyman",
+    "NonSaturating",
+    "Pearson",
+    "RelativisticPairing",
+    "ReverseKL",
+    "SampleLoss",
+    "ScoreLoss",
+    "SquaredHellinger",
+    "TotalVariation",
+    "Wasserstein",
+    "named",
+]

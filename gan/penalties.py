@@ -1,0 +1,294 @@
+"""Penalties: what keeps a critic v smooth, apart from the loss it is trained by.
+
+    gradient penalty    λ E(‖∇v(x̂)‖ − 1)², x̂ = αx + (1−α)G(z), α ~ U[0, 1]   Gulrajani et al. 2017, eq. 3
+    one-sided ("LP")    λ E max(0, ‖∇v(x̂)‖ − 1)²                              Petzka et al. 2018, eq. 8
+    DRAGAN              λ E(‖∇v(x + δ)‖ − 1)², δ a Gaussian                   Kodali et al. 2017
+    R1, R2              γ/2 E‖∇v‖² on real, on generated samples              Mescheder et al. 2018, eq. 9
+    weight clipping     every parameter into [−c, c]                          Arjovsky et al. 2017
+    spectral norm       every weight divided by its largest singular value    Miyato et al. 2018
+
+Every ∇ is the gradient of one score by the one sample that it scores: the norm is taken *per sample* and α is
+drawn *per sample*. One backward pass gives all of them, ∇Σᵢv(xᵢ) having ∇v(xᵢ) as its rows, provided that v
+scores each sample alone; batch normalisation breaks that, and these penalties with it. A critic that scores a
+pack of m samples (`gan.networks.Packed`) has one gradient a pack.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
+
+from metrics.inputs import check_positive
+
+__all__ = [
+    "DRAGAN",
+    "R1",
+    "R2",
+    "GradientPenalty",
+    "Penalty",
+    "SpectralNorm",
+    "WeightClipping",
+    "input_gradients",
+]
+
+Critic = Callable[[Tensor], Tensor]
+
+
+class Penalty:
+    """What a trainer asks of a penalty; each of the three does nothing unless a penalty says otherwise."""
+
+    def prepare(self, critic: nn.Module) -> None:
+        """Change the critic once, before its optimizer is made."""
+
+    def __call__(
+        self,
+        critic: Critic,
+        real: Float[Tensor, "n ..."],
+        fake: Float[Tensor, "m ..."],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, ""]:
+        """Return what is added to the critic's loss, 0-dim, differentiable in the critic's parameters.
+
+        Args:
+            critic: The critic, from samples `[n, ...]` to scores `[n, 1]`.
+            real: Real samples.
+            fake: Generated samples; no gradient flows back into them.
+            generator: The source of the random numbers, on the samples' device or on the CPU; torch's own if
+            None.
+        """
+        return real.new_zeros(())
+
+    def project(self, critic: nn.Module) -> None:
+        """Put the critic back into its constraint, after each of its steps."""
+
+
+def input_gradients(critic: Critic, x: Float[Tensor, "n ..."]) -> Float[Tensor, "scores numbers"]:
+    """Return the gradient of each score by its own sample, flattened to one row a score.
+
+    >>> gradients = input_gradients(lambda x: x.square().sum(1, keepdim=True), torch.tensor([[1.0, 2.0]]))
+    >>> gradients.detach()
+    tensor([[2., 4.]])
+    """
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        scores = critic(x)
+        if scores.ndim != 2 or scores.shape[1] != 1:
+            raise ValueError(
+                f"critic must return scores [n, 1], got {list(scores.shape)}; penalties take no embedding"
+            )
+        (grad,) = torch.autograd.grad(scores.sum(), x, create_graph=torch.is_grad_enabled())
+    return grad.reshape(len(scores), -1)
+
+
+def _check_samples(real: Tensor, fake: Tensor) -> None:
+    if real.shape[1:] != fake.shape[1:] or real.ndim < 2:
+        raise ValueError(
+            f"real and fake must be batches [n, ...] of samples of one shape, got {list(real.shape)} and "
+            f"{list(fake.shape)}; reshape one"
+        )
+
+
+def _draw(
+    kind: Callable[..., Tensor], shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    device = like.device if generator is None else generator.device
+    return kind(shape, dtype=like.dtype, device=device, generator=generator).to(like.device)
+
+
+@dataclass(frozen=True)
+class GradientPenalty(Penalty):
+    """λ E(‖∇v(x̂)‖ − 1)² at points x̂ between pairs of a real and a generated sample.
+
+    Args:
+        weight: λ.
+        one_sided: Punish slopes above 1 alone (WGAN-LP), as the optimal critic's slope is *at most* 1 almost
+            everywhere and equals it only along the transport rays.
+
+    >>> critic = nn.Linear(3, 1)
+    >>> _ = nn.init.constant_(critic.weight, 1.0)
+    >>> float(GradientPenalty()(critic, torch.zeros(4, 3), torch.ones(4, 3)).detach())   # 10·(√3 − 1)²
+    5.358...
+    """
+
+    weight: float = 10.0
+    one_sided: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive(self.weight, "weight")
+
+    def __call__(
+        self,
+        critic: Critic,
+        real: Float[Tensor, "n ..."],
+        fake: Float[Tensor, "m ..."],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, ""]:
+        """Return λ E(‖∇v(x̂)‖ − 1)², with one α per sample; see the class."""
+        _check_samples(real, fake)
+        if len(real) != len(fake):
+            raise ValueError(
+                f"real and fake must hold as many samples as one another, got {len(real)} and {len(fake)}; "
+                "each x̂ lies between a pair"
+            )
+        alpha = _draw(torch.rand, (len(real),) + (1,) * (real.ndim - 1), real, generator)
+        between = alpha * real.detach() + (1 - alpha) * fake.detach()
+        excess = input_gradients(critic, between).norm(dim=1) - 1
+        return self.weight * (excess.relu() if self.one_sided else excess).square().mean()
+
+
+@dataclass(frozen=True)
+class DRAGAN(Penalty):
+    """λ E(‖∇v(x + δ)‖ − 1)² around the real samples.
+
+    δ is Gaussian with `scale` times the batch's standard deviation in each coordinate, so that it means the
+    same for data of any unit. (The authors' program draws it uniformly instead of from the Gaussian of their
+    paper.)
+
+    Args:
+        weight: λ.
+        scale: The size of δ, in standard deviations of the real batch over all its entries.
+
+    >>> critic = nn.Linear(4, 1)
+    >>> _ = nn.init.constant_(critic.weight, 1.0)
+    >>> float(DRAGAN()(critic, torch.eye(4), torch.eye(4)).detach())   # 10·(√4 − 1)²
+    10.0
+    """
+
+    weight: float = 10.0
+    scale: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_positive(self.weight, "weight")
+        check_positive(self.scale, "scale")
+
+    def __call__(
+        self,
+        critic: Critic,
+        real: Float[Tensor, "n ..."],
+        fake: Float[Tensor, "m ..."],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, ""]:
+        """Return λ E(‖∇v(x + δ)‖ − 1)²; see the class."""
+        _check_samples(real, fake)
+        x = real.detach()
+        noise = _draw(torch.randn, tuple(x.shape), x, generator) * (self.scale * x.std(correction=0))
+        return self.weight * (input_gradients(critic, x + noise).norm(dim=1) - 1).square().mean()
+
+
+@dataclass(frozen=True)
+class R1(Penalty):
+    """γ/2 E‖∇v(x)‖² at the real samples.
+
+    >>> critic = nn.Linear(3, 1)
+    >>> _ = nn.init.constant_(critic.weight, 2.0)
+    >>> float(R1(gamma=0.5)(critic, torch.zeros(4, 3), torch.ones(4, 3)).detach())   # ½·½·(3·2²)
+    3.0
+    """
+
+    gamma: float
+
+    def __post_init__(self) -> None:
+        check_positive(self.gamma, "gamma")
+
+    def __call__(
+        self,
+        critic: Critic,
+        real: Float[Tensor, "n ..."],
+        fake: Float[Tensor, "m ..."],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, ""]:
+        """Return γ/2 E‖∇v(real)‖²."""
+        _check_samples(real, fake)
+        return self.gamma / 2 * input_gradients(critic, real).square().sum(1).mean()
+
+
+@dataclass(frozen=True)
+class R2(Penalty):
+    """γ/2 E‖∇v(x̃)‖² at the generated samples; beside `R1` it is what let R3GAN do without tricks.
+
+    >>> critic = nn.Linear(3, 1)
+    >>> _ = nn.init.constant_(critic.weight, 2.0)
+    >>> float(R2(gamma=0.5)(critic, torch.zeros(4, 3), torch.ones(4, 3)).detach())
+    3.0
+    """
+
+    gamma: float
+
+    def __post_init__(self) -> None:
+        check_positive(self.gamma, "gamma")
+
+    def __call__(
+        self,
+        critic: Critic,
+        real: Float[Tensor, "n ..."],
+        fake: Float[Tensor, "m ..."],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, ""]:
+        """Return γ/2 E‖∇v(fake)‖²."""
+        _check_samples(real, fake)
+        return self.gamma / 2 * input_gradients(critic, fake).square().sum(1).mean()
+
+
+@dataclass(frozen=True)
+class WeightClipping(Penalty):
+    """Clamp every parameter of the critic into [−limit, limit] after each of its steps.
+
+    >>> critic = nn.Linear(3, 1)
+    >>> WeightClipping(0.01).project(critic)
+    >>> bool(critic.weight.abs().max() <= 0.01)
+    True
+    """
+
+    limit: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_positive(self.limit, "limit")
+
+    @torch.no_grad()
+    def project(self, critic: nn.Module) -> None:
+        """Clamp the parameters, in place."""
+        for parameter in critic.parameters():
+            parameter.clamp_(-self.limit, self.limit)
+
+
+@dataclass(frozen=True)
+class SpectralNorm(Penalty):
+    """Divide each weight by its largest singular value, by power iteration (Miyato et al. 2018, algorithm 1).
+
+    A convolution's kernel is taken as the matrix [out, in·height·width]. With activations of slope at most 1
+    the critic's Lipschitz constant is then about 1 (less exactly so with convolutions). The vectors of the
+    iteration are buffers of the critic, so its state_dict holds them; they advance at each forward pass in
+    training mode.
+
+    >>> layer = nn.Linear(2, 2)
+    >>> _ = layer.weight.data.copy_(torch.tensor([[4.0, 0.0], [0.0, 1.0]]))
+    >>> SpectralNorm().prepare(layer)
+    >>> layer.weight.detach().diag()
+    tensor([1.0000, 0.2500])
+    """
+
+    def prepare(self, critic: nn.Module) -> None:
+        """Parametrise every linear and convolutional layer that is not yet so; no global seed is touched."""
+        for layer in list(critic.modules()):
+            if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) and not _is_normed(layer):
+                devices = [layer.weight.device] if layer.weight.is_cuda else []
+                with torch.random.fork_rng(devices=devices):
+                    torch.manual_seed(0)
+                    parametrizations.spectral_norm(layer, n_power_iterations=1)
+
+
+def _is_normed(layer: nn.Module) -> bool:
+    if not parametrize.is_parametrized(layer, "weight"):
+        return False
+    assert isinstance(layer.parametrizations, nn.ModuleDict)
+    chain = layer.parametrizations["weight"]
+    assert isinstance(chain, parametrize.ParametrizationList)
+    return any(type(step).__name__ == "_SpectralNorm" for step in chain)
