@@ -1,0 +1,82 @@
+"""A parameter group as one flat vector, `[P]` or, for stacked chains, `[chains, P]`."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["apply", "check_complete", "covariance_factor", "flat_size", "flatten", "operator", "unflatten"]
+
+
+def flatten(tensors: Sequence[Tensor], *, stacked: bool) -> Tensor:
+    """Concatenate the tensors in their order; the leading chain dimension stays when `stacked`."""
+    if stacked:
+        return torch.cat([t.reshape(len(t), -1) for t in tensors], 1)
+    return torch.cat([t.reshape(-1) for t in tensors])
+
+
+def unflatten(flat: Tensor, like: Sequence[Tensor], *, stacked: bool) -> list[Tensor]:
+    """Undo `flatten`."""
+    sizes = [p.numel() // len(p) if stacked else p.numel() for p in like]
+    return [part.reshape(p.shape) for part, p in zip(flat.split(sizes, -1), like, strict=True)]
+
+
+def flat_size(params: Sequence[Tensor], *, stacked: bool) -> int:
+    """Return P, the number of parameters of one chain."""
+    if stacked and (any(p.ndim == 0 for p in params) or len({len(p) for p in params}) != 1):
+        shapes = [list(p.shape) for p in params]
+        raise ValueError(
+            f"params must share the leading dimension [chains, ...] when stacked, got shapes {shapes}"
+        )
+    return sum(p.numel() // len(p) if stacked else p.numel() for p in params)
+
+
+def check_complete(group_params: Sequence[Tensor], with_grad: Sequence[Tensor]) -> None:
+    """Refuse a step in which only some parameters of a group have gradients."""
+    if len(group_params) != len(with_grad):
+        missing = len(group_params) - len(with_grad)
+        raise ValueError(
+            f"params of one group must all have gradients, got {missing} without; the preconditioner couples "
+            "them, so put unused parameters into a group of their own or leave them out"
+        )
+
+
+def operator(value: object, name: str, size: int, like: Tensor) -> Tensor:
+    """Return a number, a diagonal `[P]` or a matrix `[P, P]` as a tensor of `like`'s type and device."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Tensor):
+        raise TypeError(f"{name} must be a number or a torch.Tensor, got {type(value).__name__}")
+    if isinstance(value, Tensor) and value.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {value.dtype}; convert with {name}.float()")
+    matrix = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    if tuple(matrix.shape) not in ((), (size,), (size, size)):
+        raise ValueError(
+            f"{name} must be a number, [{size}] or [{size}, {size}] for this group's {size} parameters, got "
+            f"shape {list(matrix.shape)}; give each parameter group its own"
+        )
+    if not bool(matrix.isfinite().all()):
+        raise ValueError(f"{name} must be finite, got NaN or infinite entries")
+    return matrix
+
+
+def apply(matrix: Tensor, vectors: Tensor) -> Tensor:
+    """Multiply every vector `[..., P]` by a number, a diagonal or a matrix."""
+    return vectors @ matrix.T if matrix.ndim == 2 else matrix * vectors
+
+
+def covariance_factor(covariance: Tensor, name: str, *, tolerance: float, remedy: str) -> Tensor:
+    """Return R with R Rᵀ the covariance: its root, elementwise or through the eigenvectors in float64.
+
+    The eigenvectors and not Cholesky, because a covariance on the boundary of what is possible is singular.
+    Eigenvalues between −tolerance and 0 are rounding and become 0; below, `ValueError`.
+    """
+    if covariance.ndim == 2 and not torch.allclose(covariance, covariance.T, rtol=1e-4, atol=tolerance):
+        raise ValueError(f"{name} must be symmetric; a covariance is, so check for a transpose")
+    values, vectors = (
+        (covariance.double(), None) if covariance.ndim < 2 else torch.linalg.eigh(covariance.double())
+    )
+    if float(values.min()) < -tolerance:
+        raise ValueError(
+            f"{name} must be positive semi-definite, got the eigenvalue {float(values.min()):.3g}; {remedy}"
+        )
+    root = values.clamp(min=0).sqrt()
+    return (root if vectors is None else vectors * root).to(covariance.dtype)

@@ -1,0 +1,149 @@
+"""SGD with a constant preconditioner and, if wanted, the injected noise that makes it exact.
+
+    θ ← θ − lr·H·b + R·ξ,        b ← m·b + ĝ,        R·Rᵀ = Q
+
+H is a number, a diagonal or a matrix over the flat vector of a group's parameters. Near the optimum
+(curvature A, data N, batch S, gradient covariance C) the iterates have a stationary covariance Σ, at m = 0
+the solution of
+
+    Σ = (I − HA)Σ(I − HA)ᵀ + HCHᵀ/S + Q.
+
+* Q = 0, H = ε·I: constant SGD. H = (2S/N)·C⁻¹ and its diagonal: Mandt, Hoffman & Blei (2017, theorem 2 and
+  corollary 3). H = 2(A + N·C/S)⁻¹: exact in discrete time.
+* Q = (2H − HAH)/N − HCH/S with H = Hᵀ makes Σ = (NA)⁻¹ for *any* H for which it is positive semi-definite.
+  Put it into the equation: (I − HA)(NA)⁻¹(I − AH) = (NA)⁻¹ − (2H − HAH)/N. SGLD keeps only 2H/N.
+
+Q is fixed to this H; therefore lr must stay 1 and momentum 0 when noise is injected. `bayessgd.theory`
+computes both.
+"""
+
+# torch has no public names for its foreach functions.
+# pyright: reportPrivateImportUsage=false
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from bayessgd.optim._flat import (
+    apply,
+    check_complete,
+    covariance_factor,
+    flat_size,
+    flatten,
+    operator,
+    unflatten,
+)
+from bayessgd.optim._sampler import Number, Sampler
+
+__all__ = ["PreconditionedSGD"]
+
+
+class PreconditionedSGD(Sampler):
+    """SGD with a constant preconditioner H and optional injected noise: θ ← θ − lr·H·ĝ + Q^½·ξ.
+
+    The flat vector of a group is its parameters in their order. With `stacked=True` every parameter is
+    `[chains, ...]` and H acts on each chain by itself.
+
+    Args:
+        params: Parameters or parameter groups, float32 or float64. A group may bring its own
+            `preconditioner` and `noise_covariance`.
+        lr: Factor on H, for schedules; 1 with injected noise.
+        preconditioner: H: a number, a diagonal `[P]` or a matrix `[P, P]`.
+        noise_covariance: Q, the covariance of the noise of *one step*, of the same kinds
+            (`bayessgd.theory.injected_noise`); `None` injects nothing.
+        momentum: torch's, in [0, 1); 0 with injected noise.
+        stacked: The parameters are stacked chains.
+        maximize: Climb the mean log joint instead of descending its negative.
+        weight_decay: Must stay 0: a prior belongs to the loss.
+        generator: Source of the noise, on the parameters' device; `None` is torch's default generator.
+
+    Raises:
+        TypeError: Half-precision or integer parameters, sparse gradients.
+        ValueError: A shape that does not fit, a Q that is not positive semi-definite (the feasibility
+            condition H⁻¹ ⪰ ½(A + N·C/S)), lr or momentum changed while noise is injected, any weight_decay.
+
+    Reference: Mandt, Hoffman & Blei, JMLR 18(134), 2017, section 4.
+
+    >>> theta = torch.zeros(2, requires_grad=True)
+    >>> sgd = PreconditionedSGD([theta], preconditioner=torch.tensor([[2.0, 1.0], [1.0, 1.0]]))
+    >>> theta.grad = torch.tensor([1.0, -1.0])
+    >>> sgd.step()
+    >>> theta.detach()
+    tensor([-1., 0.])
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: Number = 1.0,
+        *,
+        preconditioner: int | float | Tensor,
+        noise_covariance: int | float | Tensor | None = None,
+        momentum: int | float = 0.0,
+        stacked: bool = False,
+        maximize: bool = False,
+        weight_decay: int | float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "preconditioner": preconditioner,
+            "noise_covariance": noise_covariance,
+            "momentum": momentum,
+            "stacked": stacked,
+            "maximize": maximize,
+            "weight_decay": weight_decay,
+        }
+        super().__init__(params, defaults, generator=generator)
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        super()._check_group(group)
+        if not 0 <= group["momentum"] < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {group['momentum']}; it is torch's")
+        like, size = group["params"][0], flat_size(group["params"], stacked=group["stacked"])
+        group["preconditioner"] = operator(group["preconditioner"], "preconditioner", size, like)
+        covariance, group["noise_factor"] = group.pop("noise_covariance"), None
+        if covariance is not None:
+            # Factored in the precision in which Q came: a cast first could push it over the boundary.
+            given = covariance if isinstance(covariance, Tensor) else like
+            q = operator(covariance, "noise_covariance", size, given)
+            # Q is a difference of terms of the size of H/N: its rounding error is a fraction of H, not of Q.
+            tolerance = size * torch.finfo(q.dtype).eps * float(group["preconditioner"].abs().max())
+            remedy = "shrink H until H⁻¹ ⪰ ½(A + N·C/S)"
+            factor = covariance_factor(q, "noise_covariance", tolerance=tolerance, remedy=remedy)
+            group["noise_factor"] = factor.to(like)
+        _check_noise_alone(group)
+
+    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
+        check_complete(group["params"], params)
+        _check_noise_alone(group)
+        stacked, momentum = group["stacked"], group["momentum"]
+        if momentum > 0:
+            for p, g in zip(params, grads, strict=True):
+                if not self.state[p]:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(g)
+            buffers = [self.state[p]["momentum_buffer"] for p in params]
+            torch._foreach_mul_(buffers, momentum)
+            torch._foreach_add_(buffers, grads)
+            grads = buffers
+        step = apply(group["preconditioner"], flatten(grads, stacked=stacked)) * -group["lr"]
+        if group["noise_factor"] is not None:
+            step += apply(group["noise_factor"], self._normals([step])[0])
+        torch._foreach_add_(params, unflatten(step, params, stacked=stacked))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what `state_dict` returned, so that the chain goes on with the same bits."""
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:  # torch moves the state to the parameters' device, but not the groups
+            for name in ("preconditioner", "noise_factor"):
+                if group[name] is not None:
+                    group[name] = group[name].to(group["params"][0])
+
+
+def _check_noise_alone(group: dict[str, Any]) -> None:
+    if group["noise_factor"] is not None and (group["momentum"] != 0 or float(group["lr"]) != 1):
+        raise ValueError(
+            f"lr must stay 1 and momentum 0 with injected noise, got lr {float(group['lr']):.3g} and "
+            f"momentum {group['momentum']}; Q belongs to this H alone: scale H and compute Q again"
+        )
