@@ -1,0 +1,128 @@
+"""What enters the theory: curvatures, noise covariances and preconditioners, checked and made float64.
+
+A curvature A must be symmetric and positive definite (otherwise there is no Gaussian posterior), a noise
+covariance C symmetric and positive semi-definite, and a preconditioner H a positive number, a positive
+vector (its diagonal) or a symmetric positive definite matrix. Symmetry and definiteness are asked for up to
+the rounding of the input's own type.
+"""
+
+import torch
+from torch import Tensor
+
+from metrics.inputs import check_positive, check_tensor
+
+# Multiples of the type's unit round-off, times d, that a product such as G.T @ G / n may leave behind.
+SLACK = 100
+
+
+def slack(x: Tensor) -> float:
+    """Return the relative rounding error that is forgiven in a d×d matrix of this type."""
+    return SLACK * torch.finfo(x.dtype).eps * x.shape[-1]
+
+
+def check_symmetric(x: object, name: str, *, size: int | None = None) -> Tensor:
+    """Return a symmetric matrix `[d, d]` in float64, exactly symmetric; gradients flow to the input."""
+    matrix = check_tensor(x, name, shape="[d, d]", ndim=2)
+    d = len(matrix) if size is None else size
+    if matrix.shape != (d, d):
+        raise ValueError(f"{name} must have shape [{d}, {d}], got {list(matrix.shape)}; pass a square matrix")
+    gap = (matrix - matrix.mT).detach().abs().max()
+    if float(gap) > slack(matrix) * float(matrix.detach().abs().max()):
+        raise ValueError(
+            f"{name} must be symmetric, got entries that differ from their mirror by up to {float(gap):.3g}; "
+            f"pass ({name} + {name}.T) / 2 if that is rounding"
+        )
+    wide = matrix.double()
+    return (wide + wide.mT) / 2
+
+
+def check_definite(x: object, name: str, *, size: int | None = None) -> Tensor:
+    """Return a symmetric positive definite matrix in float64."""
+    matrix = check_symmetric(x, name, size=size)
+    least = torch.linalg.eigvalsh(matrix.detach())[0]
+    if not float(least) > 0:
+        raise ValueError(
+            f"{name} must be positive definite, got a smallest eigenvalue of {float(least):.3g}; "
+            f"add the prior's curvature or a small multiple of the identity"
+        )
+    return matrix
+
+
+def check_semidefinite(x: object, name: str, *, size: int | None = None, scale: float = 0.0) -> Tensor:
+    """Return a symmetric positive semi-definite matrix in float64.
+
+    Args:
+        x: What the user passed.
+        name: The argument's name.
+        size: The number of rows that it must have.
+        scale: A size of matrix whose rounding is forgiven too, for differences that come out near zero.
+    """
+    matrix = check_symmetric(x, name, size=size)
+    assert isinstance(x, Tensor)
+    eigenvalues = torch.linalg.eigvalsh(matrix.detach())
+    if float(eigenvalues[0]) < -slack(x) * max(float(eigenvalues[-1]), scale):
+        raise ValueError(
+            f"{name} must be positive semi-definite, got a smallest eigenvalue of "
+            f"{float(eigenvalues[0]):.3g}; a covariance has none below 0"
+        )
+    return matrix
+
+
+def check_like(x: Tensor, name: str, reference: object, reference_name: str) -> None:
+    """Refuse two tensors of different types or devices."""
+    if not isinstance(reference, Tensor):
+        return
+    if x.dtype != reference.dtype:
+        raise TypeError(
+            f"{name} and {reference_name} must have the same dtype, got {x.dtype} and {reference.dtype}; "
+            f"convert one with .to({reference_name}.dtype)"
+        )
+    if x.device != reference.device:
+        raise ValueError(
+            f"{name} and {reference_name} must be on the same device, got {x.device} and {reference.device}; "
+            f"move one with .to({reference_name}.device)"
+        )
+
+
+def check_problem(A: object, C: object) -> tuple[Tensor, Tensor]:
+    """Return the curvature and the gradient covariance of one problem, in float64."""
+    curvature = check_definite(A, "A")
+    noise = check_semidefinite(C, "C", size=len(curvature))
+    assert isinstance(A, Tensor)
+    assert isinstance(C, Tensor)
+    check_like(C, "C", A, "A")
+    return curvature, noise
+
+
+def check_preconditioner(H: object, like: Tensor) -> Tensor:
+    """Return the preconditioner as a matrix `[d, d]` in float64; `like` is a matrix of the problem."""
+    d = len(like)
+    if not isinstance(H, Tensor):
+        rate = check_positive(H, "preconditioner")
+        return rate * torch.eye(d, dtype=torch.float64, device=like.device)
+    if H.device != like.device:
+        raise ValueError(
+            f"preconditioner must be on the problem's device, {like.device}, got {H.device}; move it there"
+        )
+    if H.ndim == 2:
+        return check_definite(H, "preconditioner", size=d)
+    rule = f"[], [{d}] or [{d}, {d}]"
+    diagonal = check_tensor(H, "preconditioner", shape=rule, ndim=min(H.ndim, 1)).double()
+    if diagonal.ndim == 1 and len(diagonal) != d:
+        raise ValueError(f"preconditioner must have shape {rule}, got {list(diagonal.shape)}")
+    if not bool((diagonal.detach() > 0).all()):
+        raise ValueError(
+            f"preconditioner must be above 0, got a minimum of {float(diagonal.detach().min()):.3g}"
+        )
+    return torch.diag(diagonal.expand(d))
+
+
+def check_momentum(momentum: object) -> float:
+    """Return torch's momentum, a number in [0, 1)."""
+    if isinstance(momentum, bool) or not isinstance(momentum, int | float):
+        raise TypeError(f"momentum must be a number, got {type(momentum).__name__}")
+    if not 0 <= momentum < 1:
+        raise ValueError(
+            f"momentum must be at least 0 and below 1, got {momentum}; it is torch's, one minus the friction"
+        )
+    return float(momentum)
