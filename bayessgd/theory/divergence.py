@@ -1,8 +1,8 @@
 r"""How far a Gaussian is from the posterior, and the one factor that brings it closest.
 
 L is the mean negative log joint per datum and A its Hessian at the optimum θ*, so that the posterior of N
-data is about N(θ*, (N A)⁻¹). For q = N(θ* + δ, Σ) (Mandt, Hoffman & Blei 2017, JMLR 18(134), section 4.1, with an
-offset),
+data is about N(θ*, (N A)⁻¹). For q = N(θ* + δ, Σ) (Mandt, Hoffman & Blei 2017, JMLR 18(134), section 4, with
+an offset),
 
     KL(q ‖ posterior) = ½ [ N Tr(A Σ) + N δᵀ A δ − log|N A| − log|Σ| − D ]   in nats.
 

@@ -95,8 +95,7 @@ def stationary_covariance(
         preconditioner: H: a learning rate, a vector `[d]` of them, or a symmetric positive definite `[d, d]`.
         batch_size: S, the number of data per step, drawn iid with replacement.
         momentum: torch's m in [0, 1), which is one minus Mandt's μ.
-        discrete: The exact recursion, or with `False` the Ornstein–Uhlenbeck limit (Mandt et al. 2017, eq.
-            13).
+        discrete: The exact recursion, or with `False` the Ornstein–Uhlenbeck limit (5).
         injected: Q, the covariance of noise added to the velocity at each step `[d, d]`; none if `None`.
 
     Returns:

@@ -1,0 +1,26 @@
+"""What enters a likelihood: shapes and types alone, since `vmap` forbids a look at values."""
+
+from torch import Tensor
+
+__all__ = ["check_output", "check_same_shape"]
+
+
+def check_output(output: Tensor) -> None:
+    if not isinstance(output, Tensor):
+        raise TypeError(f"output must be a torch.Tensor, got {type(output).__name__}; use torch.as_tensor")
+    if not output.is_floating_point():
+        raise TypeError(f"output must be floating point, got {output.dtype}; convert with output.float()")
+    if output.ndim == 0:
+        raise ValueError("output must have shape [n, ...], got []; the first dimension counts the data")
+
+
+def check_same_shape(output: Tensor, target: Tensor, what: str = "the output") -> None:
+    """Refuse shapes that differ: `[n]` against `[n, 1]` would broadcast to `[n, n]` in silence."""
+    check_output(output)
+    if not isinstance(target, Tensor):
+        raise TypeError(f"target must be a torch.Tensor, got {type(target).__name__}; use torch.as_tensor")
+    if output.shape != target.shape:
+        raise ValueError(
+            f"target must have the shape of {what}, {list(output.shape)}, got {list(target.shape)}; "
+            "reshape it"
+        )

@@ -1,0 +1,120 @@
+r"""Gaussian likelihoods, with a noise level that is given, predicted or learned.
+
+    Gaussian(scale)      y ~ N(f, scale²)
+    GaussianLogScale()   y ~ N(f₁, exp(f₂)²), f₁ and f₂ the halves of the output's last dimension
+
+With a network that has 2k outputs the second is heteroscedastic regression (Nix & Weigend 1994). A global
+noise level that is learned, and sampled with the weights, is a parameter like any other:
+`LearnedScale(model)` appends it to a network's output.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from bayessgd.likelihoods._shapes import check_output, check_same_shape
+from metrics.inputs import check_count, check_positive
+
+__all__ = ["Gaussian", "GaussianLogScale", "LearnedScale"]
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """y ~ N(output, scale²), independently over every dimension but the first.
+
+    Args:
+        scale: The standard deviation of the noise, not its variance.
+
+    Raises:
+        TypeError, ValueError: If `scale` is not a finite number above zero.
+
+    >>> import torch
+    >>> Gaussian(scale=2.0).log_prob(torch.zeros(1, 1), torch.zeros(1, 1))  # −log 2 − ½ log 2π
+    tensor([-1.6121])
+    """
+
+    scale: float | int
+
+    def __post_init__(self):
+        check_positive(self.scale, "scale")
+
+    def __call__(self, output: Float[Tensor, "n ..."]) -> Distribution:
+        """Return N(output, scale²)."""
+        check_output(output)
+        law = Normal(output, torch.full_like(output, self.scale), validate_args=False)
+        return Independent(law, output.ndim - 1, validate_args=False)
+
+    def log_prob(self, output: Float[Tensor, "n ..."], target: Shaped[Tensor, "..."]) -> Float[Tensor, " n"]:
+        """Return log p(target | output) of each datum `[n]`; the two have the same shape."""
+        check_same_shape(output, target)
+        return self(output).log_prob(target)
+
+
+@dataclass(frozen=True)
+class GaussianLogScale:
+    """y ~ N(mean, exp(log scale)²); the output `[n, ..., 2k]` holds k means, then k log standard deviations.
+
+    The target is `[n, ..., k]`. With a network that has 2k outputs the noise depends on x (heteroscedastic
+    regression); with `LearnedScale` it is one learned number per output.
+
+    >>> import torch
+    >>> GaussianLogScale()(torch.tensor([[3.0, 0.0]])).mean
+    tensor([[3.]])
+    """
+
+    def __call__(self, output: Float[Tensor, "n ..."]) -> Distribution:
+        """Return the law of the target."""
+        check_output(output)
+        if output.ndim < 2 or output.shape[-1] % 2:
+            raise ValueError(
+                f"output must have shape [n, ..., 2k] for k means and k log scales, got {list(output.shape)}; "
+                f"wrap the network in LearnedScale or double its outputs"
+            )
+        mean, log_scale = output.chunk(2, -1)
+        return Independent(
+            Normal(mean, log_scale.exp(), validate_args=False), output.ndim - 1, validate_args=False
+        )
+
+    def log_prob(self, output: Float[Tensor, "n ..."], target: Shaped[Tensor, "..."]) -> Float[Tensor, " n"]:
+        """Return log p(target | output) of each datum `[n]`."""
+        law = self(output)
+        check_same_shape(output[..., : output.shape[-1] // 2], target, "the output's means")
+        return law.log_prob(target)
+
+
+class LearnedScale(nn.Module):
+    """A network with a global, learned noise level: behind its output stands one log scale for every datum.
+
+    The parameter `log_scale` `[k]` is trained and sampled like a weight, under the same prior unless the
+    prior names it.
+
+    Args:
+        model: A network with outputs `[n, ..., k]`.
+        num_outputs: k.
+        scale: The standard deviation to start from.
+
+    Raises:
+        TypeError, ValueError: If an argument is not as above.
+
+    >>> import torch
+    >>> LearnedScale(torch.nn.Linear(3, 1), scale=1.0)(torch.zeros(5, 3)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(self, model: nn.Module, *, num_outputs: int = 1, scale: float | int = 1.0):
+        super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        self.model = model
+        size = check_count(num_outputs, "num_outputs")
+        first = next(model.parameters(), torch.empty(0))
+        start = torch.full((size,), check_positive(scale, "scale"), dtype=first.dtype, device=first.device)
+        self.log_scale = nn.Parameter(start.log())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `[n, ..., 2k]`."""
+        output = self.model(x)
+        return torch.cat([output, self.log_scale.expand_as(output)], -1)
