@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from gan.seeds import stream
 from metrics.digits import load_digits_split
 from metrics.inputs import check_count
 
@@ -83,7 +84,7 @@ def grid(n: int, *, seed: int = 0) -> Data:
 
 def _mixture(name: str, centres: Tensor, std: float, n: int, seed: int) -> Data:
     check_count(n, "n")
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(f"data.{name}", seed)
     labels = torch.randint(len(centres), (2 * n,), generator=generator)
     points = centres[labels] + std * torch.randn(2 * n, 2, generator=generator)
     return Data(name, points[:n], points[n:], labels[:n], labels[n:], centres=centres, std=std)

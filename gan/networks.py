@@ -13,11 +13,11 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
+from gan.seeds import stream
 from metrics.inputs import check_count
 
 __all__ = [
@@ -76,6 +76,7 @@ class Packed(nn.Module):
         critic: A critic for vectors of m·d numbers.
         pack: m.
 
+    >>> import torch
     >>> critic = Packed(mlp_critic(2 * 64), pack=2)
     >>> critic(torch.zeros(6, 64)).shape
     torch.Size([3, 1])
@@ -112,12 +113,13 @@ def mlp_generator(
         bounded: End with tanh, for pixels in [−1, 1]; False ends linearly, for points in space.
         seed: What the weights are drawn from.
 
+    >>> import torch
     >>> mlp_generator(64)(torch.zeros(5, 16)).shape
     torch.Size([5, 64])
     """
     layers = _multilayer([latent_dim, *hidden, data_dim])
     net = nn.Sequential(*layers, nn.Tanh()) if bounded else nn.Sequential(*layers)
-    return Generator(_initialise(net, seed), latent_dim=latent_dim)
+    return Generator(_initialise(net, "networks.generator", seed), latent_dim=latent_dim)
 
 
 def mlp_critic(
@@ -125,10 +127,11 @@ def mlp_critic(
 ) -> nn.Sequential:
     """Return a multilayer critic, or with `output_dim` above 1 an embedding for a learned cost.
 
+    >>> import torch
     >>> mlp_critic(64)(torch.zeros(5, 64)).shape
     torch.Size([5, 1])
     """
-    return _initialise(nn.Sequential(*_multilayer([data_dim, *hidden, output_dim])), seed)
+    return _initialise(nn.Sequential(*_multilayer([data_dim, *hidden, output_dim])), "networks.critic", seed)
 
 
 def conv_generator(
@@ -142,6 +145,7 @@ def conv_generator(
         bounded: End with tanh, for pixels in [−1, 1].
         seed: What the weights are drawn from.
 
+    >>> import torch
     >>> conv_generator()(torch.zeros(2, 64)).shape
     torch.Size([2, 784])
     """
@@ -158,12 +162,13 @@ def conv_generator(
     ]
     if bounded:
         layers.append(nn.Tanh())
-    return Generator(_initialise(nn.Sequential(*layers), seed), latent_dim=latent_dim)
+    return Generator(_initialise(nn.Sequential(*layers), "networks.generator", seed), latent_dim=latent_dim)
 
 
 def conv_critic(*, output_dim: int = 1, channels: int = 32, seed: int = 0) -> nn.Sequential:
     """Return a convolutional critic of flattened 28×28 images: 28×28 → 14×14 → 7×7 → the output.
 
+    >>> import torch
     >>> conv_critic()(torch.zeros(2, 784)).shape
     torch.Size([2, 1])
     """
@@ -178,7 +183,7 @@ def conv_critic(*, output_dim: int = 1, channels: int = 32, seed: int = 0) -> nn
         nn.Flatten(),
         skip_init(nn.Linear, 2 * channels * quarter**2, check_count(output_dim, "output_dim")),
     )
-    return _initialise(net, seed)
+    return _initialise(net, "networks.critic", seed)
 
 
 def _multilayer(widths: Sequence[int]) -> list[nn.Module]:
@@ -190,8 +195,8 @@ def _multilayer(widths: Sequence[int]) -> list[nn.Module]:
     return layers[:-1]
 
 
-def _initialise(net: nn.Sequential, seed: int) -> nn.Sequential:
-    generator = torch.Generator().manual_seed(seed)
+def _initialise(net: nn.Sequential, name: str, seed: int) -> nn.Sequential:
+    generator = stream(name, seed)
     for layer in net:
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             std = math.sqrt(2 / ((1 + _SLOPE**2) * _fan_in(layer)))

@@ -1,0 +1,226 @@
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gan import data
+
+IMAGES = "train-images-idx3-ubyte"
+
+
+def real_mnist():
+    root = Path(os.environ.get("BAYESSGD_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    if not (root / "mnist").is_dir():
+        pytest.skip(f"MNIST is not in {root / 'mnist'}; name its parent folder in BAYESSGD_DATA")
+    return root / "mnist"
+
+
+def write_idx(path, array, *, magic=None, zipped=False):
+    """The format by its definition, written by numpy."""
+    magic = magic or 2048 + array.ndim
+    raw = np.array([magic, *array.shape], dtype=">i4").tobytes() + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(raw) if zipped else raw)
+
+
+@pytest.fixture
+def small_mnist(tmp_path):
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 5), ("t10k", 3)):
+        zipped = part == "train"
+        end = ".gz" if zipped else ""
+        images = rng.integers(0, 256, (n, 28, 28))
+        images[0, 0, :2] = 0, 255
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte{end}", images, zipped=zipped)
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte{end}", np.arange(n), zipped=zipped)
+    return tmp_path
+
+
+def test_digits_are_the_split_that_metrics_judges_by():
+    digits = data.digits()
+    assert digits.train.shape == (898, 64)
+    assert digits.held_out.shape == (899, 64)
+    assert digits.image_shape == (8, 8)
+    for labels, n in ((digits.train_labels, 898), (digits.held_out_labels, 899)):
+        assert labels is not None
+        # Stratified: each class's share is right to one image.
+        assert (labels.bincount(minlength=10) - n / 10).abs().max() < n / 100
+    assert digits.centres is None is digits.std
+
+
+@pytest.mark.parametrize(
+    ("make", "modes", "std", "first"), [(data.ring, 8, 0.01, [1, 0]), (data.grid, 25, 0.05, [-4, -4])]
+)
+def test_mixtures_are_pacgans(make, modes, std, first):
+    n = 20_000
+    mixture = make(n, seed=0)
+    assert mixture.centres.shape == (modes, 2)
+    assert mixture.std == std
+    assert mixture.centres[0].tolist() == first
+    assert mixture.train.shape == mixture.held_out.shape == (n, 2)
+    for x, labels in ((mixture.train, mixture.train_labels), (mixture.held_out, mixture.held_out_labels)):
+        noise = x - mixture.centres[labels]
+        # 40 000 Gaussians: the mean to σ/200, the standard deviation to σ/√80000, five standard errors each.
+        assert abs(float(noise.mean())) < 5 * std / 200
+        assert abs(float(noise.std()) - std) < 5 * std / 80_000**0.5
+        counts = labels.bincount(minlength=modes).double()
+        expected = n / modes
+        # χ² with k − 1 degrees of freedom: mean k − 1, variance 2(k − 1), five standard deviations.
+        statistic = float(((counts - expected) ** 2 / expected).sum())
+        assert statistic < modes - 1 + 5 * (2 * (modes - 1)) ** 0.5
+
+
+def test_ring_lies_on_the_unit_circle_and_grid_on_even_numbers():
+    radii = data.ring(1).centres.norm(dim=1)
+    torch.testing.assert_close(radii, torch.ones(8))
+    grid = {tuple(centre) for centre in data.grid(1).centres.tolist()}
+    assert grid == {(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)}
+
+
+@pytest.mark.parametrize("make", [data.ring, data.grid])
+def test_mixture_depends_on_its_seed_alone(make):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = make(10, seed=3)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    assert torch.equal(first.train, make(10, seed=3).train)
+    assert not torch.equal(first.train, make(10, seed=4).train)
+    assert not torch.equal(first.train, first.held_out)
+
+
+def test_mnist_from_idx_files_zipped_or_not(small_mnist):
+    mnist = data.mnist(small_mnist)
+    assert mnist.train.shape == (5, 784)
+    assert mnist.held_out.shape == (3, 784)
+    assert mnist.train_labels.tolist() == [0, 1, 2, 3, 4]
+    assert mnist.held_out_labels.tolist() == [0, 1, 2]
+    assert mnist.train[0, :2].tolist() == [-1, 1]
+    assert mnist.image_shape == (28, 28)
+
+
+@pytest.mark.parametrize("folder", ["mnist", "MNIST/raw"])
+def test_mnist_in_a_folder_within(small_mnist, folder, tmp_path):
+    target = tmp_path / "parent" / folder
+    target.mkdir(parents=True)
+    for path in small_mnist.glob("*ubyte*"):
+        path.rename(target / path.name.replace("-idx", ".idx"))
+    assert len(data.mnist(tmp_path / "parent").train) == 5
+
+
+def test_images_are_row_by_row(tmp_path):
+    write_idx(tmp_path / "x", np.arange(24).reshape(2, 3, 4))
+    assert torch.equal(data.read_idx(tmp_path / "x", magic=2051), torch.arange(24).reshape(2, 3, 4))
+
+
+def test_real_mnist():
+    mnist = data.mnist(real_mnist())
+    assert mnist.train.shape == (60_000, 784)
+    assert mnist.held_out.shape == (10_000, 784)
+    # LeCun, Cortes & Burges: the ten digits' counts; pixels of mean .1307, deviation .3081 in [0, 1].
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert mnist.train_labels.bincount().tolist() == counts
+    assert float((mnist.train.double().mean() + 1) / 2) == pytest.approx(0.1307, abs=5e-5)
+    assert float(mnist.train.double().std() / 2) == pytest.approx(0.3081, abs=5e-5)
+
+
+def test_openml_is_asked_for_mnist_784(monkeypatch):
+    """The same data through scikit-learn's fetcher, which is replaced here: tests reach no network."""
+    asked = {}
+
+    def fetch(name, **options):
+        asked.update(name=name, **options)
+        return np.full((60_002, 784), 255, dtype=np.int64), np.array(["7"] * 60_002, dtype=object)
+
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch)
+    mnist = data.mnist(openml=True)
+    assert asked["name"] == "mnist_784"
+    assert mnist.train.shape == (60_000, 784)
+    assert mnist.held_out.shape == (2, 784)
+    assert float(mnist.held_out[0, 0]) == 1
+    assert mnist.held_out_labels.tolist() == [7, 7]
+
+
+def test_shift_moves_each_image_by_its_own_step(gen):
+    """Against a loop over the images: every result is one of the nine shifts, and each shift comes up."""
+    n = 900
+    x = torch.rand(n, 12, generator=gen)
+    shifted = data.shift_images(x, (3, 4), generator=gen).reshape(n, 3, 4)
+    counts = torch.zeros(3, 3)
+    padded = torch.nn.functional.pad(x.reshape(n, 3, 4), (1, 1, 1, 1), value=-1.0)
+    for i in range(n):
+        matches = [
+            (a, b)
+            for a in range(3)
+            for b in range(3)
+            if torch.equal(shifted[i], padded[i, a : a + 3, b : b + 4])
+        ]
+        assert len(matches) == 1
+        counts[matches[0]] += 1
+    # Binomial with n·(1/9) = 100 and standard deviation √(100·8/9) = 9.4: five of them.
+    assert float((counts - 100).abs().max()) < 5 * 9.43
+
+
+def test_shift_by_nothing_and_by_more(gen):
+    x = torch.rand(4, 9, generator=gen)
+    assert torch.equal(data.shift_images(x, (3, 3), pixels=0), x)
+    far = data.shift_images(x, (3, 3), pixels=2, generator=gen)
+    assert far.shape == (4, 9)
+
+
+def test_shift_draws_from_the_generator_alone():
+    x = torch.arange(90.0).reshape(10, 9)
+    before = torch.get_rng_state()
+    first, second, other = (
+        data.shift_images(x, (3, 3), generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda d: data.mnist(d / "nowhere"), FileNotFoundError, IMAGES),
+        (lambda d: data.mnist(), ValueError, "data_dir must name the folder"),
+        (lambda d: data.ring(0), ValueError, "n must be at least 1"),
+        (lambda d: data.grid(2.5), TypeError, "n must be an int"),
+        (lambda d: data.shift_images(torch.zeros(2, 9), (3, 4)), ValueError, r"shape \[n, 12\]"),
+        (
+            lambda d: data.shift_images(torch.zeros(2, 9), (3, 3), pixels=-1),
+            ValueError,
+            "pixels must be at least 0",
+        ),
+    ],
+)
+def test_refuses(make, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        make(tmp_path)
+
+
+def test_refuses_a_file_that_is_not_what_its_name_says(small_mnist):
+    write_idx(small_mnist / f"{IMAGES}.gz", np.zeros(5), zipped=True)
+    with pytest.raises(ValueError, match="magic number 2051, got 2049"):
+        data.mnist(small_mnist)
+
+
+def test_refuses_a_file_cut_short(small_mnist):
+    path = small_mnist / "t10k-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="must hold 2352 bytes"):
+        data.mnist(small_mnist)
+
+
+def test_refuses_labels_of_another_count(small_mnist):
+    write_idx(small_mnist / "t10k-labels-idx1-ubyte", np.zeros(4))
+    with pytest.raises(ValueError, match="one label for each of the 3 images, got 4"):
+        data.mnist(small_mnist)
+
+
+def test_refusal_of_a_missing_file_says_what_to_do(small_mnist):
+    (small_mnist / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(FileNotFoundError, match=r"t10k-labels-idx1-ubyte or .*\.gz is not in .*openml=True"):
+        data.mnist(small_mnist)
