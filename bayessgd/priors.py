@@ -177,9 +177,9 @@ def check_no_weight_decay(optimizer: torch.optim.Optimizer, prior: Prior | None)
         decay = group.get("weight_decay", 0)
         if decay:
             raise ValueError(
-                f"optimizer must have weight_decay=0 next to a prior, got {decay} in group {index}, which is a "
-                f"second Gaussian prior of precision {decay}·num_data; fold it into {type(prior).__name__} "
-                "or use FlatPrior()"
+                f"optimizer must have weight_decay=0 next to a prior, got {decay} in group {index}, which is "
+                f"a second Gaussian prior of precision {decay}·num_data; fold it into "
+                f"{type(prior).__name__} or use FlatPrior()"
             )
 
 

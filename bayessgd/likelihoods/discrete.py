@@ -23,7 +23,7 @@ __all__ = ["Bernoulli", "Categorical"]
 
 @dataclass(frozen=True)
 class Categorical:
-    """y ~ softmax(output), one label for each entry of the leading dimensions `[n, ...]` of `[n, ..., classes]`.
+    """y ~ softmax(output), one label `[n, ...]` for each vector of an output `[n, ..., classes]`.
 
     >>> import torch
     >>> logits = torch.tensor([[0.0, 0.0]])

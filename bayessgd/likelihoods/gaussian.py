@@ -55,7 +55,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class GaussianLogScale:
-    """y ~ N(mean, exp(log scale)²); the output `[n, ..., 2k]` holds k means, then k log standard deviations.
+    """y ~ N(mean, exp(log scale)²); an output `[n, ..., 2k]` holds k means, then k log scales.
 
     The target is `[n, ..., k]`. With a network that has 2k outputs the noise depends on x (heteroscedastic
     regression); with `LearnedScale` it is one learned number per output.
@@ -70,8 +70,8 @@ class GaussianLogScale:
         check_output(output)
         if output.ndim < 2 or output.shape[-1] % 2:
             raise ValueError(
-                f"output must have shape [n, ..., 2k] for k means and k log scales, got {list(output.shape)}; "
-                f"wrap the network in LearnedScale or double its outputs"
+                f"output must have shape [n, ..., 2k] for k means and k log scales, got "
+                f"{list(output.shape)}; wrap the network in LearnedScale or double its outputs"
             )
         mean, log_scale = output.chunk(2, -1)
         return Independent(
