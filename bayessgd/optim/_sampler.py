@@ -65,7 +65,8 @@ class Sampler(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a parameter group, as in torch, with its own hyperparameters checked."""
-        super().add_param_group(param_group)
+        # A copy: torch fills the caller's dict with the defaults, and a second optimizer would inherit them.
+        super().add_param_group(dict(param_group) if isinstance(param_group, dict) else param_group)
         try:
             self._check_group(self.param_groups[-1])
         except Exception:
@@ -74,13 +75,7 @@ class Sampler(torch.optim.Optimizer):
 
     def _check_group(self, group: dict[str, Any]) -> None:
         check_lr(group["lr"])
-        # Taken out again: a key that must be 0 is not part of the state.
-        weight_decay = group.pop("weight_decay", 0.0)
-        if weight_decay:
-            raise ValueError(
-                f"weight_decay must stay 0, got {weight_decay}; a prior belongs to the loss that is handed "
-                "to backward, the mean negative log joint of bayessgd.likelihoods, where num_data scales it"
-            )
+        _check_no_weight_decay(group)
         for p in group["params"]:
             if p.dtype not in (torch.float32, torch.float64):
                 raise TypeError(
@@ -104,6 +99,7 @@ class Sampler(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            _check_no_weight_decay(group)
             params = [p for p in group["params"] if p.grad is not None]
             if params:
                 self._update(group, params, _gradients(params, maximize=group["maximize"]))
@@ -140,6 +136,14 @@ class Sampler(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"generator": self.generator}
+
+
+def _check_no_weight_decay(group: dict[str, Any]) -> None:
+    if group["weight_decay"]:
+        raise ValueError(
+            f"weight_decay must stay 0, got {group['weight_decay']}; a prior belongs to the loss, the "
+            "mean negative log joint of bayessgd.likelihoods, where num_data scales it"
+        )
 
 
 def _gradients(params: list[Tensor], *, maximize: bool) -> list[Tensor]:

@@ -1,20 +1,20 @@
 """SGD with a constant preconditioner and, if wanted, the injected noise that makes it exact.
 
-    θ ← θ − lr·H·b + R·ξ,        b ← m·b + ĝ,        R·Rᵀ = Q
+    v ← m·v − lr·H·ĝ + R·ξ,        θ ← θ + v,        R·Rᵀ = Q
 
-H is a number, a diagonal or a matrix over the flat vector of a group's parameters. Near the optimum
-(curvature A, data N, batch S, gradient covariance C) the iterates have a stationary covariance Σ, at m = 0
-the solution of
+H is a number, a diagonal or a matrix over the flat vector of a group's parameters, m torch's momentum. Near
+the optimum (curvature A, data N, batch S, gradient covariance C) the iterates have a stationary covariance Σ,
+at m = 0 the solution of
 
     Σ = (I − HA)Σ(I − HA)ᵀ + HCHᵀ/S + Q.
 
 * Q = 0, H = ε·I: constant SGD. H = (2S/N)·C⁻¹ and its diagonal: Mandt, Hoffman & Blei (2017, theorem 2 and
   corollary 3). H = 2(A + N·C/S)⁻¹: exact in discrete time.
-* Q = (2H − HAH)/N − HCH/S with H = Hᵀ makes Σ = (NA)⁻¹ for *any* H for which it is positive semi-definite.
-  Put it into the equation: (I − HA)(NA)⁻¹(I − AH) = (NA)⁻¹ − (2H − HAH)/N. SGLD keeps only 2H/N.
+* Q = (2H − HAH)/N − HCH/S with H = Hᵀ makes Σ = (NA)⁻¹ for *any* H for which it is positive semi-definite:
+  put it into the equation, (I − HA)(NA)⁻¹(I − AH) = (NA)⁻¹ − (2H − HAH)/N. SGLD keeps only 2H/N. With momentum
+  Q = (1 − m)(2H − HAH/(1 + m))/N − HCH/S, of which SGHMC keeps 2(1 − m)H/N.
 
-Q is fixed to this H; therefore lr must stay 1 and momentum 0 when noise is injected. `bayessgd.theory`
-computes both.
+Q belongs to one H and one m; therefore lr must stay 1 when noise is injected. `bayessgd.theory` has both.
 """
 
 # torch has no public names for its foreach functions.
@@ -40,7 +40,7 @@ __all__ = ["PreconditionedSGD"]
 
 
 class PreconditionedSGD(Sampler):
-    """SGD with a constant preconditioner H and optional injected noise: θ ← θ − lr·H·ĝ + Q^½·ξ.
+    """SGD with a constant preconditioner H and injected noise: v ← m·v − lr·H·ĝ + Q^½·ξ, θ ← θ + v.
 
     The flat vector of a group is its parameters in their order. With `stacked=True` every parameter is
     `[chains, ...]` and H acts on each chain by itself.
@@ -50,9 +50,9 @@ class PreconditionedSGD(Sampler):
             `preconditioner` and `noise_covariance`.
         lr: Factor on H, for schedules; 1 with injected noise.
         preconditioner: H: a number, a diagonal `[P]` or a matrix `[P, P]`.
-        noise_covariance: Q, the covariance of the noise of *one step*, of the same kinds
+        noise_covariance: Q, the covariance of *one step's* noise, of the same kinds
             (`bayessgd.theory.injected_noise`); `None` injects nothing.
-        momentum: torch's, in [0, 1); 0 with injected noise.
+        momentum: torch's m in [0, 1); Q must be the one for this m.
         stacked: The parameters are stacked chains.
         maximize: Climb the mean log joint instead of descending its negative.
         weight_decay: Must stay 0: a prior belongs to the loss.
@@ -61,7 +61,7 @@ class PreconditionedSGD(Sampler):
     Raises:
         TypeError: Half-precision or integer parameters, sparse gradients.
         ValueError: A shape that does not fit, a Q that is not positive semi-definite (the feasibility
-            condition H⁻¹ ⪰ ½(A + N·C/S)), lr or momentum changed while noise is injected, any weight_decay.
+            condition H⁻¹ ⪰ ½(A + N·C/S)), lr changed while noise is injected, any weight_decay.
 
     Reference: Mandt, Hoffman & Blei, JMLR 18(134), 2017, section 4.
 
@@ -113,23 +113,18 @@ class PreconditionedSGD(Sampler):
             remedy = "shrink H until H⁻¹ ⪰ ½(A + N·C/S)"
             factor = covariance_factor(q, "noise_covariance", tolerance=tolerance, remedy=remedy)
             group["noise_factor"] = factor.to(like)
-        _check_noise_alone(group)
+        _check_lr_stays(group)
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         check_complete(group["params"], params)
-        _check_noise_alone(group)
+        _check_lr_stays(group)
         stacked, momentum = group["stacked"], group["momentum"]
-        if momentum > 0:
-            for p, g in zip(params, grads, strict=True):
-                if not self.state[p]:
-                    self.state[p]["momentum_buffer"] = torch.zeros_like(g)
-            buffers = [self.state[p]["momentum_buffer"] for p in params]
-            torch._foreach_mul_(buffers, momentum)
-            torch._foreach_add_(buffers, grads)
-            grads = buffers
         step = apply(group["preconditioner"], flatten(grads, stacked=stacked)) * -group["lr"]
         if group["noise_factor"] is not None:
             step += apply(group["noise_factor"], self._normals([step])[0])
+        if momentum > 0:
+            state = self.state[params[0]]  # the velocity of the whole group
+            step = state["velocity"] = step + momentum * state["velocity"] if state else step
         torch._foreach_add_(params, unflatten(step, params, stacked=stacked))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -141,9 +136,9 @@ class PreconditionedSGD(Sampler):
                     group[name] = group[name].to(group["params"][0])
 
 
-def _check_noise_alone(group: dict[str, Any]) -> None:
-    if group["noise_factor"] is not None and (group["momentum"] != 0 or float(group["lr"]) != 1):
+def _check_lr_stays(group: dict[str, Any]) -> None:
+    if group["noise_factor"] is not None and float(group["lr"]) != 1:
         raise ValueError(
-            f"lr must stay 1 and momentum 0 with injected noise, got lr {float(group['lr']):.3g} and "
-            f"momentum {group['momentum']}; Q belongs to this H alone: scale H and compute Q again"
+            f"lr must stay 1 with injected noise, got {float(group['lr']):.3g}; Q belongs to this H alone: "
+            "scale H and compute Q again"
         )
