@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,8 +30,9 @@ from metrics.features import digits_classifier
 from metrics.measures import mode_measure, standard_measures
 
 DATA = ("digits", "mnist", "ring", "grid")
-STEPS = {"digits": 2500, "mnist": 5000, "ring": 5000, "grid": 5000}
-EVALUATED = 2000
+STEPS = {"digits": 3500, "mnist": 5000, "ring": 5000, "grid": 5000}
+EVALUATED = 2500
+MIXTURE_POINTS = 2500
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,7 +80,9 @@ def load(args: argparse.Namespace) -> Data:
     """The data set that was asked for."""
     if args.data == "mnist":
         return datasets.mnist(args.data_dir)
-    return {"digits": datasets.digits, "ring": datasets.ring, "grid": datasets.grid}[args.data]()
+    if args.data == "digits":
+        return datasets.digits()
+    return {"ring": datasets.ring, "grid": datasets.grid}[args.data](MIXTURE_POINTS)
 
 
 def players(data: Data, chosen: Recipe, seed: int) -> tuple[nn.Module, nn.Module | None]:
@@ -87,19 +91,22 @@ def players(data: Data, chosen: Recipe, seed: int) -> tuple[nn.Module, nn.Module
     if data.image_shape == (28, 28):
         generator = networks.conv_generator(seed=seed)
         if chosen.critic_outputs:
-            critic = networks.conv_critic(outputs=chosen.critic_outputs, seed=seed + 1)
+            critic = networks.conv_critic(output_dim=chosen.critic_outputs, seed=seed + 1)
         return generator, critic
     d = data.train.shape[1]
     generator = networks.mlp_generator(d, bounded=data.image_shape is not None, seed=seed)
     if chosen.critic_outputs:
-        critic = networks.mlp_critic(d, outputs=chosen.critic_outputs, seed=seed + 1)
+        critic = networks.mlp_critic(d, output_dim=chosen.critic_outputs, seed=seed + 1)
     return generator, critic
 
 
 def train(name: str, seed: int, data: Data, args: argparse.Namespace) -> GAN:
     """Train one loss with one seed."""
-    chosen = recipe(name)
+    chosen = recipe(name, data.train)
     generator, critic = players(data, chosen, 1000 * seed)
+    augment = None
+    if data.image_shape is not None:
+        augment = partial(datasets.shift_images, image_shape=data.image_shape)
     model = GAN(generator, critic, loss=chosen.loss, penalties=chosen.penalties)
     kept = args.out / "checkpoints" / f"{args.data}-{name}-{seed}.safetensors"
     print(f"{name}, seed {seed}: {args.steps} steps", file=sys.stderr)
@@ -112,7 +119,7 @@ def train(name: str, seed: int, data: Data, args: argparse.Namespace) -> GAN:
         progress=not args.quiet,
         checkpoint=kept if args.resume else None,
         settings=chosen.settings,
-        augment=datasets.shift_images(data.image_shape) if data.image_shape else None,
+        augment=augment,
         amp=args.amp,
     )
 

@@ -28,7 +28,8 @@ from gan.settings import TrainingSettings
 
 __all__ = ["Augment", "Game", "Loop", "TrainingDivergedError"]
 
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+Augment = Callable[..., Tensor]
+"""`augment(batch, generator=random)` returns a batch of the same shape."""
 # Losses stay on the device between two looks, so that a step never waits for the host.
 LOOK_EVERY = 50
 
@@ -173,7 +174,7 @@ class Loop:
         shape = (self.settings.batch_size,)
         index = torch.randint(len(self.samples), shape, device=self.samples.device, generator=self.random)
         batch = self.samples[index]
-        return batch if self.augment is None else self.augment(batch, self.random)
+        return batch if self.augment is None else self.augment(batch, generator=self.random)
 
     def _fake(self) -> Tensor:
         shape = (self.settings.batch_size, latent_dim(self.game.generator))

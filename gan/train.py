@@ -100,7 +100,8 @@ class GAN:
                 `checkpoint_every` steps and at the end.
             checkpoint_every: Steps between two checkpoints.
             settings: Learning rates, critic steps, decay of the penalties.
-            augment: A function of a real batch and a generator, such as `gan.data.shift_images`.
+            augment: Called as `augment(batch, generator=...)`, such as
+                `partial(gan.data.shift_images, image_shape=(8, 8))`.
             amp: Networks' forward passes in bfloat16, on CUDA only; losses and penalties stay in full precision.
 
         Raises:

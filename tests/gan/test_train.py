@@ -1,0 +1,221 @@
+"""The loop: seeds, checkpoints, divergence, the moving average and the refusals."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from gan import GAN, Data, TrainingDivergedError, TrainingSettings, losses, networks, penalties
+from gan.loop import Loop
+from gan.settings import TrainingSettings as Settings
+
+CLOUD = torch.randn(64, 2, generator=torch.Generator().manual_seed(0)) * 0.5 + 1
+
+
+def score_gan(**changes):
+    settings = {"loss": losses.NonSaturating(), "penalties": (penalties.R1(1.0), penalties.R2(1.0))} | changes
+    return GAN(small_generator(), networks.mlp_critic(2, hidden=(16,)), **settings)
+
+
+def small_generator():
+    return networks.mlp_generator(2, latent_dim=3, hidden=(16,), bounded=False)
+
+
+def fit(model, data=CLOUD, **changes):
+    settings = {"steps": 30, "batch_size": 16, "seed": 0, "device": "cpu", "progress": False} | changes
+    return model.fit(data, **settings)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
+    first, again, other = (fit(score_gan(), seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first.sample(8, seed=5), again.sample(8, seed=5))
+    assert first.history == again.history
+    assert not torch.equal(first.sample(8, seed=5), other.sample(8, seed=5))
+
+
+def test_training_leaves_the_global_seed_alone():
+    torch.manual_seed(7)
+    expected = torch.rand(())
+    torch.manual_seed(7)
+    fit(score_gan())
+    assert torch.rand(()) == expected
+
+
+@pytest.mark.parametrize("kind", ["score", "sample", "learned"])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch, kind):
+    def make():
+        if kind == "score":
+            return score_gan(loss=losses.Wasserstein(), penalties=(penalties.GradientPenalty(),))
+        if kind == "sample":
+            return GAN(small_generator(), loss=losses.SlicedWasserstein(8))
+        critic = networks.mlp_critic(2, output_dim=4, hidden=(16,))
+        return GAN(small_generator(), critic, loss=losses.Sinkhorn(learned_cost=True))
+
+    settings = TrainingSettings(critic_every=2 if kind == "learned" else 1, penalty_decay=0.1)
+    whole = fit(make(), settings=settings)
+    path, step = tmp_path / "run.safetensors", Loop.step
+
+    def stops_at_25(self, number):
+        if number == 25:
+            raise KeyboardInterrupt
+        return step(self, number)
+
+    monkeypatch.setattr(Loop, "step", stops_at_25)
+    with pytest.raises(KeyboardInterrupt):
+        fit(make(), settings=settings, checkpoint=path, checkpoint_every=10)
+    monkeypatch.setattr(Loop, "step", step)
+    resumed = fit(make(), settings=settings, checkpoint=path, checkpoint_every=10)
+    assert torch.equal(whole.sample(8, seed=1), resumed.sample(8, seed=1))
+    for key, value in whole.generator.state_dict().items():
+        assert torch.equal(value, resumed.generator.state_dict()[key])
+    torch.testing.assert_close(whole.history.rows(), resumed.history.rows(), rtol=0, atol=0, equal_nan=True)
+    # A finished run is not trained again.
+    monkeypatch.setattr(Loop, "step", lambda *_: pytest.fail("a finished run took a step"))
+    assert torch.equal(
+        fit(make(), settings=settings, checkpoint=path).sample(8, seed=1), whole.sample(8, seed=1)
+    )
+
+
+def test_refuses_a_checkpoint_of_another_run_and_a_broken_one(tmp_path):
+    path = tmp_path / "run"
+    fit(score_gan(), checkpoint=path)
+    with pytest.raises(ValueError, match="another run .*seed was 0, now 1"):
+        fit(score_gan(), checkpoint=path, seed=1)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        fit(score_gan(), checkpoint=path)
+
+
+@dataclass(frozen=True)
+class Breaks(losses.Energy):
+    """A loss that is NaN from its 12th call on."""
+
+    calls: tuple = ()
+
+    def __call__(self, real, fake, *, generator=None):
+        counted.append(0)
+        return super().__call__(real, fake) * (float("nan") if len(counted) > 12 else 1.0)
+
+
+counted: list[int] = []
+
+
+def test_training_that_diverges_says_when_and_where_the_last_good_state_is(tmp_path):
+    counted.clear()
+    path = tmp_path / "run"
+    with pytest.raises(TrainingDivergedError, match=f"step 12; the last good checkpoint is {path}"):
+        fit(GAN(small_generator(), loss=Breaks()), checkpoint=path, checkpoint_every=10)
+    from metrics import files
+
+    assert len(files.read(path)[0]["history"]) == 10
+
+
+def test_a_weight_that_diverged_is_not_written(tmp_path):
+    model = GAN(small_generator(), loss=losses.Energy(), ema=0.0)
+    with torch.no_grad():
+        next(model.generator.parameters())[0, 0] = torch.nan
+    with pytest.raises(TrainingDivergedError, match="not written yet|no checkpoint"):
+        fit(model, checkpoint=tmp_path / "run", checkpoint_every=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_moving_average_has_a_half_life_in_images():
+    """After the first step copies, each step keeps ema^(batch/128) of the average."""
+    weights = []
+    step = Loop.step
+
+    def spy(self, number):
+        row = step(self, number)
+        weights.append([p.detach().clone() for p in self.game.generator.parameters()])
+        return row
+
+    Loop.step = spy
+    try:
+        model = fit(GAN(small_generator(), loss=losses.Energy(), ema=0.9), steps=4, batch_size=64)
+    finally:
+        Loop.step = step
+    decay = 0.9**0.5
+    expected = weights[0]
+    for later in weights[1:]:
+        expected = [decay * old + (1 - decay) * new for old, new in zip(expected, later, strict=True)]
+    for got, want in zip(model.averaged.module.parameters(), expected, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: score_gan(penalties=(penalties.R1(0.1), penalties.R2(0.1))),
+        lambda: score_gan(loss=losses.Wasserstein(), penalties=(penalties.GradientPenalty(1.0),)),
+        lambda: GAN(small_generator(), loss=losses.Sinkhorn(eps=0.05)),
+        lambda: GAN(small_generator(), loss=losses.Energy()),
+        lambda: GAN(small_generator(), loss=losses.SlicedWasserstein(16)),
+    ],
+    ids=["ns", "wgan-gp", "sinkhorn", "energy", "sliced"],
+)
+def test_learns_the_mean_and_the_spread_of_a_gaussian(make):
+    """N((1, 1), ¼ I), learned from 64 points: their own mean is known to 0.06, and the game adds its noise."""
+    model = make()
+    model.ema = 0.95
+    fit(model, steps=800, batch_size=64, settings=TrainingSettings(critic_steps=3))
+    drawn = model.sample(2000, seed=0)
+    torch.testing.assert_close(drawn.mean(0), CLOUD.mean(0), rtol=0, atol=0.2)
+    torch.testing.assert_close(drawn.std(0), CLOUD.std(0), rtol=0.4, atol=0)
+
+
+def test_sampling_is_repeatable_and_keeps_the_mode():
+    model = fit(score_gan(), steps=2)
+    model.generator.train()
+    assert torch.equal(model.sample(4, seed=0), model.sample(4, seed=0))
+    assert not torch.equal(model.sample(4, seed=0), model.sample(4, seed=1))
+    assert model.generator.training
+
+
+def test_a_learned_cost_moves_its_critic_only_every_so_often():
+    critic = networks.mlp_critic(2, output_dim=4, hidden=(16,))
+    model = GAN(small_generator(), critic, loss=losses.Sinkhorn(learned_cost=True))
+    fit(model, steps=9, settings=TrainingSettings(critic_every=3))
+    moved = torch.tensor(model.history.critic_loss).isfinite()
+    assert moved.tolist() == [True, False, False] * 3
+
+
+def test_the_data_set_trains_on_its_training_half():
+    data = Data("cloud", CLOUD, CLOUD + 100)
+    assert torch.equal(fit(score_gan(), data).sample(4, seed=0), fit(score_gan()).sample(4, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GAN(small_generator(), loss=losses.Wasserstein()), "needs a critic"),
+        (lambda: GAN(small_generator(), networks.mlp_critic(2), loss=losses.Sinkhorn()), "takes no critic"),
+        (lambda: GAN(small_generator(), loss=losses.Sinkhorn(learned_cost=True)), "needs a critic"),
+        (lambda: GAN(small_generator(), loss=losses.Energy(), penalties=(penalties.R1(1.0),)), "penalties"),
+        (lambda: GAN(small_generator(), loss=losses.Energy(), ema=1.0), "ema must be in"),
+        (lambda: fit(score_gan(), steps=0), "steps must be at least 1"),
+        (lambda: fit(score_gan(), batch_size=0), "batch_size must be at least 1"),
+        (lambda: fit(score_gan(), data=torch.zeros(4)), r"data must have shape \[n, d\]"),
+        (lambda: fit(score_gan(), data=torch.full((4, 2), torch.nan)), "data must be finite"),
+        (lambda: fit(score_gan(), amp=True), "amp=True needs a CUDA device"),
+        (lambda: fit(score_gan()).sample(0), "n must be at least 1"),
+        (lambda: Settings(learning_rate=-1.0), "learning_rate must be"),
+    ],
+)
+def test_refusals(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_refuses_a_device_that_is_not_there():
+    with pytest.raises(ValueError, match="device must be available"):
+        fit(score_gan(), device="cuda")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("amp", [False, True])
+def test_trains_on_cuda(amp):
+    model = fit(score_gan(), device="cuda", amp=amp)
+    assert model.sample(4, seed=0).device.type == "cuda"
+    assert model.history.rows().isfinite().all()
