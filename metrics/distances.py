@@ -47,16 +47,16 @@ def distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor,
 
 
 def distance_blocks(
-    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, block: int = BLOCK
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, block: int | None = None
 ) -> Iterator[tuple[int, Float[Tensor, "b m"]]]:
-    """Yield the rows of `distances(x, y)` in blocks of about `block` entries, each with its first row.
+    """Yield the rows of `distances(x, y)` in blocks of about `block` entries (2²⁴), each with its first row.
 
     For measures that keep only a summary of each row, so that memory is O(block) and not O(n·m).
 
     >>> [(at, len(rows)) for at, rows in distance_blocks(torch.zeros(5, 1), torch.zeros(4, 1), block=8)]
     [(0, 2), (2, 2), (4, 1)]
     """
-    height = max(1, block // len(y))
+    height = max(1, (block or BLOCK) // len(y))
     for start in range(0, len(x), height):
         yield start, _direct(x[start : start + height], y).to(x.dtype)
 
