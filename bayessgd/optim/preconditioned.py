@@ -11,7 +11,7 @@ at m = 0 the solution of
 * Q = 0, H = ε·I: constant SGD. H = (2S/N)·C⁻¹ and its diagonal: Mandt, Hoffman & Blei (2017, theorem 2 and
   corollary 3). H = 2(A + N·C/S)⁻¹: exact in discrete time.
 * Q = (2H − HAH)/N − HCH/S with H = Hᵀ makes Σ = (NA)⁻¹ for *any* H for which it is positive semi-definite:
-  put it into the equation, (I − HA)(NA)⁻¹(I − AH) = (NA)⁻¹ − (2H − HAH)/N. SGLD keeps only 2H/N. With momentum
+  insert it: (I − HA)(NA)⁻¹(I − AH) = (NA)⁻¹ − (2H − HAH)/N. SGLD keeps only 2H/N. With momentum
   Q = (1 − m)(2H − HAH/(1 + m))/N − HCH/S, of which SGHMC keeps 2(1 − m)H/N.
 
 Q belongs to one H and one m; therefore lr must stay 1 when noise is injected. `bayessgd.theory` has both.
