@@ -114,7 +114,7 @@ class GradientPenalty(Penalty):
     5.358...
     """
 
-    weight: float = 10.0
+    weight: float | int = 10.0
     one_sided: bool = False
 
     def __post_init__(self) -> None:
@@ -159,8 +159,8 @@ class DRAGAN(Penalty):
     10.0
     """
 
-    weight: float = 10.0
-    scale: float = 0.5
+    weight: float | int = 10.0
+    scale: float | int = 0.5
 
     def __post_init__(self) -> None:
         check_positive(self.weight, "weight")
@@ -191,7 +191,7 @@ class R1(Penalty):
     3.0
     """
 
-    gamma: float
+    gamma: float | int
 
     def __post_init__(self) -> None:
         check_positive(self.gamma, "gamma")
@@ -219,7 +219,7 @@ class R2(Penalty):
     3.0
     """
 
-    gamma: float
+    gamma: float | int
 
     def __post_init__(self) -> None:
         check_positive(self.gamma, "gamma")
@@ -247,7 +247,7 @@ class WeightClipping(Penalty):
     True
     """
 
-    limit: float = 0.01
+    limit: float | int = 0.01
 
     def __post_init__(self) -> None:
         check_positive(self.limit, "limit")

@@ -18,15 +18,19 @@ from gan.losses.f_divergence import (
     TotalVariation,
 )
 from gan.losses.hinge import Hinge
+from gan.losses.kernel import MMD, Energy
 from gan.losses.least_squares import LeastSquares
 from gan.losses.protocols import SampleLoss, ScoreLoss
 from gan.losses.relativistic import RelativisticPairing
+from gan.losses.transport import Sinkhorn, SlicedWasserstein
 from gan.losses.wasserstein import Wasserstein
 
 __all__ = [
     "KL",
+    "MMD",
     "NAMES",
     "DonskerVaradhan",
+    "Energy",
     "FDivergence",
     "Hinge",
     "JensenShannon",
@@ -38,6 +42,8 @@ __all__ = [
     "ReverseKL",
     "SampleLoss",
     "ScoreLoss",
+    "Sinkhorn",
+    "SlicedWasserstein",
     "SquaredHellinger",
     "TotalVariation",
     "Wasserstein",

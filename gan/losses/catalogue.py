@@ -1,6 +1,7 @@
 """Losses by the names that a person types on a command line."""
 
 from collections.abc import Callable
+from functools import partial
 
 from gan.losses.donsker_varadhan import DonskerVaradhan
 from gan.losses.f_divergence import (
@@ -14,9 +15,11 @@ from gan.losses.f_divergence import (
     TotalVariation,
 )
 from gan.losses.hinge import Hinge
+from gan.losses.kernel import MMD, Energy
 from gan.losses.least_squares import LeastSquares
 from gan.losses.protocols import SampleLoss, ScoreLoss
 from gan.losses.relativistic import RelativisticPairing
+from gan.losses.transport import Sinkhorn, SlicedWasserstein
 from gan.losses.wasserstein import Wasserstein
 
 __all__ = ["NAMES", "named"]
@@ -37,6 +40,11 @@ _CATALOGUE: dict[str, Callable[[], ScoreLoss | SampleLoss]] = {
     "wgan": Wasserstein,
     "wgan-gp": Wasserstein,
     "wgan-lp": Wasserstein,
+    "sinkhorn": Sinkhorn,
+    "sinkhorn-critic": partial(Sinkhorn, learned_cost=True),
+    "mmd": MMD,
+    "energy": Energy,
+    "sliced": SlicedWasserstein,
 }
 NAMES = tuple(_CATALOGUE)
 """Every name that `named` knows."""

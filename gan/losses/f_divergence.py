@@ -86,13 +86,14 @@ class FDivergence(ABC):
 
     Args:
         non_saturating: Whether the generator minimises −E g(s) in place of −E f*(g(s)). The two agree in
-            direction, g and f*∘g being increasing, but f*∘g is flat exactly where the critic is sure that a
-            sample is generated, and there it is that a generator needs a gradient.
+            direction, both functions being increasing. Each class defaults to the one whose slope neither
+            dies nor explodes where the critic is sure that a sample is generated, s → −∞: that is −E s for
+            KL, reverse KL and Pearson.
         max_log_ratio: The largest |log p/q| that a score may stand for; see the clamp above.
     """
 
     non_saturating: bool = True
-    max_log_ratio: float = 10.0
+    max_log_ratio: float | int = 10.0
 
     def __post_init__(self) -> None:
         if not self.max_log_ratio > 0:
@@ -172,7 +173,7 @@ class JensenShannon(FDivergence):
     """
 
     non_saturating: bool = False
-    max_log_ratio: float = math.inf
+    max_log_ratio: float | int = math.inf
 
     @staticmethod
     def f(u: Tensor) -> Tensor:
@@ -207,7 +208,7 @@ class NonSaturating(FDivergence):
     tensor(0.6931)
     """
 
-    max_log_ratio: float = math.inf
+    max_log_ratio: float | int = math.inf
 
     f = staticmethod(JensenShannon.f)
     g = staticmethod(JensenShannon.g)
@@ -252,9 +253,13 @@ class KL(FDivergence):
 class ReverseKL(FDivergence):
     """KL(q‖p) of the generated law from the real one, which punishes samples where there is no data.
 
+    f*∘g being linear, the generator's own objective −E s never saturates; −E g(s) = E e^{−s} would explode.
+
     >>> ReverseKL().divergence(torch.zeros(4, 1), torch.zeros(4, 1))
     tensor(0.)
     """
+
+    non_saturating: bool = False
 
     @staticmethod
     def f(u: Tensor) -> Tensor:
@@ -313,9 +318,13 @@ class Pearson(FDivergence):
 class Neyman(FDivergence):
     """Neyman's χ², E_q[(1−u)²/u] = χ²(q‖p): Pearson's with the two laws exchanged.
 
+    The generator minimises 2E e^{−s/2}, of the two forms the one that explodes less where s → −∞.
+
     >>> Neyman().divergence(torch.zeros(4, 1), torch.zeros(4, 1))
     tensor(0.)
     """
+
+    non_saturating: bool = False
 
     @staticmethod
     def f(u: Tensor) -> Tensor:
@@ -379,7 +388,7 @@ class TotalVariation(FDivergence):
     tensor(0.)
     """
 
-    max_log_ratio: float = 3.0
+    max_log_ratio: float | int = 3.0
 
     @staticmethod
     def f(u: Tensor) -> Tensor:

@@ -60,6 +60,11 @@ def test_of_a_linear_critic(linear, clouds):
         torch.testing.assert_close(penalty(linear, *clouds).item(), float(value))
 
 
+def test_whole_numbers_are_numbers(linear, clouds):
+    torch.testing.assert_close(R1(1)(linear, *clouds).item(), 4.5)
+    torch.testing.assert_close(GradientPenalty(10)(linear, *clouds).item(), 40.0)
+
+
 def test_one_sided_lets_a_gentle_slope_be(linear, clouds):
     with torch.no_grad():
         linear.weight /= 6

@@ -129,8 +129,21 @@ def test_table_of_objectives():
     torch.testing.assert_close(js.generator_loss(r, s), -sp(s).mean())
     torch.testing.assert_close(ns.generator_loss(r, s), sp(-s).mean())
     torch.testing.assert_close(losses.KL().critic_loss(r, s), (s - 1).exp().mean() - r.mean())
-    torch.testing.assert_close(losses.KL(non_saturating=False).generator_loss(r, s), -(s - 1).exp().mean())
-    torch.testing.assert_close(losses.KL(non_saturating=True).generator_loss(r, s), -s.mean())
+
+
+@pytest.mark.parametrize("cls", [losses.KL, losses.ReverseKL, losses.Pearson])
+def test_default_generator_loss_is_minus_the_score_where_one_of_the_forms_is(cls):
+    """Linear, so that no generated sample is without a gradient and none has an enormous one."""
+    s = tensor(-1.0, 0.3, 0.9)[:, None].requires_grad_()
+    (grad,) = torch.autograd.grad(cls().generator_loss(s, s), s)
+    torch.testing.assert_close(grad, torch.full_like(s, -1 / 3))
+
+
+@pytest.mark.parametrize("cls", FAMILY)
+def test_both_generator_forms(cls):
+    s = tensor(-0.7, 0.3, 0.9)[:, None]
+    torch.testing.assert_close(cls(non_saturating=True).generator_loss(s, s), -cls.g(s).mean())
+    torch.testing.assert_close(cls(non_saturating=False).generator_loss(s, s), -cls.conjugate(s).mean())
 
 
 def test_softplus_keeps_its_gradient_where_log_sigmoid_plus_a_constant_loses_it():
