@@ -1,1 +1,16 @@
 """Optimal transport: exact, entropic and sliced."""
+
+from metrics.transport.divergence import sinkhorn_divergence
+from metrics.transport.exact import transport_cost, wasserstein
+from metrics.transport.sinkhorn import SinkhornResult, entropic_cost, sinkhorn
+from metrics.transport.sliced import sliced_wasserstein
+
+__all__ = [
+    "SinkhornResult",
+    "entropic_cost",
+    "sinkhorn",
+    "sinkhorn_divergence",
+    "sliced_wasserstein",
+    "transport_cost",
+    "wasserstein",
+]

@@ -1,0 +1,82 @@
+"""The sliced Wasserstein distance: the mean of what every direction sees.
+
+    SW_p(x, y) = (E_θ W_p^p(θ·x, θ·y))^{1/p},   θ uniform on the unit sphere    (Bonneel et al. 2015, eq. 3),
+
+estimated with L directions, SW_p^p ≈ (1/L) Σ_l W_p^p(θ_l·x, θ_l·y). The estimate of SW_p^p is unbiased in
+the directions, with a variance of Var_θ(W_p^p)/L; its root SW_p is biased downwards by O(1/L). Every W_p^p
+is on the line, by quantiles (`metrics.transport.quantile`), which costs a sort.
+
+For laws that differ by a shift m alone SW_2² = ‖m‖²/d: a distance of the order of W_2/√d.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from metrics.inputs import check_count, check_pair
+from metrics.transport._cost import check_exponent, root
+from metrics.transport.quantile import line_cost
+
+__all__ = ["sliced_wasserstein"]
+
+BLOCK = 2**22
+"""Projections of points that are held at once: 32 MiB in float64."""
+
+
+def sliced_wasserstein(
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    *,
+    p: float | int = 2,
+    num_projections: int = 512,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, ""]:
+    """Return SW_p = (mean over directions θ of W_p^p(θ·x, θ·y))^{1/p}.
+
+    Args:
+        x: The first cloud, [n, d].
+        y: The second cloud, [m, d]; m may differ from n.
+        p: The exponent, at least 1.
+        num_projections: L, the number of directions; the relative error of SW_p^p is O(1/√L).
+        generator: Draws the directions, in float64 on its own device. None is a fresh one with seed 0.
+
+    Returns:
+        SW_p in the units of the clouds, in their type; computed in float64. Differentiable in both clouds,
+        with gradient 0 at SW_p = 0. Memory stays bounded in L: blocks of directions are computed anew in the
+        backward pass.
+
+    Raises:
+        ValueError: Clouds that cannot be compared, p < 1, no projections.
+        TypeError: A type that is none of these.
+
+    >>> round(float(sliced_wasserstein(torch.zeros(4, 2), torch.ones(4, 2))), 1)   # √(‖m‖²/d) = 1
+    1.0
+    """
+    check_pair(x, y)
+    p = check_exponent(p)
+    count = check_count(num_projections, "num_projections")
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+    directions = _directions(count, x.shape[1], generator).to(x.device)
+    blocks = directions.split(max(1, BLOCK // (len(x) + len(y))))
+    if len(blocks) == 1:
+        total = _block_sum(x, y, directions, p)
+    else:
+        sums = [
+            checkpoint(_block_sum, x, y, d, p, use_reentrant=False, preserve_rng_state=False) for d in blocks
+        ]
+        total = torch.stack(sums).sum()
+    return root(total / count, p).to(x.dtype)
+
+
+def _directions(count: int, d: int, generator: torch.Generator | None) -> Float[Tensor, "l d"]:
+    """Unit vectors; float64 whatever the clouds' type, so that it does not change the directions."""
+    source = generator if generator is not None else torch.Generator().manual_seed(0)
+    normal = torch.randn(count, d, dtype=torch.float64, generator=source, device=source.device)
+    return normal / normal.norm(dim=1, keepdim=True)
+
+
+def _block_sum(x: Tensor, y: Tensor, directions: Tensor, p: float) -> Tensor:
+    """Σ_l W_p^p along the directions of one block."""
+    return line_cost(directions @ x.double().T, directions @ y.double().T, p=p).sum()
