@@ -1,4 +1,4 @@
-"""The energy distance (Székely & Rizzo 2013, "Energy statistics", eq. 2.1).
+"""The energy distance (Székely & Rizzo 2013, "Energy statistics: a class of statistics based on distances").
 
     D²(P, Q) = 2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖,   X, X' ~ P and Y, Y' ~ Q independent.
 

@@ -1,6 +1,6 @@
 """Gaussians in closed form: Fréchet and Bures–Wasserstein distances, the KL divergence.
 
-The squared 2-Wasserstein distance of two Gaussians (Dowson & Landau 1982, eq. 16; Olkin & Pukelsheim 1982) is
+The squared 2-Wasserstein distance of two Gaussians (Dowson & Landau 1982; Olkin & Pukelsheim 1982) is
 
     W₂²(N(μ, Σ), N(ν, T)) = ‖μ − ν‖² + Tr Σ + Tr T − 2 Tr (Σ^½ T Σ^½)^½.
 

@@ -3,15 +3,16 @@
 Let NND_k(a) be the distance of a point to its k-th nearest neighbour within its own cloud, the point itself
 left out, and B(a) the closed ball of that radius around a. With N real points x_i and M fake ones y_j:
 
-    precision  share of the y_j that lie in some B(x_i)                        Kynkäänniemi et al. 2019, eq.
-    1–2 recall     share of the x_i that lie in some B(y_j) density    (1/kM) Σ_j #{i : y_j in B(x_i)}
-    Naeem et al. 2020, eq. 4 coverage   share of the x_i whose B(x_i) holds some y_j
-    Naeem et al. 2020, eq. 5
+    precision   share of the y_j that lie in some B(x_i)          Kynkäänniemi et al. 2019, eq. 1–2
+    recall      share of the x_i that lie in some B(y_j)          the same
+    density     (1/kM) Σ_j #{i : y_j in B(x_i)}                   Naeem et al. 2020, section 3
+    coverage    share of the x_i whose B(x_i) holds some y_j      the same
 
 A ball is closed (≤), as in Kynkäänniemi et al.; Naeem et al.'s code takes it open (<). The two differ only
 where distances are equal: for data with many exact copies an open ball of radius 0 would not even hold the
 copies. For two clouds of one continuous law the expectations do not depend on that law or on its dimension:
-a fresh y_j is nearer to x_i than all but fewer than k of the other x with probability k/N, so
+y_j and the other N − 1 real points are in random order around x_i, so y_j is among the first k with
+probability k/N, and the first k hold no y at all with probability ∏_{j=1..k} (N − j)/(N + M − j). Hence
 
     E density = 1,    E coverage = 1 − ∏_{j=1..k} (N − j)/(N + M − j).
 
@@ -19,7 +20,7 @@ Precision and recall have no such law: one outlier's large ball makes them large
 has no upper bound.
 
 The KL divergence is estimated from ρ_i, the distance of x_i to its k-th neighbour among the other x, and
-ν_i, that to its k-th neighbour among the y (Wang, Kulkarni & Verdú 2009, eq. 5 and its k-nearest form):
+ν_i, that to its k-th neighbour among the y (Wang, Kulkarni & Verdú 2009, IEEE Trans. Inf. Theory 55):
 
     KL(P ‖ Q) ≈ (d/n) Σ_i ln(ν_i/ρ_i) + ln(m/(n − 1)).
 
