@@ -1,0 +1,175 @@
+"""What every collector does: listen to an optimizer, or be told, and go on after a stop.
+
+A collector looks at a network's parameters after an optimizer's step and keeps something of them. It holds
+references to the parameters, as the optimizer does, and never a copy of the network; it writes to no
+parameter and draws no random number, so the training goes the same way, to the bit, with it and without it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from bayessgd.params import gather, local, named_parameters
+from bayessgd.posteriors import Posterior
+from metrics.inputs import check_count
+
+__all__ = ["Collector"]
+
+
+class Collector(ABC):
+    """Keeps something of the trainable parameters θ after an optimizer's steps."""
+
+    def __init__(self, model: nn.Module) -> None:
+        named = named_parameters(model)
+        self._names = list(named)
+        self._parameters: list[Tensor] = list(named.values())
+        self._steps = 0
+        self._updates = 0
+
+    @property
+    def num_updates(self) -> int:
+        """How many iterates have been collected."""
+        return self._updates
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Collect the parameters as they are now."""
+        self._collect(self._locals())
+        self._updates += 1
+
+    def attach(self, optimizer: torch.optim.Optimizer, *, every: int = 1, start: int = 0) -> RemovableHandle:
+        """Collect after every k-th step of an optimizer, beginning after the first `start` of them.
+
+        It is a step post-hook, so it works wherever the optimizer does: in a plain loop, under a trainer,
+        with `torch.compile`. A step that `torch.amp.GradScaler` skipped is no iterate. The count of steps
+        belongs to the collector and is part of its `state_dict`.
+
+        Args:
+            optimizer: The one that trains the model's parameters; of several, the last to step.
+            every: k. SWAG takes one snapshot per epoch; iterate averaging takes every step.
+            start: The steps to leave out while the iterates still travel (burn-in, tail averaging).
+
+        Returns:
+            A handle: `handle.remove()` stops the collecting, and so does leaving `with collector.attach(…):`.
+
+        Raises:
+            TypeError: Not a torch optimizer.
+            ValueError: An optimizer of other parameters.
+        """
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
+        check_count(every, "every")
+        check_count(start, "start", least=0)
+        trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if not any(id(p) in trained for p in self._parameters):
+            raise ValueError(
+                "optimizer must train the model's parameters, got one that holds none of them; make the "
+                "collector after the model was sharded, and pass the optimizer of that model"
+            )
+        due = False
+
+        def after_step(stepped: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+            nonlocal due
+            self._steps += 1
+            due = due or (self._steps > start and (self._steps - start) % every == 0)
+            if due and not _was_skipped(stepped):
+                due = False
+                self.update()
+
+        return optimizer.register_step_post_hook(after_step)
+
+    @abstractmethod
+    def _collect(self, parameters: list[Tensor]) -> None:
+        """Take in the parameters that this process holds, before the count of updates goes up."""
+
+    @abstractmethod
+    def posterior(self) -> Posterior:
+        """Return the posterior of what was collected so far; the collecting may go on.
+
+        Under FSDP every process must call it.
+        """
+
+    @abstractmethod
+    def _settings(self) -> dict[str, object]:
+        """Return what two collectors must share for one to go on where the other stopped."""
+
+    @abstractmethod
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return the live tensors of the state, by name."""
+
+    @abstractmethod
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take copies of the tensors of a state, after the counts were set."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state, of tensors and plain numbers: `torch.load(..., weights_only=True)` reads it back.
+
+        As with torch's own, the tensors are the live ones: write them out, or copy them, before going on.
+        Under FSDP they are this process's shards.
+        """
+        return {
+            "kind": type(self).__name__,
+            "shapes": self._shapes(),
+            "settings": self._settings(),
+            "num_updates": self._updates,
+            "steps": self._steps,
+            "tensors": self._tensors(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where the collector of this state stopped, to the same result.
+
+        Raises:
+            ValueError: The state of another kind of collector, of another network, or of other settings.
+        """
+        own = {"kind": type(self).__name__, "shapes": self._shapes(), "settings": self._settings()}
+        for key, value in own.items():
+            if state.get(key) != value:
+                raise ValueError(
+                    f"state must have the {key} {value}, got {state.get(key)}; make the collector as it was"
+                )
+        self._updates, self._steps = int(state["num_updates"]), int(state["steps"])
+        self._restore(state["tensors"])
+
+    def _shapes(self) -> dict[str, list[int]]:
+        return {name: list(p.shape) for name, p in zip(self._names, self._locals(), strict=True)}
+
+    def _locals(self) -> list[Tensor]:
+        return [local(parameter) for parameter in self._parameters]
+
+    def _whole(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return copies by name of tensors that are sharded as the parameters are: whole, in their type."""
+        return {
+            name: gather(tensor, parameter).to(accumulator_type(parameter), copy=True)
+            for name, tensor, parameter in zip(self._names, tensors, self._parameters, strict=True)
+        }
+
+    def _whole_rows(self, rows: Sequence[Sequence[Tensor]]) -> dict[str, Tensor]:
+        """Return n such lists of tensors as [n, *shape] by name, in the type and on the device they have."""
+        return {
+            name: torch.stack([gather(row[i], self._parameters[i]) for row in rows])
+            for i, name in enumerate(self._names)
+        }
+
+    def _need(self, least: int, what: str) -> None:
+        if self._updates < least:
+            raise ValueError(
+                f"{what} needs at least {least} updates, got {self._updates}; train on with "
+                "attach(optimizer), or call update() after a step"
+            )
+
+
+def accumulator_type(parameter: Tensor) -> torch.dtype:
+    """Return the type to accumulate in: the parameter's own, but never less than float32."""
+    return torch.promote_types(parameter.dtype, torch.float32)
+
+
+def _was_skipped(optimizer: torch.optim.Optimizer) -> bool:
+    # GradScaler does not call an ordinary optimizer's step when it skips it, but it does call a fused one's,
+    # which looks at `found_inf` on the device. Asked only when an update is due: the answer waits for it.
+    found = getattr(optimizer, "found_inf", None)
+    return found is not None and bool(found)

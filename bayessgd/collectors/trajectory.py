@@ -1,0 +1,142 @@
+"""The iterates themselves, in memory or in a file that is mapped into it.
+
+In a file, iterate i is row i of an [n, P] array of raw numbers in the machine's byte order: the parameters
+flattened and concatenated in their order (`bayessgd.params.flatten`). A row is appended per update, so n
+may exceed the memory many times over, and the posterior's draws are views of the mapped file: only what is
+read is loaded. The number of rows that count is in the `state_dict`; rows that were written after it, by a
+run that then stopped, are cut off when the run goes on.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bayessgd.collectors._collector import Collector, accumulator_type
+from bayessgd.params import local, unflatten
+from bayessgd.posteriors import Ensemble
+from metrics.inputs import check_count
+
+__all__ = ["Trajectory"]
+
+
+class Trajectory(Collector):
+    """Collects the iterates: whole networks, one after another.
+
+    Args:
+        model: The network that is trained; it may be compiled, in DDP, or, without a path, sharded by
+            `fully_shard`.
+        path: A file to write to and map; `None` keeps the iterates in memory. Of several processes only one
+            may write to it.
+        storage_device: Where iterates in memory are kept, such as "cpu"; `None` is where the parameters are.
+
+    Raises:
+        TypeError: Not a module.
+        ValueError: Sharded parameters with a path, or both a path and a device.
+        FileExistsError: At the first update, where the file exists and no state was loaded.
+
+    >>> import torch
+    >>> net = torch.nn.Linear(1, 1, bias=False)
+    >>> trajectory = Trajectory(net)
+    >>> for value in (1.0, 2.0, 3.0, 4.0):
+    ...     _ = net.weight.data.fill_(value)
+    ...     trajectory.update()
+    >>> trajectory.posterior(skip=1, thin=2).draws["weight"].flatten()
+    tensor([2., 4.])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        path: str | Path | None = None,
+        storage_device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(model)
+        if path is not None and storage_device is not None:
+            raise ValueError("path and storage_device must not both be given; a file has no device, drop one")
+        if path is not None and any(local(p) is not p for p in self._parameters):
+            raise ValueError(
+                "path must be None under fully_shard, for each process sees a part of a row only"
+            )
+        self.path = None if path is None else Path(path)
+        self._storage_device = storage_device
+        self._rows: list[list[Tensor]] = []
+        self._dtype = torch.float32
+        for parameter in self._parameters:
+            self._dtype = torch.promote_types(self._dtype, accumulator_type(parameter))
+
+    def _collect(self, parameters: list[Tensor]) -> None:
+        if self.path is not None:
+            self._append(self.path, parameters)
+            return
+        self._rows.append(
+            [
+                p.detach().to(self._storage_device or p.device, accumulator_type(p), copy=True)
+                for p in parameters
+            ]
+        )
+
+    def _append(self, path: Path, parameters: list[Tensor]) -> None:
+        if self._updates == 0 and path.exists() and path.stat().st_size:
+            raise FileExistsError(
+                f"path must be a new file, got {path}, which exists; load_state_dict or delete it"
+            )
+        row = torch.cat([p.detach().to("cpu", self._dtype).reshape(-1) for p in parameters])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # At its place, not at the end: what a failed write left behind is written over.
+        with path.open("r+b" if path.exists() else "wb") as file:
+            file.seek(self._updates * row.nbytes)
+            file.write(row.view(torch.uint8).numpy().data)
+
+    def posterior(self, *, skip: int = 0, thin: int = 1) -> Ensemble:
+        """Return the iterates as an ensemble: the first `skip` left out, then every `thin`-th kept.
+
+        In a file, the draws are views of the mapped file, in one type for all parameters; keep the file while
+        they are in use.
+
+        Raises:
+            ValueError: Nothing is left.
+        """
+        check_count(skip, "skip", least=0)
+        check_count(thin, "thin")
+        self._need(skip + 1, f"Trajectory's posterior after skip={skip}")
+        if self.path is None:
+            return Ensemble(self._whole_rows(self._rows[skip::thin]))
+        like = dict(zip(self._names, self._parameters, strict=True))
+        size = sum(p.numel() for p in self._parameters)
+        mapped = torch.from_file(str(self.path), size=self._updates * size, dtype=self._dtype)
+        return Ensemble(unflatten(mapped.reshape(-1, size)[skip::thin], like))
+
+    def _settings(self) -> dict[str, object]:
+        return {"mapped": self.path is not None}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        if not self._rows:
+            return {}
+        columns = zip(self._names, zip(*self._rows, strict=True), strict=True)
+        return {name: torch.stack(column) for name, column in columns}
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        if self.path is not None:
+            self._cut(self.path)
+            return
+        self._rows = [
+            [
+                tensors[name][i].to(self._storage_device or p.device, copy=True)
+                for name, p in zip(self._names, self._locals(), strict=True)
+            ]
+            for i in range(self._updates)
+        ]
+
+    def _cut(self, path: Path) -> None:
+        size = sum(p.numel() for p in self._parameters) * self._dtype.itemsize * self._updates
+        found = path.stat().st_size if path.exists() else 0
+        if found < size:
+            raise ValueError(
+                f"{path} must hold the state's {self._updates} iterates, {size} bytes, got {found}"
+            )
+        if path.exists():
+            os.truncate(path, size)

@@ -1,0 +1,125 @@
+"""What every posterior can do.
+
+A posterior is a law over a network's trainable parameters θ. Whatever made it (averaged iterates, SWAG,
+Langevin chains, independent runs), it speaks of θ as a dict from name to tensor, draws whole networks, and
+lives on disk in one safetensors file. It never touches a module: `predict` puts its draws through one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from metrics import files
+from metrics.inputs import check_count
+
+__all__ = ["FORMAT", "Packed", "Posterior", "check_named", "randn"]
+
+FORMAT = "bayessgd posterior 1"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A posterior as a file holds it: its kind, its tensors by name, and the rest as JSON."""
+
+    kind: str
+    tensors: dict[str, Tensor]
+    rest: dict[str, object]
+
+
+class Posterior(ABC):
+    """A law over the trainable parameters of a network."""
+
+    @property
+    @abstractmethod
+    def mean(self) -> dict[str, Tensor]:
+        """E[θ], from name to [*shape]."""
+
+    @abstractmethod
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Return n draws of θ, from name to [n, *shape].
+
+        Args:
+            n: How many draws.
+            generator: The randomness; `None` is torch's default generator. It may live on another device.
+        """
+
+    @abstractmethod
+    def log_prob(self, params: Mapping[str, Tensor]) -> Tensor:
+        """Return the log density of θ in nats, [...] for a dict of [..., *shape]."""
+
+    @abstractmethod
+    def to_distribution(self) -> Distribution:
+        """Return the same law of the flat vector [P] (`bayessgd.params.flatten`); never a P × P matrix."""
+
+    @abstractmethod
+    def to(
+        self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> "Posterior":
+        """Return the posterior on another device or in another floating type; this one stays."""
+
+    @abstractmethod
+    def pack(self) -> Packed:
+        """Return what a file must hold for `bayessgd.load` to make the posterior again."""
+
+    def save(self, path: str | Path) -> None:
+        """Write the posterior to one safetensors file, whole or not at all; `bayessgd.load` reads it.
+
+        Under FSDP or DDP, where every process holds the same posterior, call it on one of them.
+        """
+        packed = self.pack()
+        files.write(path, packed.tensors, {"format": FORMAT, "kind": packed.kind, "rest": packed.rest})
+
+
+def check_named(
+    tensors: object, name: str, *, like: Mapping[str, Tensor] | None = None, lead: int = 0
+) -> None:
+    """Refuse what is not a dict from name to finite floating tensors, of `like`'s names and shapes.
+
+    Args:
+        tensors: What the user passed.
+        name: The argument's name, for the message.
+        like: The dict whose names and shapes it must have, after `lead` leading dimensions.
+        lead: How many leading dimensions it has; all tensors must agree on them.
+    """
+    if not isinstance(tensors, Mapping) or not tensors:
+        raise TypeError(f"{name} must be a dict from parameter name to tensor, got {type(tensors).__name__}")
+    for key, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise TypeError(f"{name}[{key!r}] must be a floating tensor, got {kind}; convert with .float()")
+        if tensor.ndim < lead:
+            raise ValueError(f"{name}[{key!r}] must have shape [n, ...], got {list(tensor.shape)}")
+        # The extremes show NaN and infinity without a mask of the tensor's size: it may be a mapped file.
+        if tensor.numel() and not all(bool(t.isfinite()) for t in tensor.detach().aminmax()):
+            raise ValueError(
+                f"{name}[{key!r}] must be finite, got NaN or infinity; did the training diverge?"
+            )
+    leads = {tuple(tensor.shape[:lead]) for tensor in tensors.values()}
+    if len(leads) > 1:
+        raise ValueError(f"{name} must have the same number of draws in every tensor, got {sorted(leads)}")
+    if like is None:
+        return
+    if list(tensors) != list(like):
+        raise ValueError(f"{name} must have the names {list(like)} in that order, got {list(tensors)}")
+    for key, tensor in tensors.items():
+        if tensor.shape[lead:] != like[key].shape:
+            raise ValueError(
+                f"{name}[{key!r}] must have the shape {list(like[key].shape)} of the mean, got "
+                f"{list(tensor.shape[lead:])}"
+            )
+
+
+def check_draws(n: object) -> int:
+    """Return the number of draws that was asked for."""
+    return check_count(n, "n")
+
+
+def randn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return standard normals of `like`'s type on its device, drawn where the generator lives."""
+    device = like.device if generator is None else generator.device
+    return torch.randn(shape, dtype=like.dtype, device=device, generator=generator).to(like.device)
