@@ -19,6 +19,9 @@ from bayessgd.theory.stationary import discrete_covariance, rates
 
 __all__ = ["best_diagonal", "best_rate"]
 
+# What an infinite divergence is told as: searches need a finite value to step back from.
+WALL = 1e10
+
 
 def _divergence(diagonal: Tensor, A: Tensor, C: Tensor, n: float | int, s: int, m: float) -> Tensor:
     """Return the divergence of SGD with a diagonal preconditioner, infinite where it is unstable."""
@@ -42,22 +45,32 @@ def best_rate(
     ones = torch.ones(len(A), dtype=A.dtype, device=A.device)
 
     def value(log_rate: float) -> float:
-        return float(_divergence(math.exp(log_rate) * ones, A, C, num_data, batch_size, momentum))
+        found = float(_divergence(math.exp(log_rate) * ones, A, C, num_data, batch_size, momentum))
+        return min(found, WALL)
 
-    limit = 2 * (1 + momentum) / float(torch.linalg.eigvalsh(A)[-1])
     trace = float(C.trace())
     if trace <= 0:
-        raise ValueError("C must have a positive trace, got 0; without noise no rate is best")
-    guess = 2 * (1 - momentum) * batch_size / num_data * len(A) / trace
-    upper = math.log(limit) + math.log1p(-1e-6)
-    lower = math.log(min(guess, limit)) - math.log(1e4)
-    grid = np.linspace(lower, upper, 41)
-    coarse = min(range(41), key=lambda i: value(grid[i]))
-    if not math.isfinite(value(grid[coarse])):
-        raise ValueError("C must be positive definite enough for a proper stationary law; it is singular")
-    bounds = (grid[max(coarse - 1, 0)], grid[min(coarse + 1, 40)])
+        raise ValueError(f"C must have a positive trace, got {trace:.3g}; without noise no rate is best")
+    limit = 2 * (1 + momentum) / float(torch.linalg.eigvalsh(A)[-1])
+    guess = min(2 * (1 - momentum) * batch_size / num_data * len(A) / trace, limit / 2)
+    _refuse_singular(A, C, guess, momentum)
+    grid = np.linspace(math.log(guess / 1e4), math.log(limit) - 1e-6, 16)
+    coarse = min(range(16), key=lambda i: value(grid[i]))
+    bounds = (grid[max(coarse - 1, 0)], grid[min(coarse + 1, 15)])
     found = minimize_scalar(value, bounds=bounds, method="bounded", options={"xatol": 1e-10})
-    return math.exp(min([float(found.x), grid[coarse]], key=value))  # pyright: ignore[reportAttributeAccessIssue]
+    finer = float(found.x)  # pyright: ignore[reportAttributeAccessIssue]
+    return math.exp(min([finer, grid[coarse]], key=value))
+
+
+def _refuse_singular(A: Tensor, C: Tensor, rate: float, momentum: float) -> None:
+    """Refuse noise that never reaches some direction, where the divergence is infinite at every rate."""
+    H = rate * torch.eye(len(A), dtype=A.dtype, device=A.device)
+    eigenvalues = torch.linalg.eigvalsh(discrete_covariance(A, H, H @ C @ H, momentum))
+    if float(eigenvalues[0]) <= len(A) * torch.finfo(A.dtype).eps * float(eigenvalues[-1]):
+        raise ValueError(
+            "C must reach every direction, got noise that leaves some without variance, infinitely far from the "
+            "posterior at every rate; inject noise (injected_noise) or drop those directions"
+        )
 
 
 def best_diagonal(
@@ -77,8 +90,7 @@ def best_diagonal(
         point = torch.as_tensor(log_h, dtype=A.dtype, device=A.device).requires_grad_()
         value = _divergence(point.exp(), A, C, num_data, batch_size, momentum)
         if not value.requires_grad or not math.isfinite(float(value.detach())):
-            # A wall: the line search of L-BFGS-B needs a finite value and steps back from this one.
-            return 1e10, np.ones(len(A))
+            return WALL, np.ones(len(A))
         (slope,) = torch.autograd.grad(value, point)
         height = float(value.detach())
         if height < best_value:
