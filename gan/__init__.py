@@ -2,8 +2,9 @@
 
     data → loss(critic) → generator → samples
 
-`GAN(generator, critic, loss=..., penalties=...)` is trained by `.fit(data, steps=...)` and sampled by `.sample(n)`. Losses stand in
-`gan.losses`, penalties in `gan.penalties`; `gan.recipes.recipe(name)` says what each loss was found to need on small data.
+`GAN(generator, critic, loss=..., penalties=...)` is trained by `.fit(data, steps=...)` and sampled by
+`.sample(n)`. Losses stand in `gan.losses`, penalties in `gan.penalties`; `gan.recipes.recipe(name)` says what
+each loss was found to need on small data.
 """
 
 from gan import losses, networks, penalties

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gan.history import History
 from metrics import files
 
-__all__ = ["restore", "save"]
+__all__ = ["Part", "restore", "save"]
 
 Part = nn.Module | torch.optim.Optimizer
 

@@ -77,15 +77,17 @@ class Loop:
             "samples": list(samples.shape),
         }
 
-    def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def parts(self) -> dict[str, checkpoint.Part]:
         """Everything that holds tensors, by the name it has in a checkpoint."""
         networks = {
             "generator": self.game.generator,
             "critic": self.game.critic,
             "averaged": self.game.averaged,
         }
-        present = {name: network for name, network in networks.items() if network is not None}
-        return present | {f"{name}_optimizer": each for name, each in self.optimizers.items()}
+        parts: dict[str, checkpoint.Part] = {
+            name: each for name, each in networks.items() if each is not None
+        }
+        return parts | {f"{name}_optimizer": each for name, each in self.optimizers.items()}
 
     def run(self, history: History, *, path: Path | None, save_every: int, progress: bool) -> None:
         """Train from the end of `history` to the last step, with a bar, looks and checkpoints."""
@@ -97,7 +99,11 @@ class Loop:
             total=self.steps, initial=start, disable=None if progress else True, desc="training"
         ) as bar:
             for step in range(start, self.steps):
-                pending.append(self.step(step))
+                try:
+                    pending.append(self.step(step))
+                except ValueError as error:
+                    self._refuse_divergence(pending, history, step, path, error)
+                    raise
                 done = step + 1
                 save = path is not None and (done % save_every == 0 or done == self.steps)
                 if save or len(pending) == LOOK_EVERY or done == self.steps:
@@ -199,7 +205,18 @@ class Loop:
             raise TrainingDivergedError(f"a loss stopped being finite at step {step}; {_last_good(path)}")
         history.extend(rows)
 
-    def _refuse_bad_weights(self, done: int, path: Path) -> None:
+    def _refuse_divergence(
+        self, pending: list[Tensor], history: History, step: int, path: Path | None, error: ValueError
+    ) -> None:
+        """A loss that refuses NaN samples tells of the divergence in its own words; say where it began."""
+        try:
+            if pending:
+                self._look(pending, history, path)
+            self._refuse_bad_weights(step, path)
+        except TrainingDivergedError as divergence:
+            raise divergence from error
+
+    def _refuse_bad_weights(self, done: int, path: Path | None) -> None:
         for name, part in self.parts().items():
             if isinstance(part, nn.Module) and not all(bool(p.isfinite().all()) for p in part.parameters()):
                 raise TrainingDivergedError(

@@ -74,13 +74,14 @@ def input_gradients(critic: Critic, x: Float[Tensor, "n ..."]) -> Float[Tensor, 
     tensor([[2., 4.]])
     """
     x = x.detach().requires_grad_()
+    differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
         scores = critic(x)
         if scores.ndim != 2 or scores.shape[1] != 1:
             raise ValueError(
                 f"critic must return scores [n, 1], got {list(scores.shape)}; penalties take no embedding"
             )
-        (grad,) = torch.autograd.grad(scores.sum(), x, create_graph=torch.is_grad_enabled())
+        (grad,) = torch.autograd.grad(scores.sum(), x, create_graph=differentiable)
     return grad.reshape(len(scores), -1)
 
 
@@ -279,10 +280,20 @@ class SpectralNorm(Penalty):
         """Parametrise every linear and convolutional layer that is not yet so; no global seed is touched."""
         for layer in list(critic.modules()):
             if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) and not _is_normed(layer):
-                devices = [layer.weight.device] if layer.weight.is_cuda else []
-                with torch.random.fork_rng(devices=devices):
-                    torch.manual_seed(0)
-                    parametrizations.spectral_norm(layer, n_power_iterations=1)
+                _normalise(layer)
+
+
+def _normalise(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
+    """Parametrise one layer; torch draws the iteration's first vectors from its global generator."""
+    device = layer.weight.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # Not torch.manual_seed, which would reach every other device's generator and not bring it back.
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(0)
+        else:
+            torch.default_generator.manual_seed(0)
+        parametrizations.spectral_norm(layer, n_power_iterations=1)
 
 
 def _is_normed(layer: nn.Module) -> bool:

@@ -1,21 +1,21 @@
 """Training recipes: what each loss was found to need on small data, by the name it has on a command line.
 
-A recipe is a loss, its penalties and the rhythm of the game. The f-GAN family and the relativistic loss take R1 and R2 on
-both sides, decaying tenfold, and one critic step (Mescheder, Geiger & Nowozin 2018; Huang et al. 2024); the Wasserstein
-losses take their Lipschitz constraint and several critic steps (Gulrajani et al. 2017); the sample losses need no critic
-unless their cost is learned.
+A recipe is a loss, its penalties and the rhythm of the game. The f-GAN family and the relativistic loss take
+R1 and R2 on both sides, decaying tenfold, and one critic step (Mescheder, Geiger & Nowozin 2018; Huang et al.
+2024); the Wasserstein losses take their Lipschitz constraint and several critic steps (Gulrajani et al.
+2017); the sample losses need no critic unless their cost is learned.
 
 **The ε of the Sinkhorn loss.** Between two batches of one law S_ε is positive: the optimal plan can always be shortened
-by drawing the generated points towards the means of the real ones that they are matched with. That sampling bias grows as
-ε falls (from n^{−1/2} at a large ε to n^{−2/d} at ε = 0: Genevay et al. 2019, theorem 3), and a generator that gives in to
-it makes sharp averages without variety. A large batch weakens it, and so does a larger ε, up to where ε hides the shape
-of the law itself: as ε → ∞ only the means are compared. Between them lies ε ≈ 0.2 × the mean cost with a batch of 512,
-four times the ε that `metrics` judges with; `docs/gan.md` has the figures.
+by drawing the generated points towards the means of the real ones that they are matched with. That sampling
+bias grows as ε falls (from n^{−1/2} at a large ε to n^{−2/d} at ε = 0: Genevay et al. 2019, theorem 3), and a
+generator that gives in to it makes sharp averages without variety. A large batch weakens it, and so does a
+larger ε, up to where ε hides the shape of the law itself: as ε → ∞ only the means are compared. Between them
+lies ε ≈ 0.2 × the mean cost with a batch of 512, four times the ε that `metrics` judges with; `docs/gan.md`
+has the figures.
 """
 
 from dataclasses import dataclass, replace
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -58,6 +58,7 @@ def recipe(name: str, samples: Float[Tensor, "n d"]) -> Recipe:
     Raises:
         ValueError: An unknown name; the message lists the choices.
 
+    >>> import torch
     >>> recipe("wgan-gp", torch.zeros(2, 2)).settings.critic_steps
     3
     >>> recipe("sinkhorn", torch.tensor([[-1.0], [1.0]])).loss.eps  # the mean cost is twice the variance: 2
@@ -71,7 +72,9 @@ def recipe(name: str, samples: Float[Tensor, "n d"]) -> Recipe:
         "wgan-gp": Recipe(loss, (GradientPenalty(10.0),), several),
         "wgan-lp": Recipe(loss, (GradientPenalty(10.0, one_sided=True),), several),
         "hinge": Recipe(loss, (SpectralNorm(),), TrainingSettings()),
-        "sinkhorn": Recipe(_with_blur(loss, samples), settings=TrainingSettings(batch_size=512), critic_outputs=0),
+        "sinkhorn": Recipe(
+            _with_blur(loss, samples), settings=TrainingSettings(batch_size=512), critic_outputs=0
+        ),
         "sinkhorn-critic": Recipe(loss, (), TrainingSettings(critic_every=3), critic_outputs=32),
     }
     if name in special:

@@ -1,7 +1,8 @@
 """How the two players learn: the optimizer, its schedule and the rhythm of the game.
 
-Adam with β₁ = 0, since momentum makes the game cycle (Mescheder, Geiger & Nowozin 2018 use the same), and a cosine from the
-first to the last learning rate. The penalties may decay geometrically over the run, as in R3GAN (Huang et al. 2024).
+Adam with β₁ = 0, since momentum makes the game cycle (Mescheder, Geiger & Nowozin 2018 use the same), and a
+cosine from the first to the last learning rate. The penalties may decay geometrically over the run, as in
+R3GAN (Huang et al. 2024).
 """
 
 import math
@@ -58,4 +59,5 @@ class TrainingSettings:
 
     def identity(self) -> dict[str, object]:
         """The settings as JSON."""
-        return asdict(self) | {"betas": list(self.betas)}
+        told: dict[str, object] = asdict(self)
+        return told | {"betas": list(self.betas)}

@@ -1,14 +1,15 @@
 """Many measures of one pair of clouds, each with a standard error and a floor.
 
-The standard error is the delete-a-group jackknife (Efron & Tibshirani 1993, eq. 11.5; Kott 2001 for groups): both clouds are
-split at random into G groups, θ₍g₎ is the measure without the g-th group of either, and
+The standard error is the delete-a-group jackknife (Efron & Tibshirani 1993, eq. 11.5; Kott 2001 for groups):
+both clouds are split at random into G groups, θ₍g₎ is the measure without the g-th group of either, and
 
     se² = (G − 1)/G · Σ_g (θ₍g₎ − θ̄)².
 
-To first order θ₍g₎ − θ̄ is −1/(G − 1) times the sum of the two groups' mean influences, and the groups are independent, so
-one pass over G groups gives the variance from both clouds together. Groups, unlike single points, are large enough for
-measures that are not smooth (nearest neighbours, optimal plans). Its own relative error is about 1/√(2(G − 1)): 16 % at G = 20.
-It describes the spread over fresh samples, not the bias: that is what the floor shows.
+To first order θ₍g₎ − θ̄ is −1/(G − 1) times the sum of the two groups' mean influences, and the groups are
+independent, so one pass over G groups gives the variance from both clouds together. Groups, unlike single
+points, are large enough for measures that are not smooth (nearest neighbours, optimal plans). Its own
+relative error is about 1/√(2(G − 1)): 16 % at G = 20. It describes the spread over fresh samples, not the
+bias: that is what the floor shows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.estimate import Estimate
-from metrics.inputs import check_cloud, check_count
+from metrics.inputs import check_cloud, check_count, check_pair
 from metrics.measures import Measure, named_measures, standard_measures
 from metrics.pair import Pair
 from metrics.report import Report
@@ -63,9 +64,8 @@ def evaluate(
     True
     """
     check_count(groups, "groups", least=2)
+    check_pair(samples, reference, ("samples", "reference"), least=2 * groups)
     pairs = _pairs(samples, reference, features)
-    for name, cloud in (("samples", samples), ("reference", reference)):
-        check_cloud(cloud, name, least=2 * groups)
     chosen = named_measures(metrics) if isinstance(metrics, Mapping) else metrics or standard_measures()
     random = generator if generator is not None else torch.Generator().manual_seed(0)
     floor_pairs = None

@@ -6,9 +6,9 @@ losses the samples or a learned embedding of them (`SampleLoss`). Penalties are 
 
 from gan.losses.catalogue import NAMES, named
 from gan.losses.donsker_varadhan import DonskerVaradhan
-from gan.losses.f_divergence import (
+from gan.losses.f_divergence import FDivergence
+from gan.losses.f_family import (
     KL,
-    FDivergence,
     JensenShannon,
     Neyman,
     NonSaturating,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gan.losses.donsker_varadhan import DonskerVaradhan
-from gan.losses.f_divergence import (
+from gan.losses.f_family import (
     KL,
     JensenShannon,
     Neyman,

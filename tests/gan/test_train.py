@@ -79,7 +79,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch, 
 def test_refuses_a_checkpoint_of_another_run_and_a_broken_one(tmp_path):
     path = tmp_path / "run"
     fit(score_gan(), checkpoint=path)
-    with pytest.raises(ValueError, match="another run .*seed was 0, now 1"):
+    with pytest.raises(ValueError, match=r"another run .*seed was 0, now 1"):
         fit(score_gan(), checkpoint=path, seed=1)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match="not a safetensors file"):
@@ -114,7 +114,7 @@ def test_a_weight_that_diverged_is_not_written(tmp_path):
     model = GAN(small_generator(), loss=losses.Energy(), ema=0.0)
     with torch.no_grad():
         next(model.generator.parameters())[0, 0] = torch.nan
-    with pytest.raises(TrainingDivergedError, match="not written yet|no checkpoint"):
+    with pytest.raises(TrainingDivergedError, match="not written yet"):
         fit(model, checkpoint=tmp_path / "run", checkpoint_every=1)
     assert not (tmp_path / "run").exists()
 
