@@ -1,0 +1,67 @@
+"""Where chains start: independent initialisations, or one point and noise around it.
+
+Convergence can only be judged from chains that start further apart than the posterior is wide (Gelman & Rubin
+1992); fresh initialisations of a network do. Both kinds are drawn on the CPU, so that a seed gives the same
+starts on every device, and leave torch's global seed alone.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from metrics.inputs import check_positive
+
+__all__ = ["jittered_starts", "reset_starts"]
+
+
+def _values(model: nn.Module) -> dict[str, Tensor]:
+    return {name: t.detach().clone() for name, t in [*model.named_parameters(), *model.named_buffers()]}
+
+
+def reset_starts(model: nn.Module, num_chains: int, *, seed: int) -> list[dict[str, Tensor]]:
+    """Return new initialisations, parameters and buffers by name, one dict per chain."""
+    devices = {name: t.device for name, t in _values(model).items()}
+    model = copy.deepcopy(model).to("cpu")
+    resets = []
+    # Children first: where a parent has a rule for its children it overrides theirs.
+    for name, module in reversed(list(model.named_modules())):
+        own = [p.requires_grad for p in module.parameters(recurse=False)]
+        if own and not any(own):
+            continue  # frozen: a pretrained BatchNorm keeps its statistics with its weights
+        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+        if reset is not None:
+            resets.append(reset)
+        elif own:
+            raise ValueError(
+                f"model must know how to start anew, but {type(module).__name__} at {name!r} has parameters "
+                "and no reset_parameters; write one, or pass jitter= to start from noisy copies"
+            )
+    seeds = torch.randint(2**62, (num_chains,), generator=torch.Generator().manual_seed(seed)).tolist()
+    starts = []
+    # devices=[] and the CPU's generator alone: torch.manual_seed would reseed the GPUs, which are not forked.
+    with torch.random.fork_rng(devices=[]):
+        for chain_seed in seeds:
+            torch.default_generator.manual_seed(chain_seed)
+            for reset in resets:
+                reset()
+            starts.append({name: t.to(devices[name]) for name, t in _values(model).items()})
+    return starts
+
+
+def jittered_starts(
+    model: nn.Module, num_chains: int, *, seed: int, scale: int | float
+) -> list[dict[str, Tensor]]:
+    """Return copies of the model's own values with Gaussian noise of standard deviation `scale`."""
+    if scale != 0:
+        check_positive(scale, "jitter")
+    gen = torch.Generator().manual_seed(seed)
+    starts = []
+    for _ in range(num_chains):
+        start = _values(model)
+        for name, p in model.named_parameters():
+            if p.requires_grad:
+                noise = torch.randn(p.shape, dtype=p.dtype, generator=gen)
+                start[name] += scale * noise.to(p.device)
+        starts.append(start)
+    return starts
