@@ -1,0 +1,79 @@
+"""BatchNorm's running statistics for networks that were drawn, not trained.
+
+BatchNorm in evaluation uses a mean and a variance per channel that training left behind. They belong to the
+weights of that training, not to a draw from a posterior, and a network drawn around an average of weights
+predicts badly with them. For each draw they are made anew, as Izmailov et al. (2018, section 3.2) do for
+averaged weights: reset, then one pass over training data with the momentum b/(n + b) for a batch of b after
+n data, so that both statistics become means over the data.
+
+Only the BatchNorm layers are in training mode during that pass; dropout is off, as it is when predicting.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+
+__all__ = ["fresh_statistics", "has_statistics", "refreshing"]
+
+
+def _layers(model: nn.Module) -> dict[str, BatchNorm]:
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, BatchNorm) and layer.track_running_stats
+    }
+
+
+def has_statistics(model: nn.Module) -> bool:
+    """Return whether the network holds running statistics of BatchNorm.
+
+    >>> has_statistics(nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2)))
+    True
+    """
+    return bool(_layers(model))
+
+
+def fresh_statistics(model: nn.Module, num_draws: int) -> dict[str, Tensor]:
+    """Return the buffers of all BatchNorm layers as after a reset, [num_draws, *shape] by name.
+
+    >>> fresh_statistics(nn.BatchNorm1d(1), 2)["running_var"]
+    tensor([[1.],
+            [1.]])
+    """
+    fresh = {}
+    for name, layer in _layers(model).items():
+        for key, buffer in layer.named_buffers(recurse=False):
+            reset = torch.ones_like(buffer) if key == "running_var" else torch.zeros_like(buffer)
+            path = f"{name}.{key}" if name else key
+            fresh[path] = reset.expand(num_draws, *buffer.shape).clone()
+    return fresh
+
+
+class Refresh:
+    """Sets the momentum of every BatchNorm layer to that of a cumulative mean over the data."""
+
+    def __init__(self, layers: list[BatchNorm]) -> None:
+        self._layers, self.seen = layers, 0
+
+    def next_batch(self, size: int) -> None:
+        """Announce a batch of `size` data: it gets the weight size/(seen + size)."""
+        self.seen += size
+        for layer in self._layers:
+            layer.momentum = size / self.seen
+
+
+@contextmanager
+def refreshing(model: nn.Module) -> Iterator[Refresh]:
+    """Put the BatchNorm layers, and nothing else, into training mode; leave the network as it was."""
+    layers = list(_layers(model).values())
+    before = [(layer.training, layer.momentum) for layer in layers]
+    try:
+        for layer in layers:
+            layer.training = True
+        yield Refresh(layers)
+    finally:
+        for layer, (training, momentum) in zip(layers, before, strict=True):
+            layer.training, layer.momentum = training, momentum
