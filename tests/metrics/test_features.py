@@ -10,6 +10,7 @@ from metrics.features import cache_folder, digits_classifier
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("BAYESSGD_CACHE", str(tmp_path))
+    monkeypatch.setattr("metrics.features.STEPS", 150)
     return tmp_path
 
 
