@@ -132,7 +132,7 @@ def test_openml_is_asked_for_mnist_784(monkeypatch):
 
     def fetch(name, **options):
         asked.update(name=name, **options)
-        return np.full((60_002, 784), 255, dtype=np.int64), np.array(["7"] * 60_002, dtype=object)
+        return np.full((60_002, 784), 255, dtype=np.uint8), np.array(["7"] * 60_002, dtype=object)
 
     monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch)
     mnist = data.mnist(openml=True)

@@ -252,6 +252,21 @@ def test_works_without_grad_mode(linear, clouds):
     assert not value.requires_grad
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+def test_on_cuda_with_a_generator_on_either_device(where):
+    real, fake = torch.ones(2, 6, 5, device="cuda")
+    critic = mlp_critic(5).cuda()
+    before = torch.cuda.get_rng_state()
+    SpectralNorm().prepare(critic)
+    for penalty in CALLED:
+        value = penalty(critic, real, fake, generator=torch.Generator(where).manual_seed(0))
+        assert value.device.type == "cuda"
+        assert bool(value.isfinite())
+    assert torch.equal(before, torch.cuda.get_rng_state())
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
