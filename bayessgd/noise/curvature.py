@@ -71,7 +71,7 @@ class Curvature:
         Args:
             num_probes: `None` for the exact diagonal, by p products. A number for Hutchinson's unbiased
                 estimate mean(z ⊙ A z) over that many random signs z (Bekas et al. 2007), whose variance at
-                entry i is 2 Σ_{j≠i} A_ij² / 2 / num_probes.
+                entry i is Σ_{j≠i} A_ij² / num_probes.
             generator: What draws the signs; `None` is seeded with 0.
         """
         if num_probes is None:
