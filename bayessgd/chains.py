@@ -14,7 +14,7 @@ clipping by the total norm couple the chains. `bayessgd.optim.PreconditionedSGD`
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -216,6 +216,5 @@ def _replace(model: nn.Module, values: Mapping[str, Tensor]) -> None:
         if names[id(t)] in values
     }
     for module in model.modules():
-        places: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
-        for place in places:
+        for place in (cast(dict[str, Any], module._parameters), cast(dict[str, Any], module._buffers)):
             place.update({key: new[id(t)] for key, t in place.items() if id(t) in new})
