@@ -105,12 +105,12 @@ def solve(
     g = _annealed(kernel) if start is None else start.double()
     while True:
         kernel.absorb(g)
-        u, v, error, steps, converged = _iterate(kernel, goal, max_iterations - done, trial=trial)
+        at, steps, converged = _iterate(kernel, goal, max_iterations - done, trial=trial)
         done += steps
-        f, g = kernel.potentials(u, v)
+        f, g = kernel.potentials(at.u, at.v)
         if converged or done >= max_iterations:
-            plan = kernel.k.mul_(u[:, None]).mul_(v)
-            return Scaling(plan, f, g, kernel.dual(u, v), done, error, converged)
+            plan = kernel.k.mul_(at.u[:, None]).mul_(at.v)
+            return Scaling(plan, f, g, at.dual, done, at.error, converged)
         # A start that was no good is dropped; an iteration that got stuck is mended in the log domain.
         g = _annealed(kernel) if trial else -torch.logsumexp(s + (f + kernel.log_a).to(s.dtype)[:, None], 0)
         trial = False
@@ -159,6 +159,7 @@ class _Kernel:
             self.k.div_(t)
         self.top = self.k.amax(1)
         _exp(self.k.sub_(self.top[:, None]))
+        self.offset = self.b.double() @ self.g - self.a.double() @ (self.log_a + self.top.double())
 
     def rows(self, v: Tensor) -> Tensor:
         """Return the u for which diag(u) K diag(v) has the right row sums."""
@@ -168,9 +169,26 @@ class _Kernel:
         """Return f and g in float64, at t = 1."""
         return u.double().log() - self.log_a - self.top.double(), self.g + v.double().log()
 
-    def dual(self, u: Tensor, v: Tensor) -> float:
-        f, g = self.potentials(u, v)
-        return float(self.a.double() @ f + self.b.double() @ g)
+    def look(self, v: Tensor) -> tuple["_Point", Tensor, bool]:
+        """Return the point at v, its column sums, and whether they and v are in a range that can be trusted."""
+        u = self.rows(v)
+        c = v * (self.k.T @ u)
+        log_v = v.double().log()
+        dual = self.offset + self.a.double() @ u.double().log() + self.b.double() @ log_v
+        numbers = [(c - self.b).abs().sum(), (c / self.b).amin(), log_v.abs().amax(), dual]
+        error, least, most, value = torch.stack([t.double() for t in numbers]).tolist()
+        sound = math.isfinite(error) and most < SPREAD and least > 1e-25
+        return _Point(u, v, error, value), c, sound
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Corrections u and v, the error of the columns, and the dual value."""
+
+    u: Tensor
+    v: Tensor
+    error: float
+    dual: float
 
 
 def _exp(s: Tensor) -> Tensor:
@@ -180,7 +198,8 @@ def _exp(s: Tensor) -> Tensor:
 
 def _annealed(kernel: _Kernel) -> Tensor:
     """Return a start for g: a few iterations at each of the falling temperatures t > 1 of exp(s/t)."""
-    g, t = torch.zeros_like(kernel.log_b), -float(kernel.s.min()) / COLD
+    low, high = kernel.s.aminmax()
+    g, t = torch.zeros_like(kernel.log_b), float(high - low) / COLD
     while t > 1:
         kernel.absorb(g, t=t)
         v = torch.ones_like(kernel.b)
@@ -191,37 +210,37 @@ def _annealed(kernel: _Kernel) -> Tensor:
     return g
 
 
-def _iterate(
-    kernel: _Kernel, goal: Goal, max_iterations: int, *, trial: bool
-) -> tuple[Tensor, Tensor, float, int, bool]:
+def _iterate(kernel: _Kernel, goal: Goal, max_iterations: int, *, trial: bool) -> tuple[_Point, int, bool]:
     """Accelerated iterations on an absorbed kernel, until they are good enough or out of range.
 
-    Returns the last sound u and v, their error, the number of iterations, and whether the goal was reached. A
-    `trial` gives up at once on a start that leaves more than half of the mass in the wrong place.
+    A plain iteration raises the dual value; a mixed one that does not is taken back. A `trial` gives up at once on a
+    start that leaves more than half of the mass in the wrong place.
+
+    Returns:
+        The last point in range, the number of iterations, and whether the goal was reached.
     """
     b, v = kernel.b, torch.ones_like(kernel.b)
-    sound: tuple[Tensor, Tensor, float] = kernel.rows(v), v, math.inf
-    mixing, last, done = Anderson(len(b), b.device), math.inf, 0
-    plain = 3 if kernel.k.numel() <= SMALL else 1
+    best = _Point(kernel.rows(v), v, math.inf, -math.inf)
+    rounding = 8 * torch.finfo(b.dtype).eps
+    mixing, done, plain_v = Anderson(len(b), b.device), 0, None
     while True:
-        for _ in range(plain if done else 0):
+        for _ in range((3 if kernel.k.numel() <= SMALL else 1) if done else 0):
             v = b / (kernel.k.T @ kernel.rows(v))
             done += 1
-        u = kernel.rows(v)
-        c = v * (kernel.k.T @ u)
+        at, c, sound = kernel.look(v)
         done += 1
-        numbers = torch.stack([(c - b).abs().sum(), (c / b).amin(), v.log().abs().amax()])
-        error, least, most = numbers.tolist()
-        if not (math.isfinite(error) and most < SPREAD and least > 1e-25):
-            return *sound, done, False
-        sound = u, v, error
-        if error <= goal.tol and error <= goal.error(kernel.dual(u, v)):
-            return *sound, done, True
-        if done >= max_iterations or (trial and error > 1):
-            return *sound, done, False
-        if error > 2 * last:
-            mixing.forget()  # the plain step that follows cannot make things worse
-        trial, last = False, error
+        slack = rounding + 1e-15 * abs(at.dual)
+        if plain_v is not None and not (sound and at.dual > best.dual - slack) and done < max_iterations:
+            v, plain_v = plain_v, None
+            mixing.forget()
+            continue
+        if not sound:
+            return best, done, False
+        if at.error <= goal.tol and at.error <= goal.error(at.dual):
+            return at, done, True
+        if done >= max_iterations or (trial and at.error > 1):
+            return at, done, False
+        trial, best, plain_v = False, at, v * (b / c)
         v = mixing.step(v.double().log(), kernel.log_b - c.double().log()).exp().to(b.dtype)
 
 

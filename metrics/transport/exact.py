@@ -76,10 +76,8 @@ def wasserstein(
     p = check_exponent(p)
     a = None if weights_x is None else check_weights(weights_x, x, "weights_x").double()
     b = None if weights_y is None else check_weights(weights_y, y, "weights_y").double()
-    if x.shape[1] > 1:
-        total = transport_cost(power_cost(x, y, p), a, b)
-    else:
-        total = line_cost(x.T, y.T, p=p, a=a, b=b)[0]
+    on_line = x.shape[1] == 1
+    total = line_cost(x.T, y.T, p=p, a=a, b=b)[0] if on_line else transport_cost(power_cost(x, y, p), a, b)
     return root(total, p).to(x.dtype)
 
 
@@ -123,7 +121,8 @@ def _simplex(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, n
     """An optimal plan and its dual potentials."""
     a, b = a / a.sum(), b / b.sum()
     scale = np.abs(c).max() or 1.0  # the simplex's tolerance is absolute
-    plan, log = _pot().emd(a, b, c / scale, numItermax=MAX_PIVOTS, log=True)
+    with warnings.catch_warnings(action="ignore"):  # what POT warns of is an error here
+        plan, log = _pot().emd(a, b, c / scale, numItermax=MAX_PIVOTS, log=True)
     if log["warning"] is not None:
         raise RuntimeError(f"the network simplex found no optimal plan of {c.shape}: {log['warning']}")
     return plan, scale * log["u"], scale * log["v"]
