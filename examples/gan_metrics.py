@@ -39,6 +39,7 @@ class Parser(argparse.ArgumentParser):
     """A parser that answers a mistake in one line."""
 
     def error(self, message: str) -> NoReturn:
+        """Print the mistake and leave."""
         self.exit(2, f"{self.prog}: {message}\n")
 
 

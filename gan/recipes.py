@@ -14,7 +14,7 @@ lies ε ≈ 0.2 × the mean cost with a batch of 512, four times the ε that `me
 has the figures.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -44,7 +44,7 @@ class Recipe:
 
     loss: ScoreLoss | SampleLoss
     penalties: tuple[Penalty, ...] = ()
-    settings: TrainingSettings = TrainingSettings()
+    settings: TrainingSettings = field(default_factory=TrainingSettings)
     critic_outputs: int = 1
 
 
@@ -65,27 +65,29 @@ def recipe(name: str, samples: Float[Tensor, "n d"]) -> Recipe:
     0.4
     """
     loss = losses.named(name)
-    game = TrainingSettings(penalty_decay=0.1)
     several = TrainingSettings(critic_steps=3)
-    special = {
-        "wgan": Recipe(loss, (WeightClipping(0.01),), replace(several, critic_steps=5)),
-        "wgan-gp": Recipe(loss, (GradientPenalty(10.0),), several),
-        "wgan-lp": Recipe(loss, (GradientPenalty(10.0, one_sided=True),), several),
-        "hinge": Recipe(loss, (SpectralNorm(),), TrainingSettings()),
-        "sinkhorn": Recipe(
-            _with_blur(loss, samples), settings=TrainingSettings(batch_size=512), critic_outputs=0
-        ),
-        "sinkhorn-critic": Recipe(loss, (), TrainingSettings(critic_every=3), critic_outputs=32),
-    }
-    if name in special:
-        return special[name]
-    if isinstance(loss, ScoreLoss):
-        return Recipe(loss, (R1(1.0), R2(1.0)), game)
-    return Recipe(loss, (), TrainingSettings(batch_size=256), critic_outputs=0)
+    match name:
+        case "wgan":
+            return Recipe(loss, (WeightClipping(0.01),), replace(several, critic_steps=5))
+        case "wgan-gp":
+            return Recipe(loss, (GradientPenalty(10.0),), several)
+        case "wgan-lp":
+            return Recipe(loss, (GradientPenalty(10.0, one_sided=True),), several)
+        case "hinge":
+            return Recipe(loss, (SpectralNorm(),))
+        case "sinkhorn":
+            return Recipe(
+                Sinkhorn(eps=_blur(samples)), settings=TrainingSettings(batch_size=512), critic_outputs=0
+            )
+        case "sinkhorn-critic":
+            return Recipe(loss, settings=TrainingSettings(critic_every=3), critic_outputs=32)
+        case _ if isinstance(loss, ScoreLoss):
+            return Recipe(loss, (R1(1.0), R2(1.0)), TrainingSettings(penalty_decay=0.1))
+        case _:
+            return Recipe(loss, settings=TrainingSettings(batch_size=256), critic_outputs=0)
 
 
-def _with_blur(loss: ScoreLoss | SampleLoss, samples: Tensor) -> Sinkhorn:
-    assert isinstance(loss, Sinkhorn)
+def _blur(samples: Tensor) -> float | None:
     mean_cost = 2 * float(samples.double().var(0, unbiased=False).sum())
     # Six digits: the blur is part of a checkpoint's identity and must not hang on the order of a sum.
-    return replace(loss, eps=float(f"{BLUR * mean_cost:.6g}") or None)
+    return float(f"{BLUR * mean_cost:.6g}") or None
