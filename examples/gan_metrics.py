@@ -25,6 +25,7 @@ from gan import GAN, Data, losses, networks
 from gan import data as datasets
 from gan.history import History
 from gan.recipes import Recipe, recipe
+from gan.train import pick_device
 from metrics import files
 from metrics.features import digits_classifier
 from metrics.measures import mode_measure, standard_measures
@@ -73,6 +74,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     for name in ("steps", "seeds"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1, got {getattr(args, name)}")
+    try:
+        pick_device(args.device)
+    except ValueError as error:
+        parser.error(str(error))
     args.steps = args.steps or STEPS[args.data]
     return args
 

@@ -157,7 +157,12 @@ def pick_device(device: str | torch.device) -> torch.device:
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    picked = torch.device(device)
+    try:
+        picked = torch.device(device)
+    except RuntimeError:
+        raise ValueError(
+            f"device must be one that torch knows, got {device!r}; use 'auto' or 'cpu'"
+        ) from None
     if picked.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device must be available, got {device!r} without CUDA; use 'auto' or 'cpu'")
     return picked

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -37,7 +36,7 @@ def _write_whole(path: Path, content: bytes) -> None:
 def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
     """Write tensors and JSON metadata to one safetensors file, whole or not at all.
 
-    >>> import tempfile, pathlib
+    >>> import pathlib, tempfile, torch
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.safetensors"
     >>> write(file, {"x": torch.arange(2.0)}, {"step": 3})
     >>> read(file)

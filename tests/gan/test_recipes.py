@@ -1,0 +1,33 @@
+"""Every name trains: the recipe's loss, penalties and critic fit together."""
+
+import pytest
+import torch
+
+from gan import GAN, losses, networks
+from gan.recipes import recipe
+
+CLOUD = torch.randn(128, 2, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", losses.NAMES)
+def test_every_recipe_trains(name):
+    chosen = recipe(name, CLOUD)
+    critic = networks.mlp_critic(2, output_dim=chosen.critic_outputs) if chosen.critic_outputs else None
+    model = GAN(
+        networks.mlp_generator(2, bounded=False), critic, loss=chosen.loss, penalties=chosen.penalties
+    )
+    model.fit(CLOUD, steps=4, batch_size=32, seed=0, device="cpu", progress=False, settings=chosen.settings)
+    assert model.sample(5, seed=0).isfinite().all()
+    assert torch.tensor(model.history.generator_loss).isfinite().all()
+
+
+def test_the_blur_follows_the_scale_of_the_data():
+    """The mean of ‖x − x'‖² over all pairs is twice the total variance: ε = 0.2 of it."""
+    cost = torch.cdist(CLOUD.double(), CLOUD.double()).square().mean()
+    assert recipe("sinkhorn", CLOUD).loss.eps == pytest.approx(0.2 * float(cost), rel=1e-4)
+    assert recipe("sinkhorn", 10 * CLOUD).loss.eps == pytest.approx(20 * float(cost), rel=1e-4)
+
+
+def test_refuses_an_unknown_name():
+    with pytest.raises(ValueError, match="sinkhorn"):
+        recipe("wasserstien", CLOUD)
