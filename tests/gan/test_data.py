@@ -1,4 +1,5 @@
 import gzip
+import math
 import os
 from pathlib import Path
 
@@ -73,8 +74,11 @@ def test_mixtures_are_pacgans(make, modes, std, first):
 
 
 def test_ring_lies_on_the_unit_circle_and_grid_on_even_numbers():
-    radii = data.ring(1).centres.norm(dim=1)
-    torch.testing.assert_close(radii, torch.ones(8))
+    centres = data.ring(1).centres
+    torch.testing.assert_close(centres.norm(dim=1), torch.ones(8))
+    # Neighbours, the last and the first too, are a chord of 45° apart.
+    chords = (centres - centres.roll(1, 0)).norm(dim=1)
+    torch.testing.assert_close(chords, torch.full((8,), 2 * math.sin(math.pi / 8)))
     grid = {tuple(centre) for centre in data.grid(1).centres.tolist()}
     assert grid == {(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)}
 
