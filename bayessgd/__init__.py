@@ -1,1 +1,36 @@
-"""SGD trajectories as approximate Bayesian inference."""
+"""SGD trajectories as approximate Bayesian inference.
+
+    optimizer → iterates → collector → Posterior → predict
+
+Any torch optimizer is a sampler: `theory` says which learning rate or preconditioner makes its iterates a
+posterior, `noise` measures the gradient noise and the curvature that the theory asks for, `likelihoods` and
+`priors` own the number of data and the temperature, `optim` adds what torch lacks. A collector (`SWAG`,
+`IterateAverage`, `Trajectory`) listens to the optimizer; its `.posterior()` has a mean, draws, a density and
+a file; `predict` turns draws into predictions.
+"""
+
+from bayessgd import likelihoods, noise, optim, priors, theory
+from bayessgd.chains import Chains
+from bayessgd.collectors import SWAG, IterateAverage, Trajectory
+from bayessgd.loaders import iid_loader
+from bayessgd.posteriors import Ensemble, LowRankGaussian, Mixture, Posterior, load
+from bayessgd.predict import predict
+
+__all__ = [
+    "SWAG",
+    "Chains",
+    "Ensemble",
+    "IterateAverage",
+    "LowRankGaussian",
+    "Mixture",
+    "Posterior",
+    "Trajectory",
+    "iid_loader",
+    "likelihoods",
+    "load",
+    "noise",
+    "optim",
+    "predict",
+    "priors",
+    "theory",
+]
