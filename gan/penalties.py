@@ -1,7 +1,7 @@
 """Penalties: what keeps a critic v smooth, apart from the loss it is trained by.
 
     gradient penalty    λ E(‖∇v(x̂)‖ − 1)², x̂ = αx + (1−α)G(z), α ~ U[0, 1]   Gulrajani et al. 2017, eq. 3
-    one-sided ("LP")    λ E max(0, ‖∇v(x̂)‖ − 1)²                              Petzka et al. 2018, eq. 8
+    one-sided ("LP")    λ E max(0, ‖∇v(x̂)‖ − 1)²                              Petzka et al. 2018
     DRAGAN              λ E(‖∇v(x + δ)‖ − 1)², δ a Gaussian                   Kodali et al. 2017
     R1, R2              γ/2 E‖∇v‖² on real, on generated samples              Mescheder et al. 2018, eq. 9
     weight clipping     every parameter into [−c, c]                          Arjovsky et al. 2017

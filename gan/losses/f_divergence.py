@@ -4,7 +4,7 @@ For a convex f with f(1) = 0 and densities p (real) and q (generated), with like
 
     D_f(p‖q) = E_q[f(u)] = sup_T E_p[T] − E_q[f*(T)],      f*(t) = sup_{u>0} ut − f(u),
 
-so every function T gives a lower bound (Nguyen, Wainwright & Jordan 2010, section II). f-GAN writes T = g(v),
+so every function T gives a lower bound (Nguyen, Wainwright & Jordan 2010). f-GAN writes T = g(v),
 where g maps the critic's free output v into the domain of f* (Nowozin, Cseke & Tomioka 2016, table 2):
 
     critic      minimises   −E_p[g(v)] + E_q[f*(g(v))]
