@@ -4,8 +4,7 @@
     sliced     SW₂²(x, y) = E_θ W₂²(θ·x, θ·y), θ uniform on the sphere           (Bonneel et al. 2015)
 
 Both are the numbers of `metrics.transport`, so that what trains a generator is what judges it. With a learned
-cost, S_ε(φ(x), φ(y)) is maximised in φ and minimised in the generator (Genevay, Peyré & Cuturi 2018, section
-3.3).
+cost, S_ε(φ(x), φ(y)) is maximised in φ and minimised in the generator (Genevay, Peyré & Cuturi 2018).
 
 S_ε is the debiased *dual* value, with KL penalty, the full square ‖x−y‖² and no clamp at zero: other programs
 take the sharp cost ⟨P, C⟩, half the cost, half the divergence, or two batches for each self-term, and their
