@@ -41,6 +41,26 @@ def test_gradient(gen):
     assert torch.autograd.gradcheck(distances, (x, y))
 
 
+def test_gradient_of_the_gradient(gen):
+    x, y = (c.requires_grad_() for c in clouds(gen))
+    assert torch.autograd.gradgradcheck(distances, (x, y))
+
+
+def test_gradient_by_functional_transform(gen):
+    x, y = clouds(gen)
+    got = torch.func.grad(lambda cloud: distances(cloud, y).square().sum())(x)
+    torch.testing.assert_close(got, 2 * (len(y) * x - y.sum(0)))  # ∂/∂x Σ ‖x − y‖²
+
+
+def test_gradient_far_from_the_origin_is_a_unit_vector(dtype):
+    x = torch.full((1, 3), 4096.0, dtype=dtype, requires_grad=True)
+    y = x.detach() + torch.tensor([[0.0, 2**-10, 0.0]], dtype=dtype)
+    distances(x, torch.cat([y, -y])).sum(1).backward()
+    # Beside the near point stands one across the origin, in the direction (1, 1, 1)/√3 to 1e-7.
+    want = torch.tensor([[0.0, -1.0, 0.0]], dtype=dtype) + 3**-0.5
+    torch.testing.assert_close(x.grad, want, rtol=0, atol=1e-6)
+
+
 def test_gradient_is_zero_and_not_nan_between_copies(gen):
     x = torch.zeros(3, 2, dtype=torch.float64, requires_grad=True)
     distances(x, x).sum().backward()
