@@ -3,9 +3,9 @@
     MMD²(P, Q) = E k(X, X') + E k(Y, Y') − 2 E k(X, Y),   X, X' ~ P and Y, Y' ~ Q independent,
 
 the squared distance between the mean embeddings of P and Q. The U-statistic leaves a point's pair with
-itself out (their eq. 3): it is unbiased, and therefore often negative when P = Q. The
-V-statistic keeps it (their eq. 5): it is never negative for a positive definite kernel, and biased upwards
-by (E k(X, X) − E k(X, X'))/n and the same for y.
+itself out (their eq. 3): it is unbiased, and therefore often negative when P = Q. The V-statistic keeps it
+(their eq. 5): it is never negative for a positive definite kernel, and biased upwards by
+(E k(X, X) − E k(X, X'))/n and the same for y.
 
 The variance of the U-statistic follows from Hoeffding's decomposition. With μ(x) = E k(x, X') and ν(x) = E
 k(x, Y), μ̃ and ν̃ the same seen from y, and g the doubly centred kernel (g_xx(x, x') = k(x, x') − μ(x) −
