@@ -79,6 +79,14 @@ def test_core_takes_shared_distances(gen):
     torch.testing.assert_close(core, energy_distance(x, y), rtol=1e-5, atol=0)
 
 
+def test_blocks_change_nothing(gen, monkeypatch):
+    x, y = torch.randn(2, 40, 3, dtype=torch.float64, generator=gen).unbind()
+    whole = energy_distance(x, y[:17])
+    monkeypatch.setattr("metrics.distances.BLOCK", 50)
+    # Only the order of the sum changes.
+    torch.testing.assert_close(energy_distance(x, y[:17]), whole, rtol=1e-13, atol=0)
+
+
 @pytest.mark.parametrize(
     ("x", "y", "error", "message"),
     [
