@@ -12,7 +12,6 @@ import json
 import sys
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -110,9 +109,6 @@ def train(name: str, seed: int, data: Data, args: argparse.Namespace) -> GAN:
     """Train one loss with one seed."""
     chosen = recipe(name, data.train)
     generator, critic = players(data, chosen, 1000 * seed)
-    augment = None
-    if data.image_shape is not None:
-        augment = partial(datasets.shift_images, image_shape=data.image_shape)
     model = GAN(generator, critic, loss=chosen.loss, penalties=chosen.penalties)
     kept = args.out / "checkpoints" / f"{args.data}-{name}-{seed}.safetensors"
     print(f"{name}, seed {seed}: {args.steps} steps", file=sys.stderr)
@@ -125,7 +121,6 @@ def train(name: str, seed: int, data: Data, args: argparse.Namespace) -> GAN:
         progress=not args.quiet,
         checkpoint=kept if args.resume else None,
         settings=chosen.settings,
-        augment=augment,
         amp=args.amp,
     )
 

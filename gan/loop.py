@@ -24,6 +24,7 @@ from gan.history import History
 from gan.losses.protocols import SampleLoss, ScoreLoss
 from gan.networks import latent_dim
 from gan.penalties import Penalty
+from gan.seeds import stream
 from gan.settings import TrainingSettings
 
 __all__ = ["Augment", "Game", "Loop", "TrainingDivergedError"]
@@ -65,7 +66,7 @@ class Loop:
     ) -> None:
         self.game, self.samples, self.settings = game, samples, settings
         self.steps, self.augment, self.amp = steps, augment, amp
-        self.random = torch.Generator(samples.device).manual_seed(seed)
+        self.random = stream("training", seed, samples.device)
         self.optimizers = {"generator": settings.optimizer(game.generator)}
         if game.critic is not None:
             self.optimizers["critic"] = settings.optimizer(game.critic)

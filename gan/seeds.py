@@ -16,12 +16,13 @@ from metrics.inputs import check_count
 __all__ = ["stream"]
 
 
-def stream(name: str, seed: int) -> torch.Generator:
-    """Return a generator on the CPU for one named use of a seed.
+def stream(name: str, seed: int, device: str | torch.device = "cpu") -> torch.Generator:
+    """Return a generator for one named use of a seed.
 
     Args:
         name: What the numbers are for, such as `networks.critic`.
         seed: The experiment's seed, 0 or more.
+        device: Where the generator draws.
 
     >>> first, second = stream("weights", 0), stream("data", 0)
     >>> bool(torch.rand((), generator=first) == torch.rand((), generator=second))
@@ -29,4 +30,4 @@ def stream(name: str, seed: int) -> torch.Generator:
     """
     check_count(seed, "seed", least=0)
     mixed = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(mixed[0]))
+    return torch.Generator(device).manual_seed(int(mixed[0]))

@@ -20,6 +20,7 @@ from gan.loop import Augment, Game, Loop
 from gan.losses.protocols import SampleLoss, ScoreLoss
 from gan.networks import latent_dim
 from gan.penalties import Penalty
+from gan.seeds import stream
 from gan.settings import TrainingSettings
 from metrics.inputs import check_cloud, check_count
 
@@ -127,7 +128,7 @@ class GAN:
         check_count(n, "n")
         network = self.averaged.module if self.averaged is not None else self.generator
         like = next(network.parameters())
-        random = None if seed is None else torch.Generator(like.device).manual_seed(seed)
+        random = None if seed is None else stream("samples", seed, like.device)
         shape = (n, latent_dim(self.generator))
         latents = torch.randn(shape, dtype=like.dtype, device=like.device, generator=random)
         was_training = network.training

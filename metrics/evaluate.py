@@ -145,4 +145,5 @@ def _identity(features: Features | None) -> str:
         return "none"
     name = getattr(features, "name", getattr(features, "__name__", type(features).__name__))
     fingerprint = getattr(features, "hash", None)
-    return f"{name} {fingerprint}" if fingerprint else str(name)
+    # 64 bits of the hash: enough to tell two sets of weights apart, short enough for a table.
+    return f"{name}, weights {fingerprint[:16]}" if fingerprint else str(name)
