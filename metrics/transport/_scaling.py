@@ -190,6 +190,11 @@ class _Point:
     error: float
     dual: float
 
+    def improves(self, other: "_Point", rounding: float) -> bool:
+        """Whether the dual value has risen, or if rounding hides that, whether the error at least is no larger."""
+        rise, slack = self.dual - other.dual, rounding * (1 + abs(self.dual))
+        return rise > slack or (rise > -slack and self.error <= 2 * other.error)
+
 
 def _exp(s: Tensor) -> Tensor:
     """The exponential in place, without the denormal numbers."""
@@ -220,7 +225,7 @@ def _iterate(kernel: _Kernel, goal: Goal, max_iterations: int, *, trial: bool) -
         The last point in range, the number of iterations, and whether the goal was reached.
     """
     b, v = kernel.b, torch.ones_like(kernel.b)
-    best = _Point(kernel.rows(v), v, math.inf, -math.inf)
+    best: _Point | None = None
     rounding = 8 * torch.finfo(b.dtype).eps
     mixing, done, plain_v = Anderson(len(b), b.device), 0, None
     while True:
@@ -229,13 +234,12 @@ def _iterate(kernel: _Kernel, goal: Goal, max_iterations: int, *, trial: bool) -
             done += 1
         at, c, sound = kernel.look(v)
         done += 1
-        slack = rounding + 1e-15 * abs(at.dual)
-        if plain_v is not None and not (sound and at.dual > best.dual - slack) and done < max_iterations:
+        if best and plain_v is not None and not (sound and at.improves(best, rounding)):
             v, plain_v = plain_v, None
             mixing.forget()
             continue
         if not sound:
-            return best, done, False
+            return best or at, done, False  # the first point, v = 1, is finite at least
         if at.error <= goal.tol and at.error <= goal.error(at.dual):
             return at, done, True
         if done >= max_iterations or (trial and at.error > 1):
