@@ -102,17 +102,9 @@ class PreconditionedSGD(Sampler):
         if not 0 <= group["momentum"] < 1:
             raise ValueError(f"momentum must be in [0, 1), got {group['momentum']}; it is torch's")
         like, size = group["params"][0], flat_size(group["params"], stacked=group["stacked"])
-        group["preconditioner"] = operator(group["preconditioner"], "preconditioner", size, like)
-        covariance, group["noise_factor"] = group.pop("noise_covariance"), None
-        if covariance is not None:
-            # Factored in the precision in which Q came: a cast first could push it over the boundary.
-            given = covariance if isinstance(covariance, Tensor) else like
-            q = operator(covariance, "noise_covariance", size, given)
-            # Q is a difference of terms of the size of H/N: its rounding error is a fraction of H, not of Q.
-            tolerance = size * torch.finfo(q.dtype).eps * float(group["preconditioner"].abs().max())
-            remedy = "shrink H until H⁻¹ ⪰ ½(A + N·C/S)"
-            factor = covariance_factor(q, "noise_covariance", tolerance=tolerance, remedy=remedy)
-            group["noise_factor"] = factor.to(like)
+        h, q = group["preconditioner"], group.pop("noise_covariance")
+        group["preconditioner"] = operator(h, "preconditioner", size, like)
+        group["noise_factor"] = None if q is None else _noise_factor(q, h, group["preconditioner"], size)
         _check_lr_stays(group)
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
@@ -134,6 +126,17 @@ class PreconditionedSGD(Sampler):
             for name in ("preconditioner", "noise_factor"):
                 if group[name] is not None:
                     group[name] = group[name].to(group["params"][0])
+
+
+def _noise_factor(covariance: object, given_h: object, h: Tensor, size: int) -> Tensor:
+    # In the precision in which Q came: a cast first could push it over the boundary.
+    q = operator(covariance, "noise_covariance", size, covariance if isinstance(covariance, Tensor) else h)
+    # Q is a difference of terms of the size of H/N, so that its rounding is a fraction of H, not of Q. The exact H
+    # is the boundary Q = 0; 1e-10 is what `bayessgd.theory` forgives there.
+    coarsest = max(torch.finfo(t.dtype).eps for t in (q, given_h) if isinstance(t, Tensor))
+    tolerance = max(1e-10, size * coarsest) * float(h.abs().max())
+    remedy = "shrink H until H⁻¹ ⪰ ½(A + N·C/S)"
+    return covariance_factor(q, "noise_covariance", tolerance=tolerance, remedy=remedy).to(h)
 
 
 def _check_lr_stays(group: dict[str, Any]) -> None:

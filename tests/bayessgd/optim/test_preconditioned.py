@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from bayessgd.optim import PreconditionedSGD
+from bayessgd.theory import injected_noise
 from tests.bayessgd.optim.quadratic import D, assert_law, lyapunov, momentum_covariance, problem, simulate
 
 EYE = torch.eye(D, dtype=torch.float64)
@@ -84,13 +85,14 @@ def test_injected_noise_with_momentum_is_exact_too():
     assert_law(samples, torch.linalg.inv(N * a))
 
 
-def test_boundary_noise_is_rounding_and_not_refused():
-    """H exact: Q is 0 up to rounding, of either sign."""
+@pytest.mark.parametrize("given", [torch.float32, torch.float64])
+def test_boundary_noise_is_rounding_and_not_refused(given, dtype):
+    """H exact: Q is 0 up to the rounding of H, of either sign; what the theory passes, the optimizer takes."""
     a, c = problem()
-    h = optimal("exact")
-    q = (2 * h - h @ a @ h) / N - h @ c @ h / S
-    theta = torch.zeros(D, dtype=torch.float64, requires_grad=True)
-    PreconditionedSGD([theta], preconditioner=h, noise_covariance=(q + q.T) / 2)
+    h = optimal("exact").to(given)
+    q = injected_noise(a, c, preconditioner=h, num_data=N, batch_size=S)
+    theta = torch.zeros(D, dtype=dtype, requires_grad=True)
+    PreconditionedSGD([theta], preconditioner=h, noise_covariance=q)
 
 
 def test_a_matrix_that_is_not_symmetric_is_not_transposed(dtype):
