@@ -176,63 +176,6 @@ def test_dropout_masks_differ_between_chains():
     assert not torch.equal(outputs[0], outputs[1])
 
 
-class TestStarts:
-    def test_are_independent_and_depend_on_the_seed_and_the_index_alone(self):
-        few, many, other = Chains(mlp(), 2, seed=1), Chains(mlp(), 5, seed=1), Chains(mlp(), 2, seed=2)
-        for (_, a), (_, b), (_, c) in zip(
-            few.named_parameters(), many.named_parameters(), other.named_parameters(), strict=True
-        ):
-            assert torch.equal(a, b[:2])
-            assert (
-                len(torch.unique(torch.cat([b, c]), dim=0)) == 7
-            )  # no chain of one seed is a chain of another
-
-    def test_are_the_initialisation_of_the_layers(self):
-        """nn.Linear: uniform on ±1/√fan_in, so variance 1/(3·fan_in) and, for the error, kurtosis 1.8."""
-        chains = Chains(nn.Linear(16, 8), 500)
-        weight = dict(chains.named_parameters())["weight"].detach()
-        n, variance = weight.numel(), 1 / (3 * 16)
-        assert float(weight.abs().max()) <= 0.25
-        assert abs(float(weight.square().mean()) / variance - 1) < 5 * (0.8 / n) ** 0.5
-
-    def test_parents_have_the_last_word(self):
-        """MultiheadAttention sets its projection's bias to 0 after the projection has drawn one."""
-        chains = Chains(nn.MultiheadAttention(4, 2), 2)
-        bias = dict(chains.named_parameters())["out_proj.bias"]
-        assert torch.equal(bias.detach(), torch.zeros(2, 4))
-
-    def test_jitter_has_its_standard_deviation(self):
-        model = nn.Linear(20, 30).double()
-        chains = Chains(model, 40, jitter=0.3)
-        for name, p in chains.named_parameters():
-            noise = (p - model.get_parameter(name)).detach()
-            assert abs(float(noise.square().mean()) / 0.09 - 1) < 5 * (2 / noise.numel()) ** 0.5
-
-    def test_no_jitter_is_copies(self):
-        model = convnet()
-        chains = Chains(model, 2, jitter=0.0)
-        assert_same(chains, [model, model], 0.0)
-
-    def test_leave_the_model_and_the_global_seed_alone(self):
-        model = mlp()
-        values, before = [p.detach().clone() for p in model.parameters()], torch.random.get_rng_state()
-        chains = Chains(model, 2)
-        for p in chains.parameters():
-            p.data.fill_(9.0)
-        assert all(torch.equal(p, v) for p, v in zip(model.parameters(), values, strict=True))
-        assert torch.equal(torch.random.get_rng_state(), before)
-
-    def test_frozen_parameters_stay_shared_and_their_statistics_too(self):
-        model = convnet()
-        model[0].requires_grad_(False)
-        model[1].requires_grad_(False)
-        model[1].running_mean.fill_(2.0)
-        chains = Chains(model, 2)
-        assert [name for name, _ in chains.named_parameters()] == ["4.weight", "4.bias"]
-        torch.testing.assert_close(chains.chain(1)[0].weight, model[0].weight)
-        assert bool((dict(chains.named_buffers())["1.running_mean"] == 2.0).all())
-
-
 def test_tied_weights_stay_tied():
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)).double()
     model[1].weight = model[0].weight
@@ -260,12 +203,6 @@ def test_state_resumes_in_place():
         ({"num_chains": 0}, ValueError, "num_chains must be at least 1, got 0"),
         ({"seed": None}, TypeError, "seed must be an int, got NoneType"),
         ({"model": nn.ReLU()}, ValueError, "model must have parameters that require gradients"),
-        (
-            {"model": nn.ParameterList([torch.ones(2)])},
-            ValueError,
-            "ParameterList at '' has parameters and no reset",
-        ),
-        ({"jitter": -1.0}, ValueError, "jitter must be finite and above 0, got -1.0"),
     ],
 )
 def test_refusals(arguments, error, match):
