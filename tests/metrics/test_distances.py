@@ -53,12 +53,12 @@ def test_gradient_by_functional_transform(gen):
 
 
 def test_gradient_far_from_the_origin_is_a_unit_vector(dtype):
-    x = torch.full((1, 3), 4096.0, dtype=dtype, requires_grad=True)
-    y = x.detach() + torch.tensor([[0.0, 2**-10, 0.0]], dtype=dtype)
-    distances(x, torch.cat([y, -y])).sum(1).backward()
-    # Beside the near point stands one across the origin, in the direction (1, 1, 1)/√3 to 1e-7.
-    want = torch.tensor([[0.0, -1.0, 0.0]], dtype=dtype) + 3**-0.5
-    torch.testing.assert_close(x.grad, want, rtol=0, atol=1e-6)
+    """A step of 0.01 at 5000: products of uncentred coordinates would keep ten digits of the direction."""
+    x = torch.full((1, 3), 5000.1, dtype=dtype, requires_grad=True)
+    y = x.detach() + torch.tensor([[0.0, 0.01, 0.0]], dtype=dtype)
+    distances(x, y).sum().backward()
+    want = torch.tensor([[0.0, -1.0, 0.0]], dtype=dtype)
+    torch.testing.assert_close(x.grad, want, rtol=0, atol=1e-14)
 
 
 def test_gradient_is_zero_and_not_nan_between_copies(gen):
