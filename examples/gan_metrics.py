@@ -99,7 +99,8 @@ def players(data: Data, chosen: Recipe, seed: int) -> tuple[nn.Module, nn.Module
             critic = networks.conv_critic(output_dim=chosen.critic_outputs, seed=seed + 1)
         return generator, critic
     d = data.train.shape[1]
-    generator = networks.mlp_generator(d, bounded=data.image_shape is not None, seed=seed)
+    bounded = data.image_shape is not None
+    generator = networks.mlp_generator(d, latent_dim=min(16, d), bounded=bounded, seed=seed)
     if chosen.critic_outputs:
         critic = networks.mlp_critic(d, output_dim=chosen.critic_outputs, seed=seed + 1)
     return generator, critic

@@ -29,6 +29,8 @@ __all__ = ["Recipe", "recipe"]
 
 # ε of the Sinkhorn loss over the mean cost.
 BLUR = 0.2
+# γ of R1 and R2 over the total variance of the data: γ‖∇v‖² has no unit, so γ has that of a squared length.
+GAMMA = 0.05
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def recipe(name: str, samples: Float[Tensor, "n d"]) -> Recipe:
 
     Args:
         name: One of `losses.NAMES`.
-        samples: Training data [n, d], whose mean cost sets the scale of ε.
+        samples: Training data [n, d], whose variance sets the scale of ε and of γ.
 
     Raises:
         ValueError: An unknown name; the message lists the choices.
@@ -82,12 +84,13 @@ def recipe(name: str, samples: Float[Tensor, "n d"]) -> Recipe:
         case "sinkhorn-critic":
             return Recipe(loss, settings=TrainingSettings(critic_every=3), critic_outputs=32)
         case _ if isinstance(loss, ScoreLoss):
-            return Recipe(loss, (R1(1.0), R2(1.0)), TrainingSettings(penalty_decay=0.1))
+            gamma = _scaled(GAMMA, samples) or 1.0
+            return Recipe(loss, (R1(gamma), R2(gamma)), TrainingSettings(penalty_decay=0.1))
         case _:
             return Recipe(loss, settings=TrainingSettings(batch_size=256), critic_outputs=0)
 
 
-def _blur(samples: Tensor) -> float | None:
-    mean_cost = 2 * float(samples.double().var(0, unbiased=False).sum())
-    # Six digits: the blur is part of a checkpoint's identity and must not hang on the order of a sum.
-    return float(f"{BLUR * mean_cost:.6g}") or None
+def _scaled(factor: float, samples: Tensor) -> float:
+    total_variance = float(samples.double().var(0, unbiased=False).sum())
+    # Six digits: the number is part of a checkpoint's identity and must not hang on the order of a sum.
+    return float(f"{factor * total_variance:.6g}")
