@@ -213,15 +213,14 @@ class GradientNoise:
             yield self._rows(start).double() - mean
 
     def _gram(self) -> Tensor:
+        """Return the lower triangle of blocks of the centred Gram matrix: what `eigvalsh` reads."""
         gram = torch.zeros(self.num_data, self.num_data, dtype=torch.float64, device=self.mean.device)
         mean = self.mean.double()
         for i in range(0, self.num_data, self._chunk):
             left = self._rows(i).double() - mean
             for j in range(0, i + 1, self._chunk):
                 right = left if i == j else self._rows(j).double() - mean
-                block = left @ right.mT
-                gram[i : i + len(left), j : j + len(right)] = block
-                gram[j : j + len(right), i : i + len(left)] = block.mT
+                gram[i : i + len(left), j : j + len(right)] = left @ right.mT
         return gram
 
 

@@ -124,6 +124,16 @@ def test_diagonal_is_never_worse_than_the_rate_on_200_problems():
     assert sum(g > 0.01 for g in gains) > 100
 
 
+@pytest.mark.parametrize("m", [0.0, 0.9])
+def test_mandts_diagonal_is_the_posterior_where_all_is_diagonal(m):
+    """In continuous time, and for matrices that commute with it."""
+    A, C = torch.diag(torch.tensor([1.0, 5.0])).double(), torch.diag(torch.tensor([2.0, 0.3])).double()
+    h = optimal_preconditioner(C, num_data=100, batch_size=10, kind="diagonal", momentum=m)
+    torch.testing.assert_close(h, (1 - m) * torch.tensor([0.1, 2 / 3]).double())
+    cov = stationary_covariance(A, C, preconditioner=h, batch_size=10, momentum=m, discrete=False)
+    assert abs(float(kl_to_posterior(cov, A, num_data=100))) < 1e-12
+
+
 def test_diagonal_is_exact_where_all_is_diagonal():
     A, C = torch.diag(torch.tensor([1.0, 5.0])).double(), torch.diag(torch.tensor([2.0, 0.3])).double()
     h = optimal_preconditioner(C, num_data=100, batch_size=10, A=A, kind="diagonal")
