@@ -10,10 +10,14 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "check_alike",
     "check_cloud",
     "check_count",
+    "check_fraction",
+    "check_labels",
     "check_pair",
     "check_positive",
+    "check_probabilities",
     "check_tensor",
     "check_weights",
 ]
@@ -66,6 +70,12 @@ def check_pair(
             f"{names[0]} and {names[1]} must have the same number of columns, got {a.shape[1]} and "
             f"{b.shape[1]}; compare points of one space"
         )
+    check_alike(a, b, names)
+    return a, b
+
+
+def check_alike(a: Tensor, b: Tensor, names: tuple[str, str]) -> None:
+    """Refuse two tensors that differ in type or device."""
     if a.dtype != b.dtype:
         raise TypeError(
             f"{names[0]} and {names[1]} must have the same dtype, got {a.dtype} and {b.dtype}; "
@@ -76,7 +86,56 @@ def check_pair(
             f"{names[0]} and {names[1]} must be on the same device, got {a.device} and {b.device}; "
             f"move one with .to({names[0]}.device)"
         )
-    return a, b
+
+
+def check_probabilities(
+    probs: object, name: str = "probs", *, shape: str = "[n, classes]", ndim: int = 2
+) -> Tensor:
+    """Return class probabilities: no entry negative, sums of 1 over the last dimension.
+
+    A sum may miss 1 by 1e-4: far above the rounding of a softmax in float32, far below what logits,
+    percentages or a forgotten class would give.
+
+    >>> check_probabilities(torch.tensor([[0.5, 0.6]]))
+    Traceback (most recent call last):
+    ValueError: probs must sum to 1 over the classes, got sums from 1.1 to 1.1; take logits through .softmax(-1)
+    """
+    p = check_tensor(probs, name, shape=shape, ndim=ndim)
+    least = float(p.detach().min())
+    if least < 0:
+        raise ValueError(
+            f"{name} must not be negative, got a minimum of {least:.3g}; take logits through .softmax(-1)"
+        )
+    sums = p.detach().double().sum(-1)
+    low, high = float(sums.min()), float(sums.max())
+    if max(1 - low, high - 1) > 1e-4:
+        raise ValueError(
+            f"{name} must sum to 1 over the classes, got sums from {low:.6g} to {high:.6g}; "
+            "take logits through .softmax(-1)"
+        )
+    return p
+
+
+def check_labels(labels: object, probs: Tensor, name: str = "labels") -> Tensor:
+    """Return class labels `[n]`, int64 and from 0 to classes − 1, for predictions `[n, classes]`."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(labels).__name__}; use torch.as_tensor")
+    if labels.dtype != torch.int64:
+        raise TypeError(f"{name} must be int64, got {labels.dtype}; convert with {name}.long()")
+    n, classes = probs.shape
+    if labels.shape != (n,):
+        raise ValueError(
+            f"{name} must have shape [n] with one entry per prediction, [{n}], got {list(labels.shape)}; "
+            f"a one-hot matrix becomes labels with {name}.argmax(1)"
+        )
+    if labels.device != probs.device:
+        raise ValueError(
+            f"{name} must be on the predictions' device, {probs.device}, got {labels.device}; move them"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise ValueError(f"{name} must be from 0 to {classes - 1}, got {low} to {high}; count classes from 0")
+    return labels
 
 
 def check_weights(weights: object, cloud: Tensor, name: str) -> Tensor:
@@ -110,6 +169,14 @@ def check_positive(value: object, name: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be finite and above 0, got {value}")
     return float(value)
+
+
+def check_fraction(value: object, name: str) -> float:
+    """Return a number strictly between 0 and 1."""
+    fraction = check_positive(value, name)
+    if fraction >= 1:
+        raise ValueError(f"{name} must be between 0 and 1, got {value}")
+    return fraction
 
 
 def check_count(value: object, name: str, *, least: int = 1, below: int | None = None) -> int:
