@@ -78,9 +78,9 @@ def recipe(name: str, samples: Float[Tensor, "n d"]) -> Recipe:
         case "hinge":
             return Recipe(loss, (SpectralNorm(),))
         case "sinkhorn":
-            return Recipe(
-                Sinkhorn(eps=_blur(samples)), settings=TrainingSettings(batch_size=512), critic_outputs=0
-            )
+            # The mean of ‖x − x′‖² is twice the total variance.
+            blurred = Sinkhorn(eps=_scaled(2 * BLUR, samples) or None)
+            return Recipe(blurred, settings=TrainingSettings(batch_size=512), critic_outputs=0)
         case "sinkhorn-critic":
             return Recipe(loss, settings=TrainingSettings(critic_every=3), critic_outputs=32)
         case _ if isinstance(loss, ScoreLoss):
