@@ -108,11 +108,10 @@ class Chains(nn.Module):
         """
         self._check_batch(x, "x", shared=shared)
 
-        def one(tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-            return functional_call(self.network, dict(tensors), (inputs,))
+        def one(tensors: dict[str, Tensor], inputs: Tensor) -> Tensor:
+            return functional_call(self.network, tensors, (inputs,))
 
-        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        return vmap(one, (0, None if shared else 0), randomness="different")(tensors, x)
+        return vmap(one, (0, None if shared else 0), randomness="different")(self._tensors(), x)
 
     def loss(
         self, fn: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, *, shared: bool = False
@@ -131,11 +130,14 @@ class Chains(nn.Module):
         Raises:
             ValueError: Leading dimensions other than the number of chains, or an fn that does not reduce.
         """
+        self._check_batch(x, "x", shared=shared)
         self._check_batch(y, "y", shared=shared)
-        losses = vmap(fn, in_dims=(0, None if shared else 0), randomness="different")(
-            self(x, shared=shared), y
-        )
-        return self._check_losses(losses)
+        over = None if shared else 0
+
+        def one(tensors: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+            return fn(functional_call(self.network, tensors, (inputs,)), targets)
+
+        return self._check_losses(vmap(one, (0, over, over), randomness="different")(self._tensors(), x, y))
 
     def map(
         self, fn: Callable[..., Tensor], x: Tensor, y: Tensor, *, shared: bool = False
@@ -189,6 +191,9 @@ class Chains(nn.Module):
     def posterior(self) -> Ensemble:
         """Return the chains' present states as an equally weighted ensemble, detached and copied."""
         return Ensemble({name: p.detach().clone() for name, p in self.named_parameters()})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def _check_batch(self, x: object, name: str, *, shared: bool) -> None:
         if not isinstance(x, Tensor):
