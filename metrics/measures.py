@@ -14,6 +14,7 @@ from torch import Tensor
 from metrics.energy import energy_distance_from_distances
 from metrics.estimate import Better
 from metrics.gaussian import frechet_distance
+from metrics.kernels import median_kernel
 from metrics.mmd import mmd2_from_distances
 from metrics.modes import mode_coverage
 from metrics.neighbours import precision_recall_density_coverage_from_distances
@@ -68,7 +69,7 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
             Row("sinkhorn_divergence", "lower", "debiased dual, cost ‖x−y‖², ε = 0.05 × mean cost"), _sinkhorn
         ),
         _single(Row("sliced_wasserstein", "lower", f"SW_2, {projections} projections"), sliced),
-        _single(Row("mmd2", "lower", "U-statistic, Gaussian kernels around the median distance"), _mmd2),
+        _single(Row("mmd2", "lower", "U-statistic, five Gaussian kernels around the reference's median distance"), _mmd2),
         _single(Row("energy_distance", "lower", "D, not squared"), _energy),
         _single(
             Row("frechet_distance", "lower", "squared W_2 of fitted Gaussians"), _frechet, on_features=True
@@ -126,7 +127,10 @@ def _sinkhorn(pair: Pair) -> Tensor:
 
 
 def _mmd2(pair: Pair) -> Tensor:
-    return mmd2_from_distances(pair.xx, pair.xy, pair.yy)
+    # The kernel is the reference's alone: whatever is held against one reference is measured by one kernel.
+    nothing = pair.yy[:0, :0]
+    kernel = median_kernel(pair.yy, nothing, nothing)
+    return mmd2_from_distances(pair.xx, pair.xy, pair.yy, kernel=kernel)
 
 
 def _energy(pair: Pair) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every test shares: no shape checks where a refusal is what is tested, and headless figures."""
+"""What every test and doctest shares: no shape checks where a refusal is what is tested, and headless figures."""
 
 import os
 
