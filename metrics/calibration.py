@@ -81,7 +81,7 @@ class ReliabilityDiagram:
         )
         upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
         upper.set_title(f"calibration error {float(self.error()):.3f} (l1), n = {int(self.count.sum())}")
-        upper.legend(loc="upper left", fontsize=8)
+        upper.legend(loc="best", fontsize=8)
         edges = self.edges.cpu().numpy()
         lower.stairs(self.count.cpu().numpy(), edges, fill=True, color=COLOURS[0])
         lower.set(xlabel="confidence", ylabel="count")

@@ -41,12 +41,12 @@ def test_equal_to_pyros(gen, shape, rho):
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9, -0.4])
 def test_effective_size_of_an_autoregression(gen, rho):
-    """MN(1 − ρ)/(1 + ρ). τ from windows of a few correlation times scatters; the mean of 40 coordinates is tested
-    within 4 of its own standard errors plus 6 % for the upward bias of τ by keeping only positive pairs."""
+    """MN(1 − ρ)/(1 + ρ), from the mean τ of 40 coordinates within 4 of its standard errors. Keeping only positive,
+    decreasing pairs biases τ upwards: the noise of a pair of lags, √(2/8000) = 1.6 %, enters with a factor 2."""
     draws = autoregressive(gen, (4, 2000, 40), rho)
     want = (1 + rho) / (1 - rho)
     tau = 8000 / effective_sample_size(draws)
-    assert abs(tau.mean() - want) < 4 * tau.std() / 40**0.5 + 0.06 * want
+    assert abs(tau.mean() - want) < 4 * tau.std() / 40**0.5 + 0.032 * want
 
 
 def test_monte_carlo_error_is_the_scatter_of_the_mean(gen):
