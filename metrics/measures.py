@@ -69,7 +69,7 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
             Row("sinkhorn_divergence", "lower", "debiased dual, cost ‖x−y‖², ε = 0.05 × mean cost"), _sinkhorn
         ),
         _single(Row("sliced_wasserstein", "lower", f"SW_2, {projections} projections"), sliced),
-        _single(Row("mmd2", "lower", "U-statistic, five Gaussian kernels around the reference's median distance"), _mmd2),
+        _single(Row("mmd2", "lower", "U-statistic, five Gaussian kernels, reference's median distance"), _mmd2),
         _single(Row("energy_distance", "lower", "D, not squared"), _energy),
         _single(
             Row("frechet_distance", "lower", "squared W_2 of fitted Gaussians"), _frechet, on_features=True
@@ -128,8 +128,7 @@ def _sinkhorn(pair: Pair) -> Tensor:
 
 def _mmd2(pair: Pair) -> Tensor:
     # The kernel is the reference's alone: whatever is held against one reference is measured by one kernel.
-    nothing = pair.yy[:0, :0]
-    kernel = median_kernel(pair.yy, nothing, nothing)
+    kernel = median_kernel(pair.yy, pair.yy[:, :0], pair.yy[:0, :0])
     return mmd2_from_distances(pair.xx, pair.xy, pair.yy, kernel=kernel)
 
 
