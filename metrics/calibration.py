@@ -140,7 +140,7 @@ def calibration_error(
         probs: Predicted probabilities, [n, classes].
         labels: The outcomes, from 0 to classes − 1, [n].
         bins: The number of bins.
-        norm: "l1" (Guo et al. 2017, eq. 3), "l2" or "max".
+        norm: "l1" (Guo et al. 2017), "l2" or "max".
         adaptive: Bins of equal mass instead of equal width.
 
     Returns:

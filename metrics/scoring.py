@@ -146,7 +146,7 @@ def crps_gaussian(
     """Return the continuous ranked probability score of N(μ, σ²), in the units of y.
 
     σ [z(2Φ(z) − 1) + 2φ(z) − 1/√π] with z = (y − μ)/σ (Gneiting et al. 2005, "Calibrated probabilistic
-    forecasting using ensemble model output statistics", eq. 5).
+    forecasting using ensemble model output statistics").
 
     Args:
         mean: Predicted means μ, [n].
