@@ -22,7 +22,7 @@ from gan.recipes import recipe
 from metrics import files
 from metrics.plots import COLOURS
 
-BLURS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
+BLURS = (0.025, 0.05, 0.1, 0.2, 0.4)
 BATCHES = (128, 512)
 SCORES = ("precision", "recall", "density", "coverage")
 
