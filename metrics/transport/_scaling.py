@@ -208,10 +208,10 @@ def _annealed(kernel: _Kernel) -> Tensor:
     while t > 1:
         kernel.absorb(g, t=t)
         v = torch.ones_like(kernel.b)
-        for _ in range(3):
+        for _ in range(10):
             v = kernel.b / (kernel.k.T @ kernel.rows(v)).clamp_(min=1e-25)
         g = kernel.g + t * v.double().log()
-        t /= 5
+        t /= 2
     return g
 
 

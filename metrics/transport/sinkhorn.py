@@ -144,5 +144,5 @@ def warn_unconverged(iterations: int, error: float, tol: float, eps: float) -> N
         f"Sinkhorn's iteration stopped after {iterations} iterations at a marginal error of {error:.2g}, "
         f"above its tolerance of {tol:.2g}; raise eps (now {eps:.3g}), max_iterations or tol",
         RuntimeWarning,
-        stacklevel=3,
+        stacklevel=4,
     )

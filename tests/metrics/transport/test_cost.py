@@ -22,9 +22,11 @@ def test_cost_has_a_gradient_that_is_zero_between_copies(gen, p):
     assert torch.equal(z.grad, torch.zeros_like(z))
 
 
-def test_root_has_a_gradient_that_is_zero_at_zero():
+def test_root_is_zero_at_zero_and_so_is_its_gradient():
     total = torch.tensor(0.0, requires_grad=True)
-    root(total, 2.0).backward()
+    value = root(total, 2.0)
+    value.backward()
+    assert value == 0
     assert total.grad == 0
     total = torch.tensor(8.0, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda t: root(t, 3.0), (total,))
