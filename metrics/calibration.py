@@ -35,8 +35,11 @@ __all__ = [
     "ReliabilityDiagram",
     "calibration_error",
     "calibration_floor",
+    "check_norm",
     "classwise_calibration_error",
+    "norm_over_bins",
     "reliability_diagram",
+    "top_label",
 ]
 
 Norm = Literal["l1", "l2", "max"]
@@ -64,7 +67,7 @@ class ReliabilityDiagram:
     def error(self, norm: Norm = "l1") -> Float[Tensor, ""]:
         """Return the calibration error of these bins."""
         gap = (self.confidence - self.accuracy).nan_to_num(0.0).double()
-        return _norm(gap, self.count.double(), _check_norm(norm)).to(self.confidence.dtype)
+        return norm_over_bins(gap, self.count.double(), check_norm(norm)).to(self.confidence.dtype)
 
     def plot(self) -> Figure:
         """Draw accuracy ± 1.96 standard errors against confidence, the diagonal, and the counts below."""
@@ -116,7 +119,7 @@ def reliability_diagram(
     """
     p = check_probabilities(probs).detach()
     y = check_labels(labels, p)
-    confidence, right = _top_label(p, y)
+    confidence, right = top_label(p, y)
     table = bin_forecasts(confidence, right, bins=check_count(bins, "bins"), adaptive=adaptive)
     count, accuracy = table.count[:, 0], table.frequency[:, 0]
     columns = (table.forecast[:, 0], accuracy, binomial_stderr(accuracy * count, count))
@@ -155,7 +158,7 @@ def calibration_error(
     """
     p = check_probabilities(probs).detach()
     y = check_labels(labels, p)
-    confidence, right = _top_label(p, y)
+    confidence, right = top_label(p, y)
     return _binned_error(confidence, right, bins=bins, norm=norm, adaptive=adaptive)[0].to(p.dtype)
 
 
@@ -216,7 +219,7 @@ def calibration_floor(
     p = check_probabilities(probs).detach()
     check_count(bins, "bins")
     check_count(repeats, "repeats")
-    _check_norm(norm)
+    check_norm(norm)
     draw = generator or torch.Generator(p.device).manual_seed(0)
     # A calibrated prediction is right with probability equal to its confidence, whatever the other classes are.
     confidence = p.max(1, keepdim=True).values.clamp(max=1)
@@ -227,24 +230,30 @@ def calibration_floor(
     errors = []
     for _ in range(repeats):
         right = torch.bernoulli(confidence[:, 0], generator=draw).double()
-        errors.append(_norm(mean - member.T @ right / count.clamp(min=1), count, norm))
+        errors.append(norm_over_bins(mean - member.T @ right / count.clamp(min=1), count, norm))
     return torch.stack(errors).to(p.dtype)
 
 
-def _top_label(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Confidence and correctness as columns, [n, 1]."""
+def top_label(
+    probs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]
+) -> tuple[Float[Tensor, "n 1"], Float[Tensor, "n 1"]]:
+    """Return the confidence in the predicted class and whether it was right, as columns.
+
+    >>> top_label(torch.tensor([[0.25, 0.75]]), torch.tensor([0]))
+    (tensor([[0.7500]]), tensor([[0.]]))
+    """
     predicted = probs.argmax(1)
     return probs.gather(1, predicted[:, None]), (predicted == labels).to(probs.dtype)[:, None]
 
 
 def _binned_error(forecasts: Tensor, outcomes: Tensor, *, bins: int, norm: Norm, adaptive: bool) -> Tensor:
-    _check_norm(norm)
+    check_norm(norm)
     table = bin_forecasts(forecasts, outcomes, bins=check_count(bins, "bins"), adaptive=adaptive)
-    return _norm(table.forecast - table.frequency, table.count, norm)
+    return norm_over_bins(table.forecast - table.frequency, table.count, norm)
 
 
-def _norm(gap: Tensor, count: Tensor, norm: Norm) -> Tensor:
-    """Over the bins, the first dimension; an empty bin has gap 0."""
+def norm_over_bins(gap: Tensor, count: Tensor, norm: Norm) -> Tensor:
+    """Return the norm of gaps [bins, ...] that are weighted by counts; an empty bin has gap 0."""
     weight = count / count.sum(0)
     if norm == "l1":
         return (weight * gap.abs()).sum(0)
@@ -253,7 +262,8 @@ def _norm(gap: Tensor, count: Tensor, norm: Norm) -> Tensor:
     return gap.abs().amax(0)
 
 
-def _check_norm(norm: Norm) -> Norm:
+def check_norm(norm: Norm) -> Norm:
+    """Return a norm that is known."""
     if norm not in ("l1", "l2", "max"):
         raise ValueError(f'norm must be "l1", "l2" or "max", got {norm!r}')
     return norm

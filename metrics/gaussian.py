@@ -25,7 +25,7 @@ from torch import Tensor
 
 from metrics.inputs import check_pair, check_tensor
 
-__all__ = ["bures_wasserstein", "frechet_distance", "gaussian_kl"]
+__all__ = ["bures_wasserstein", "frechet_distance", "frechet_from_factors", "gaussian_kl"]
 
 
 def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
@@ -48,7 +48,7 @@ def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[
     """
     check_pair(x, y, least=2)
     (mean_x, a), (mean_y, b) = (_moments(cloud.double()) for cloud in (x, y))
-    return _squared_w2(mean_x - mean_y, a, b).to(x.dtype)
+    return frechet_from_factors(mean_x - mean_y, a, b).to(x.dtype)
 
 
 def bures_wasserstein(
@@ -77,7 +77,21 @@ def bures_wasserstein(
     """
     _check_gaussians(mean_p, cov_p, mean_q, cov_q)
     a, b = _factor(cov_p, "cov_p"), _factor(cov_q, "cov_q")
-    return _squared_w2(mean_p.double() - mean_q.double(), a, b).to(mean_p.dtype)
+    return frechet_from_factors(mean_p.double() - mean_q.double(), a, b).to(mean_p.dtype)
+
+
+def frechet_from_factors(
+    gap: Float[Tensor, " d"], a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]
+) -> Float[Tensor, ""]:
+    """Return `frechet_distance` from the gap between the means and any factors of the covariances, AᵀA and BᵀB.
+
+    >>> eye = torch.eye(2)
+    >>> frechet_from_factors(torch.ones(2), eye, -3 * eye)  # 2·1² + 2·(3 − 1)²
+    tensor(10.)
+    """
+    value = gap.square().sum() + a.square().sum() + b.square().sum() - 2 * _nuclear_norm_of_product(a, b)
+    # Equal Gaussians leave a rounding of either sign.
+    return value.clamp(min=0)
 
 
 def gaussian_kl(
@@ -125,12 +139,6 @@ def _moments(cloud: Tensor) -> tuple[Tensor, Tensor]:
     """The mean and a factor A of the covariance AᵀA."""
     mean = cloud.mean(0)
     return mean, (cloud - mean) / (len(cloud) - 1) ** 0.5
-
-
-def _squared_w2(gap: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    value = gap.square().sum() + a.square().sum() + b.square().sum() - 2 * _nuclear_norm_of_product(a, b)
-    # Equal Gaussians leave a rounding of either sign.
-    return value.clamp(min=0)
 
 
 def _nuclear_norm_of_product(a: Tensor, b: Tensor) -> Tensor:

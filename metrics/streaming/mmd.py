@@ -1,0 +1,109 @@
+"""The maximum mean discrepancy of two clouds that come in pieces.
+
+    MMD² = Σ_{i≠j} k(x_i, x_j)/n(n−1) + Σ_{i≠j} k(y_i, y_j)/m(m−1) − 2 Σ_ij k(x_i, y_j)/nm
+
+over *all* pairs of everything fed (Gretton et al. 2012, eq. 3), not the mean of the batches' own values, which would
+depend on the batch size and throw most pairs away. So the clouds are kept, (n + m)·d numbers in their own type;
+`compute` goes over the Gram matrices tile by tile, each unordered pair of a cloud once, in O((n + m)² d) time and the
+memory of a tile. A kernel's bandwidth must not follow the batches: it is fixed when the accumulator is made.
+"""
+
+from dataclasses import is_dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metrics.inputs import check_pair
+from metrics.kernels import Kernel
+from metrics.streaming.accumulator import Accumulator
+from metrics.streaming.clouds import Cloud
+from metrics.streaming.two_clouds import TwoClouds
+
+__all__ = ["MMD"]
+
+TILE = 1024
+"""Points along a tile's side: 8 MiB in float64, and a few times that within a kernel of several bandwidths."""
+
+
+class MMD(Accumulator[TwoClouds[Cloud], Float[Tensor, ""]]):
+    """`mmd2` in pieces: E k(X,X') + E k(Y,Y') − 2 E k(X,Y) over all pairs of everything fed.
+
+    >>> from metrics.kernels import NegativeDistance
+    >>> mmd = MMD(kernel=NegativeDistance(), unbiased=False)
+    >>> mmd.update(real=torch.tensor([[0.0], [0.0]]))
+    >>> mmd.update(fake=torch.tensor([[2.0], [2.0]]))
+    >>> mmd.compute()  # 2·2 − 0 − 0
+    tensor(4.)
+    """
+
+    def __init__(self, *, kernel: Kernel, unbiased: bool = True) -> None:
+        """Make it for one kernel.
+
+        Args:
+            kernel: A symmetric kernel such as those in `metrics.kernels`, called on float64 clouds; for instance
+                `Gaussian(median_heuristic(reference))`, the same on every rank.
+            unbiased: The U-statistic, which may be negative; else the V-statistic, which is not.
+
+        Raises:
+            TypeError: A kernel that cannot be called.
+        """
+        if not callable(kernel):
+            raise TypeError(
+                f"kernel must be callable on two clouds, got {type(kernel).__name__}; see metrics.kernels"
+            )
+        super().__init__(TwoClouds(Cloud))
+        self._kernel, self._unbiased = kernel, bool(unbiased)
+
+    def update(
+        self, *, real: Float[Tensor, "n d"] | None = None, fake: Float[Tensor, "m d"] | None = None
+    ) -> None:
+        """Take in a batch of either cloud or of both.
+
+        Args:
+            real: Samples of the truth, [n, d], n ≥ 1.
+            fake: Samples to judge, [m, d], m ≥ 1.
+
+        Raises:
+            TypeError, ValueError: Clouds that cannot be compared with each other or with what came before.
+        """
+        batch, like = self._state.of(real, fake)
+        self._absorb(batch, like.dtype, like.device)
+
+    def _settings(self) -> dict[str, object]:
+        # A dataclass is named by its fields; a function's repr would be an address.
+        named = getattr(self._kernel, "__qualname__", type(self._kernel).__qualname__)
+        kernel = repr(self._kernel) if is_dataclass(self._kernel) else named
+        return {"kernel": kernel, "unbiased": self._unbiased}
+
+    def _value(self, state: TwoClouds[Cloud]) -> Float[Tensor, ""]:
+        x, y = state.real.samples("real"), state.fake.samples("fake")
+        check_pair(x, y, ("real", "fake"), least=2)
+        between = _sum_between(x, y, self._kernel) / (len(x) * len(y))
+        within = sum(_mean_within(cloud, self._kernel, unbiased=self._unbiased) for cloud in (x, y))
+        value = within - 2 * between
+        return self._as_fed(value if self._unbiased else value.clamp(min=0))
+
+
+@torch.no_grad()
+def _sum_between(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
+    total = torch.zeros((), dtype=torch.float64, device=x.device)
+    for a in x.split(TILE):
+        for b in y.split(TILE):
+            total = total + kernel(a.double(), b.double()).sum()
+    return total
+
+
+@torch.no_grad()
+def _mean_within(x: Tensor, kernel: Kernel, *, unbiased: bool) -> Tensor:
+    """The mean of k over pairs of one cloud, distinct ones or all."""
+    n = len(x)
+    diagonal = apart = torch.zeros((), dtype=torch.float64, device=x.device)
+    for start in range(0, n, TILE):
+        tile = x[start : start + TILE].double()
+        gram = kernel(tile, tile)
+        own = gram.diagonal().sum()
+        diagonal, apart = diagonal + own, apart + (gram.sum() - own)
+        if start + TILE < n:
+            apart = apart + 2 * _sum_between(tile, x[start + TILE :], kernel)
+    return apart / (n * (n - 1)) if unbiased else (apart + diagonal) / n**2

@@ -1,0 +1,61 @@
+"""Precision, recall, density and coverage of two clouds that come in pieces.
+
+A ball's radius is the distance to the k-th neighbour in the *whole* cloud, so the clouds are kept, (n + m)·d numbers in
+their own type. `compute` goes over the distances in blocks of rows, in O((n + m)² d) time: the matrices, n² + nm + m²
+numbers, are never whole in memory.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from metrics.inputs import check_count
+from metrics.neighbours import NeighbourScores, precision_recall_density_coverage
+from metrics.streaming.accumulator import Accumulator
+from metrics.streaming.clouds import Cloud
+from metrics.streaming.two_clouds import TwoClouds
+
+__all__ = ["PrecisionRecallDensityCoverage"]
+
+
+class PrecisionRecallDensityCoverage(Accumulator[TwoClouds[Cloud], NeighbourScores]):
+    """`precision_recall_density_coverage` in pieces, the same numbers to the bit.
+
+    >>> import torch
+    >>> scores = PrecisionRecallDensityCoverage(k=1)
+    >>> for point in (0.0, 1.0, 2.0):
+    ...     scores.update(real=torch.tensor([[point]]))
+    >>> scores.update(fake=torch.tensor([[0.5], [9.0]]))
+    >>> scores.compute().precision  # 0.5 lies in the unit balls of 0 and 1
+    tensor(0.5000)
+    """
+
+    def __init__(self, *, k: int = 5) -> None:
+        """Make it for the k-th neighbour, the point itself not counted; below the size of either cloud.
+
+        Raises:
+            TypeError, ValueError: k that is no whole number above 0.
+        """
+        super().__init__(TwoClouds(Cloud))
+        self._k = check_count(k, "k")
+
+    def update(
+        self, *, real: Float[Tensor, "n d"] | None = None, fake: Float[Tensor, "m d"] | None = None
+    ) -> None:
+        """Take in a batch of either cloud or of both.
+
+        Args:
+            real: Samples of the truth, [n, d], n ≥ 1.
+            fake: Samples to judge, [m, d], m ≥ 1.
+
+        Raises:
+            TypeError, ValueError: Clouds that cannot be compared with each other or with what came before.
+        """
+        batch, like = self._state.of(real, fake)
+        self._absorb(batch, like.dtype, like.device)
+
+    def _settings(self) -> dict[str, object]:
+        return {"k": self._k}
+
+    def _value(self, state: TwoClouds[Cloud]) -> NeighbourScores:
+        real, fake = state.real.samples("real"), state.fake.samples("fake")
+        return precision_recall_density_coverage(real=real, fake=fake, k=self._k)

@@ -1,0 +1,111 @@
+"""Every streaming measure beside the function that it must equal: the conformity table, also for two ranks."""
+
+from dataclasses import dataclass
+
+import torch
+
+from metrics.calibration import calibration_error
+from metrics.ensembles import crps_ensemble
+from metrics.gaussian import frechet_distance
+from metrics.kernels import Gaussian, Laplace, Polynomial
+from metrics.mmd import mmd2
+from metrics.neighbours import precision_recall_density_coverage
+from metrics.scoring import brier_score
+from metrics.streaming import (
+    CRPS,
+    MMD,
+    BrierScore,
+    CalibrationError,
+    FrechetDistance,
+    PrecisionRecallDensityCoverage,
+)
+
+
+def polynomial(x, y):
+    """KID's kernel as a plain function."""
+    return Polynomial()(x, y)
+
+
+@dataclass(frozen=True)
+class TwoClouds:
+    """A measure of clouds: `make` an accumulator, `whole` is the function."""
+
+    make: object
+    whole: object
+    d: int = 3
+
+    def data(self, dtype=torch.float64, n=57, m=41):
+        random = torch.Generator().manual_seed(1)
+        real = torch.randn(n, self.d, dtype=dtype, generator=random)
+        fake = torch.randn(m, self.d, dtype=dtype, generator=random) * 0.8 + 0.3
+        return real, fake
+
+    def feed(self, accumulator, real, fake):
+        for name, cloud in (("real", real), ("fake", fake)):
+            if len(cloud):
+                accumulator.update(**{name: cloud})
+
+    def expected(self, real, fake):
+        return self.whole(real, fake)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A measure of predictions and outcomes, which belong together row by row."""
+
+    make: object
+    whole: object
+    ensemble: bool = False
+
+    def data(self, dtype=torch.float64, n=57):
+        random = torch.Generator().manual_seed(1)
+        logits = 2 * torch.randn(n, 5, dtype=dtype, generator=random)
+        if self.ensemble:
+            return logits, logits[:, 0].roll(1)
+        return logits.softmax(1), torch.randint(5, (n,), generator=random)
+
+    def feed(self, accumulator, first, second):
+        if len(first):
+            accumulator.update(first, second)
+
+    def expected(self, first, second):
+        return self.whole(first, second)
+
+
+def prdc(real, fake):
+    return precision_recall_density_coverage(real=real, fake=fake, k=3)
+
+
+MEASURES = {
+    "frechet": TwoClouds(FrechetDistance, frechet_distance),
+    "frechet, d > n": TwoClouds(FrechetDistance, frechet_distance, d=80),
+    "mmd": TwoClouds(
+        lambda: MMD(kernel=Gaussian((0.5, 1.0))), lambda x, y: mmd2(x, y, kernel=Gaussian((0.5, 1.0)))
+    ),
+    "mmd, biased": TwoClouds(
+        lambda: MMD(kernel=Laplace(), unbiased=False),
+        lambda x, y: mmd2(x, y, kernel=Laplace(), unbiased=False),
+    ),
+    "mmd, a function": TwoClouds(lambda: MMD(kernel=polynomial), lambda x, y: mmd2(x, y, kernel=polynomial)),
+    "prdc": TwoClouds(lambda: PrecisionRecallDensityCoverage(k=3), prdc),
+    "calibration l1": Predictions(
+        lambda: CalibrationError(bins=10), lambda p, y: calibration_error(p, y, bins=10)
+    ),
+    "calibration l2": Predictions(
+        lambda: CalibrationError(norm="l2"), lambda p, y: calibration_error(p, y, norm="l2")
+    ),
+    "calibration max": Predictions(
+        lambda: CalibrationError(norm="max"), lambda p, y: calibration_error(p, y, norm="max")
+    ),
+    "brier": Predictions(BrierScore, brier_score),
+    "crps": Predictions(CRPS, crps_ensemble, ensemble=True),
+    "crps, fair": Predictions(
+        lambda: CRPS(fair=True), lambda x, y: crps_ensemble(x, y, fair=True), ensemble=True
+    ),
+}
+
+
+def numbers(value):
+    """What compute gave, as a float64 vector."""
+    parts = [value] if isinstance(value, torch.Tensor) else [*vars(value).values()]
+    return torch.stack(parts).double()
