@@ -31,7 +31,7 @@ from metrics.measures import mode_measure, standard_measures
 
 DATA = ("digits", "mnist", "ring", "grid")
 STEPS = {"digits": 3500, "mnist": 5000, "ring": 5000, "grid": 5000}
-EVALUATED = 2500
+EVALUATED = 1000
 MIXTURE_POINTS = 2500
 
 
@@ -126,25 +126,46 @@ def train(name: str, seed: int, data: Data, args: argparse.Namespace) -> GAN:
     )
 
 
-def judge(samples: torch.Tensor, data: Data, features: metrics.Features | None) -> metrics.Report:
-    """Every measure of the samples against the held-out points, with the floor."""
-    chosen = standard_measures()
-    if data.centres is not None and data.std is not None:
-        chosen = [*chosen, mode_measure(data.centres, data.std)]
-    held_out = data.held_out[:EVALUATED]
-    return metrics.evaluate(samples, held_out, metrics=chosen, features=features, train=data.train)
+@dataclass
+class Judge:
+    """What every loss is held against: the held-out points, the measures, and the floor, measured once."""
+
+    held_out: torch.Tensor
+    measures: list[metrics.Measure]
+    features: metrics.Features | None
+    floor: metrics.Report
+
+    @staticmethod
+    def of(data: Data) -> "Judge":
+        """The judge of a data set, with training points in the samples' place for the floor."""
+        features = None
+        if data.image_shape is not None and data.train_labels is not None:
+            features = digits_classifier(data.train, data.train_labels)
+        measures = standard_measures()
+        if data.centres is not None and data.std is not None:
+            measures = [*measures, mode_measure(data.centres, data.std)]
+        held_out = data.held_out[:EVALUATED]
+        pick = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))[: len(held_out)]
+        floor = metrics.evaluate(data.train[pick], held_out, metrics=measures, features=features)
+        return Judge(held_out, measures, features, floor)
+
+    def report(self, samples: torch.Tensor) -> metrics.Report:
+        """Every measure of the samples, beside the floor."""
+        return metrics.evaluate(
+            samples, self.held_out, metrics=self.measures, features=self.features, floor=self.floor
+        )
 
 
-def run(name: str, data: Data, features: metrics.Features | None, args: argparse.Namespace) -> Trained:
+def run(name: str, data: Data, judge: Judge, args: argparse.Namespace) -> Trained:
     """Train and judge one loss over all seeds."""
     reports, started = [], time.perf_counter()
     samples, history = data.train, History()
     for seed in range(args.seed, args.seed + args.seeds):
         model = train(name, seed, data, args)
-        drawn = model.sample(min(len(data.held_out), EVALUATED), seed=seed).cpu()
+        drawn = model.sample(len(judge.held_out), seed=seed).cpu()
         if seed == args.seed:
             samples, history = drawn, model.history
-        reports.append(judge(drawn, data, features))
+        reports.append(judge.report(drawn))
     seconds = time.perf_counter() - started
     return Trained(metrics.Report.mean(reports), samples, history, seconds)
 
@@ -189,10 +210,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"gan_metrics: {error}", file=sys.stderr)
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
-    features = None
-    if data.image_shape is not None and data.train_labels is not None:
-        features = digits_classifier(data.train, data.train_labels)
-    trained = {name: run(name, data, features, args) for name in dict.fromkeys(args.losses)}
+    judge = Judge.of(data)
+    trained = {name: run(name, data, judge, args) for name in dict.fromkeys(args.losses)}
     comparison = write(trained, data, args)
     print(comparison.to_text())
     print(f"\n{summary(next(iter(trained.values())).report, args)} * marks the best loss of a row.")

@@ -37,6 +37,7 @@ def evaluate(
     metrics: Metrics | None = None,
     features: Features | None = None,
     train: Float[Tensor, "k d"] | None = None,
+    floor: Report | None = None,
     generator: torch.Generator | None = None,
     groups: int = 20,
 ) -> Report:
@@ -49,6 +50,8 @@ def evaluate(
             better; `None` is `standard_measures()`.
         features: A map x → [n, k]; the measures that ask for features (the Fréchet distance) see the clouds through it.
         train: Samples of the truth other than the reference, [k, d]: n of them give the floor.
+        floor: In place of `train`, the report of an earlier call whose samples were n points of the truth: many
+            models held against one reference share one floor.
         generator: For the jackknife's groups and the choice of floor samples; `None` is seeded with 0.
         groups: The jackknife's G.
 
@@ -65,31 +68,23 @@ def evaluate(
     """
     check_count(groups, "groups", least=2)
     check_pair(samples, reference, ("samples", "reference"), least=2 * groups)
-    pairs = _pairs(samples, reference, features)
     chosen = named_measures(metrics) if isinstance(metrics, Mapping) else metrics or standard_measures()
     random = generator if generator is not None else torch.Generator().manual_seed(0)
-    floor_pairs = None
     if train is not None:
+        if floor is not None:
+            raise ValueError("train and floor must not both be given; train is what the floor is measured on")
         pick = torch.randperm(len(check_cloud(train, "train", least=2 * groups)), generator=random)
-        floor_pairs = _pairs(train[pick[: len(samples)].to(train.device)], reference, features)
-    seed = int(torch.randint(2**31, (), generator=random))
+        truth = train[pick[: len(samples)].to(train.device)]
+        floor = evaluate(truth, reference, metrics=chosen, features=features, groups=groups)
+    pairs, seed = _pairs(samples, reference, features), int(torch.randint(2**31, (), generator=random))
     estimates: dict[str, Estimate] = {}
     for measure in chosen:
         value, stderr = _measured(measure, pairs, groups, seed)
-        floor, floor_stderr = (None, None)
-        if floor_pairs is not None:
-            floor, floor_stderr = _measured(measure, floor_pairs, groups, seed)
         for k, row in enumerate(measure.rows):
-            estimates[row.name] = Estimate(
-                value=value[k],
-                stderr=stderr[k],
-                better=row.better,
-                convention=row.convention,
-                sizes=(len(samples), len(reference)),
-                floor=None if floor is None else floor[k],
-                floor_stderr=None if floor_stderr is None else floor_stderr[k],
-            )
-    return Report(estimates, features=_identity(features))
+            sizes = (len(samples), len(reference))
+            estimates[row.name] = Estimate(value[k], stderr[k], row.better, row.convention, sizes)
+    report = Report(estimates, features=_identity(features))
+    return report if floor is None else report.above(floor)
 
 
 def jackknife(

@@ -33,6 +33,28 @@ class Report:
     def __getitem__(self, name: str) -> Estimate:
         return self.estimates[name]
 
+    def above(self, floor: "Report") -> "Report":
+        """The same report with the values of another one, truth against truth, as its floor.
+
+        Raises:
+            ValueError: The floor comes from other features, another reference size, or lacks a measure.
+        """
+        _refuse_other_features({"samples": self, "floor": floor})
+        missing = [name for name in self.estimates if name not in floor.estimates]
+        if missing:
+            raise ValueError(
+                f"floor must hold the same measures, and lacks {missing}; evaluate it with one list"
+            )
+        placed = {}
+        for name, e in self.estimates.items():
+            under = floor[name]
+            if under.sizes[1] != e.sizes[1]:
+                raise ValueError(
+                    f"floor must be measured on the same reference, got {under.sizes[1]} points for {e.sizes[1]}"
+                )
+            placed[name] = replace(e, floor=under.value, floor_stderr=under.stderr)
+        return Report(placed, self.features)
+
     @staticmethod
     def mean(reports: Sequence["Report"]) -> "Report":
         """Average over independent trainings.

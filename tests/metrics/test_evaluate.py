@@ -65,12 +65,21 @@ def test_the_floor_has_the_sizes_of_the_samples_and_is_measured_on_training_poin
 
     measure = Measure((Row("mean", "lower", "mean of x"),), record)
     estimate = metrics.evaluate(x, y, metrics=[measure], train=train)["mean"]
-    assert seen[0] == (60, 80)
-    assert seen[21] == (60, 80)
+    assert seen[0] == seen[21] == (60, 80)
     assert estimate.sizes == (60, 80)
     assert estimate.floor != estimate.value
     assert abs(estimate.floor) < 4 / math.sqrt(60 * 2)
     assert abs(estimate.value - 0.7) < 4 / math.sqrt(60 * 2)
+
+
+def test_a_floor_that_was_measured_before_is_the_same_floor():
+    x, y = clouds(0)
+    truth = y.flip(0) + 0.01
+    measured = metrics.evaluate(truth, y)
+    report = metrics.evaluate(x, y, floor=measured)
+    assert report["wasserstein"].floor == measured["wasserstein"].value
+    assert report["wasserstein"].floor_stderr == measured["wasserstein"].stderr
+    assert report["wasserstein"].value == metrics.evaluate(x, y)["wasserstein"].value
 
 
 def test_a_perfect_model_scores_the_floor():
@@ -149,6 +158,9 @@ def test_mode_measure_counts_modes():
         ({"samples": torch.zeros(10, 2)}, ValueError, "samples must hold at least 40"),
         ({"reference": torch.zeros(10, 2)}, ValueError, "reference must hold at least 40"),
         ({"train": torch.zeros(10, 2)}, ValueError, "train must hold at least 40"),
+        ({"train": torch.zeros(50, 2), "floor": metrics.Report({})}, ValueError, "train and floor"),
+        ({"floor": metrics.Report({})}, ValueError, "floor must hold the same measures"),
+        ({"floor": metrics.Report({}, "other")}, ValueError, "same features"),
         ({"groups": 1}, ValueError, "groups must be at least 2"),
         ({"samples": torch.full((50, 2), torch.nan)}, ValueError, "must be finite"),
         ({"samples": [[1.0, 2.0]] * 50}, TypeError, r"must be a torch\.Tensor"),
