@@ -5,6 +5,7 @@ A metric is a plain function of tensors that returns a tensor, differentiable wh
 the floor that a perfect model would reach.
 """
 
+from metrics import streaming
 from metrics.brier import brier_decomposition
 from metrics.calibration import calibration_error, classwise_calibration_error, reliability_diagram
 from metrics.chains import chain_diagnostics, effective_sample_size, monte_carlo_error, r_hat
@@ -76,6 +77,7 @@ __all__ = [
     "sinkhorn_divergence",
     "sliced_wasserstein",
     "standard_measures",
+    "streaming",
     "total_variation",
     "vendi_score",
     "wasserstein",
