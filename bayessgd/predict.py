@@ -8,28 +8,31 @@ make them independent.) To keep the same functions over several calls, keep the 
 `bank = Ensemble(posterior.sample(30))`, and predict from `bank` with as many samples.
 
 The draws run through the network together, `torch.func.functional_call` under `vmap`, as many at a time as
-fit a budget of memory. The user's network lends its structure and its buffers; no parameter, buffer or mode
-of it is changed.
+fit a budget of memory; a plain multilayer perceptron takes a shorter way to the same numbers. The user's
+network lends its structure and its buffers; no parameter, buffer or mode of it is changed.
 """
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from bayessgd._stacked import is_perceptron, perceptron
 from bayessgd.batchnorm import fresh_statistics, has_statistics, refreshing
 from bayessgd.params import clean_name, unwrap
 from metrics.inputs import check_count
 
 __all__ = ["predict"]
 
-# For the draws of one chunk and what they compute. A constant, so that bits do not depend on what else runs.
-BUDGET_BYTES = 2**30
+# For what the draws of one chunk compute: beyond its cache a CPU loses more time to memory than it saves in
+# calls. Constants, so that the bits do not depend on what else runs.
+BUDGET_BYTES = {"cpu": 2**22}
+OTHER_BUDGET_BYTES = 2**30
 
 State = dict[str, Tensor]
 
@@ -63,8 +66,8 @@ def predict(
         x: The network's input, [batch, ...]; a tuple is several arguments.
         num_samples: M.
         generator: The randomness of the draws; `None` is torch's default generator.
-        chunk_size: How many draws run at once; `None` is as many as fit a budget of 1 GiB, by an estimate
-            from the sizes of parameters and inputs.
+        chunk_size: How many draws run at once; `None` is as many as keep what they compute, estimated from
+            the sizes of weights and inputs, within 1 GiB, or within 4 MiB, a cache, on a CPU.
         refresh_batchnorm: Training data for BatchNorm's statistics, which are computed anew for each draw: an
             iterable of batches, of which the first entry is taken where a batch is a tuple or a list. It is
             passed over once per chunk.
@@ -89,29 +92,39 @@ def predict(
     """
     network = unwrap(model)
     inputs = x if isinstance(x, tuple) else (x,)
-    if not inputs or not all(isinstance(part, Tensor) and part.ndim for part in inputs):
-        raise TypeError(f"x must be a tensor [batch, ...] or a tuple of them, got {type(x).__name__}")
-    if not isinstance(posterior, Sampleable):
-        raise TypeError(f"posterior must have sample(n, generator=), got {type(posterior).__name__}")
-    check_count(num_samples, "num_samples")
-    if has_statistics(network) and refresh_batchnorm is None:
+    _check(posterior, inputs, num_samples, chunk_size)
+    refresh = has_statistics(network)
+    if refresh and refresh_batchnorm is None:
         warnings.warn(
             "model has BatchNorm, whose running statistics belong to its own weights and not to the draws of "
             "the posterior; pass refresh_batchnorm=train_loader",
             stacklevel=3,
         )
-    if chunk_size is not None:
-        check_count(chunk_size, "chunk_size")
     draws = _of_network(posterior.sample(num_samples, generator=generator), network)
     chunk = chunk_size or _chunk(draws, inputs)
+    plain = is_perceptron(network, inputs)
     run, outputs = _OverDraws(), []
     with _evaluating(network):
         for start in range(0, num_samples, chunk):
             state = {name: t[start : start + chunk] for name, t in draws.items()}
-            if refresh_batchnorm is not None and has_statistics(network):
+            if plain:
+                outputs.append(perceptron(cast(nn.Sequential, network), state, inputs[0]))
+                continue
+            if refresh and refresh_batchnorm is not None:
                 state |= _refreshed(network, state, refresh_batchnorm, run)
             outputs.append(run(lambda own: _forward(network, own, inputs), state)["output"])
-    return torch.cat(outputs)
+    return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+
+
+def _check(posterior: object, inputs: tuple[object, ...], num_samples: object, chunk_size: object) -> None:
+    if not inputs or not all(isinstance(part, Tensor) and part.ndim for part in inputs):
+        kinds = [type(part).__name__ for part in inputs]
+        raise TypeError(f"x must be a tensor [batch, ...] or a tuple of them, got {kinds}")
+    if not callable(getattr(posterior, "sample", None)):
+        raise TypeError(f"posterior must have sample(n, generator=), got {type(posterior).__name__}")
+    check_count(num_samples, "num_samples")
+    if chunk_size is not None:
+        check_count(chunk_size, "chunk_size")
 
 
 def _forward(network: nn.Module, state: State, inputs: tuple[Tensor, ...]) -> State:
@@ -192,7 +205,6 @@ def _chunk(draws: State, inputs: tuple[Tensor, ...]) -> int:
     A weight [out, ...] makes `out` numbers at every position of every example, twice with its nonlinearity.
     Positions are those of the input: one for features, the grid for images, the length for sequences.
     """
-    numbers = sum(t[0].numel() for t in draws.values())
     x = inputs[0]
     if x.ndim >= 3:
         positions = max(prod(x.shape[2:]), prod(x.shape[1:-1]))
@@ -200,7 +212,8 @@ def _chunk(draws: State, inputs: tuple[Tensor, ...]) -> int:
         positions = 1 if x.is_floating_point() else x[0].numel()
     outputs = sum(t.shape[1] for t in draws.values() if t.ndim > 2)
     size = max(t.element_size() for t in draws.values())
-    return max(1, BUDGET_BYTES // (size * (numbers + 2 * len(x) * positions * outputs)))
+    budget = BUDGET_BYTES.get(x.device.type, OTHER_BUDGET_BYTES)
+    return max(1, budget // (size * max(1, 2 * len(x) * positions * outputs)))
 
 
 @contextmanager

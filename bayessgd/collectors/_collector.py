@@ -27,6 +27,7 @@ class Collector(ABC):
         named = named_parameters(model)
         self._names = list(named)
         self._parameters: list[Tensor] = list(named.values())
+        self._whole_here = all(local(parameter) is parameter for parameter in self._parameters)
         self._steps = 0
         self._updates = 0
 
@@ -139,7 +140,7 @@ class Collector(ABC):
         return {name: list(p.shape) for name, p in zip(self._names, self._locals(), strict=True)}
 
     def _locals(self) -> list[Tensor]:
-        return [local(parameter) for parameter in self._parameters]
+        return self._parameters if self._whole_here else [local(p) for p in self._parameters]
 
     def _whole(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return copies by name of tensors that are sharded as the parameters are: whole, in their type."""

@@ -12,7 +12,7 @@ whatever the learning rate ε, so T = N/S, one pass over N data, gives (1/N) A�
 covariance where C ≈ A, the sandwich otherwise. It asks for ε·λmax(A) ≲ 1 and ε·T·λmin(A) ≫ 1, and for
 batches drawn with replacement (`bayessgd.iid_loader`).
 
-Sums are those of `_running`: one addition of the parameters' size per update, totals in float64.
+An update costs what one addition of the parameters' size does; long means are in float64 (`_running`).
 """
 
 import math
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd.collectors._collector import Collector
-from bayessgd.collectors._running import RunningSum
+from bayessgd.collectors._running import RunningMean
 from bayessgd.posteriors import Ensemble
 from metrics.inputs import check_count, check_positive
 
@@ -72,7 +72,7 @@ class IterateAverage(Collector):
         if decay is not None and check_positive(decay, "decay") >= 1:
             raise ValueError(f"decay must be between 0 and 1, got {decay}; such as 0.999")
         self.decay, self._storage_device = decay, storage_device
-        self._sum: RunningSum | None = None
+        self._running: RunningMean | None = None
         self._exponential: list[Tensor] = []
         self._windows: list[list[Tensor]] = []
 
@@ -80,15 +80,15 @@ class IterateAverage(Collector):
         if self.decay is not None:
             self._collect_exponential(parameters, self.decay)
             return
-        if self._sum is None:
-            self._sum = RunningSum(parameters)
-        self._sum.add(parameters)
-        if self._sum.count == self.window:
-            means = zip(self._sum.mean(), self._sum.block, strict=True)
+        if self._running is None:
+            self._running = RunningMean(parameters)
+        self._running.add(parameters)
+        if self._running.count == self.window:
+            means = zip(self._running.mean(), self._running.block, strict=True)
             self._windows.append(
                 [m.to(block.dtype).to(self._storage_device or m.device) for m, block in means]
             )
-            self._sum.clear()
+            self._running.clear()
 
     def _collect_exponential(self, parameters: list[Tensor], decay: float) -> None:
         if not self._exponential:
@@ -107,7 +107,7 @@ class IterateAverage(Collector):
         self._need(self.window or 1, "IterateAverage's posterior")
         if self.window is not None:
             return Ensemble(self._whole_rows(self._windows))
-        mean = self._exponential or (self._sum.mean() if self._sum else [])
+        mean = self._exponential or (self._running.mean() if self._running else [])
         return Ensemble({name: tensor[None] for name, tensor in self._whole(mean).items()})
 
     def _settings(self) -> dict[str, object]:
@@ -115,8 +115,8 @@ class IterateAverage(Collector):
 
     def _tensors(self) -> dict[str, Tensor]:
         parts: dict[str, Sequence[Tensor]] = {"exponential": self._exponential}
-        if self._sum is not None:
-            parts |= {"block": self._sum.block, "total": self._sum.total}
+        if self._running is not None:
+            parts |= {"block": self._running.block, "total": self._running.total}
         if self._windows:
             parts["windows"] = [torch.stack(column) for column in zip(*self._windows, strict=True)]
         return {
@@ -126,15 +126,15 @@ class IterateAverage(Collector):
         }
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self._sum, self._exponential, self._windows = None, [], []
+        self._running, self._exponential, self._windows = None, [], []
         parameters = self._locals()
         if not self._updates:
             return
         if self.decay is not None:
             self._exponential = [torch.zeros_like(p, dtype=torch.float64) for p in parameters]
         else:
-            self._sum = RunningSum(parameters)
-            self._sum.count = self._updates % self.window if self.window else self._updates
+            self._running = RunningMean(parameters)
+            self._running.count = self._updates % self.window if self.window else self._updates
         for key, tensor in self._tensors().items():
             tensor.copy_(tensors[key])
         finished = self._updates // self.window if self.window else 0

@@ -4,10 +4,9 @@ In a file, iterate i is row i of an [n, P] array of raw numbers in the machine's
 flattened and concatenated in their order (`bayessgd.params.flatten`). A row is appended per update, so n
 may exceed the memory many times over, and the posterior's draws are views of the mapped file: only what is
 read is loaded. The number of rows that count is in the `state_dict`; rows that were written after it, by a
-run that then stopped, are cut off when the run goes on.
+run that then stopped, are written over when the run goes on.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd.collectors._collector import Collector, accumulator_type
-from bayessgd.params import local, unflatten
+from bayessgd.params import unflatten
 from bayessgd.posteriors import Ensemble
 from metrics.inputs import check_count
 
@@ -57,7 +56,7 @@ class Trajectory(Collector):
         super().__init__(model)
         if path is not None and storage_device is not None:
             raise ValueError("path and storage_device must not both be given; a file has no device, drop one")
-        if path is not None and any(local(p) is not p for p in self._parameters):
+        if path is not None and not self._whole_here:
             raise ValueError(
                 "path must be None under fully_shard, for each process sees a part of a row only"
             )
@@ -121,7 +120,7 @@ class Trajectory(Collector):
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         if self.path is not None:
-            self._cut(self.path)
+            self._check_file(self.path)
             return
         self._rows = [
             [
@@ -131,12 +130,10 @@ class Trajectory(Collector):
             for i in range(self._updates)
         ]
 
-    def _cut(self, path: Path) -> None:
+    def _check_file(self, path: Path) -> None:
         size = sum(p.numel() for p in self._parameters) * self._dtype.itemsize * self._updates
         found = path.stat().st_size if path.exists() else 0
         if found < size:
             raise ValueError(
                 f"{path} must hold the state's {self._updates} iterates, {size} bytes, got {found}"
             )
-        if path.exists():
-            os.truncate(path, size)

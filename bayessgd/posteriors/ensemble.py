@@ -58,9 +58,11 @@ class Ensemble(Posterior):
         Every draw is equally likely to be among them (systematic sampling), so means over the sample are
         unbiased; the picks are not independent of each other.
         """
+        if check_draws(n) == len(self):
+            return {name: t.clone() for name, t in self.draws.items()}
         some = next(iter(self.draws.values()))
         weights = torch.ones(len(self), dtype=torch.float64, device=some.device)
-        picked = spread(weights, check_draws(n), generator=generator)
+        picked = spread(weights, n, generator=generator)
         return {name: t[picked.to(t.device)] for name, t in self.draws.items()}
 
     def log_prob(self, params: Mapping[str, Tensor]) -> Tensor:

@@ -63,7 +63,7 @@ def test_the_draws_of_a_file_are_not_loaded_and_cannot_change_it(tmp_path):
     assert torch.equal(rows(trajectory.posterior()), iterates)
 
 
-def test_going_on_cuts_off_what_was_written_after_the_state(tmp_path):
+def test_going_on_writes_over_what_was_written_after_the_state(tmp_path):
     net = network()
     trajectory = Trajectory(net, path=tmp_path / "rows")
     first = collected(trajectory, net, 3)

@@ -1,0 +1,87 @@
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, vmap
+
+from bayessgd._stacked import ELEMENTWISE, is_perceptron, perceptron
+
+
+def draws(net, count, generator):
+    return {
+        name: torch.randn((count, *p.shape), dtype=p.dtype, generator=generator)
+        for name, p in net.named_parameters()
+    }
+
+
+def shared():
+    layer = nn.Linear(4, 4)
+    return nn.Sequential(layer, nn.Tanh(), layer)
+
+
+NETWORKS = {
+    "one layer": lambda: nn.Sequential(nn.Linear(4, 2)),
+    "no bias": lambda: nn.Sequential(nn.Linear(4, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)),
+    "shared layer": shared,
+    **{
+        kind.__name__: lambda kind=kind: nn.Sequential(nn.Linear(4, 3), kind(), nn.Linear(3, 2))
+        for kind in ELEMENTWISE
+    },
+}
+
+
+@pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS.keys())
+def test_it_is_what_vmap_computes(make, gen):
+    net = make().double()
+    x = torch.randn(5, 4, dtype=torch.float64, generator=gen)
+    state = draws(net, 6, gen)
+    assert is_perceptron(net, (x,))
+    truth = vmap(lambda one: functional_call(net, one, (x,)))(state)
+    torch.testing.assert_close(perceptron(net, state, x), truth, rtol=1e-12, atol=1e-12)
+
+
+def test_what_was_not_drawn_is_the_networks_own(gen):
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    x = torch.randn(5, 4, generator=gen)
+    state = {"2.weight": draws(net, 6, gen)["2.weight"]}
+    truth = vmap(lambda one: functional_call(net, one, (x,)))(state)
+    torch.testing.assert_close(perceptron(net, state, x), truth)
+
+
+def test_inputs_are_left_alone(gen):
+    # A nonlinearity in place would otherwise write into a sum that it does not own, or into x.
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True))
+    x = torch.randn(5, 4, generator=gen)
+    before = x.clone()
+    perceptron(net, draws(net, 3, gen), x)
+    assert torch.equal(x, before)
+
+
+class Own(nn.Sequential):
+    """Whose forward may be anything."""
+
+
+def hooked(kind):
+    net = nn.Sequential(nn.Linear(4, 2))
+    getattr(net[0], kind)(lambda *_: None)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("net", "inputs"),
+    [
+        (Own(nn.Linear(4, 2)), (torch.zeros(5, 4),)),
+        (nn.Linear(4, 2), (torch.zeros(5, 4),)),
+        (nn.Sequential(), (torch.zeros(5, 4),)),
+        (nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 2)), (torch.zeros(5, 4),)),
+        (nn.Sequential(nn.Linear(4, 2), nn.Softmax(1)), (torch.zeros(5, 4),)),
+        (nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2)), (torch.zeros(5, 4),)),
+        (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))), (torch.zeros(5, 4),)),
+        (hooked("register_forward_hook"), (torch.zeros(5, 4),)),
+        (hooked("register_forward_pre_hook"), (torch.zeros(5, 4),)),
+        (nn.Sequential(nn.Linear(4, 2)), (torch.zeros(5, 3, 4),)),
+        (nn.Sequential(nn.Linear(4, 2)), (torch.zeros(5, 3),)),
+        (nn.Sequential(nn.Linear(4, 2)), (torch.zeros(5, 4), torch.zeros(5, 4))),
+    ],
+)
+def test_anything_out_of_the_ordinary_is_left_to_vmap(net, inputs):
+    assert not is_perceptron(net, inputs)
