@@ -69,7 +69,9 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
             Row("sinkhorn_divergence", "lower", "debiased dual, cost ‖x−y‖², ε = 0.05 × mean cost"), _sinkhorn
         ),
         _single(Row("sliced_wasserstein", "lower", f"SW_2, {projections} projections"), sliced),
-        _single(Row("mmd2", "lower", "U-statistic, five Gaussian kernels, reference's median distance"), _mmd2),
+        _single(
+            Row("mmd2", "lower", "U-statistic, five Gaussian kernels, reference's median distance"), _mmd2
+        ),
         _single(Row("energy_distance", "lower", "D, not squared"), _energy),
         _single(
             Row("frechet_distance", "lower", "squared W_2 of fitted Gaussians"), _frechet, on_features=True
