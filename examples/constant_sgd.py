@@ -32,7 +32,8 @@ NOTE = """\
 Divergences from the posterior, KL(sampler ‖ N(θ*, (NA)⁻¹)), in nats; a star marks a sampler that is not in the paper.
 continuous: predicted by the limit of small steps, the paper's theory; for IASG by that of long windows.
 discrete: predicted at the step that is taken; exact for a linear regression, quadratic in a logistic one.
-simulated: real minibatches, drawn iid; value ± standard error, delete-a-group jackknife over chains, bias removed.
+simulated: real minibatches, drawn iid; value ± standard error, delete-a-group jackknife over chains, which also takes
+off the bias, so that a zero may come out below zero.
 covariance off: ‖simulated − predicted‖ / ‖predicted‖ (Frobenius), and what Monte Carlo alone makes of it.
 relaxations: length of the run in relaxation times of the slowest direction. Chains start in {start};
 below about 2 the slowest directions still remember it.

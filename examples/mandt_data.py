@@ -88,8 +88,8 @@ def load(name: str, folder: Path | None) -> Task:
 
 
 def _diabetes(folder: Path) -> Raw:
-    x, y = load_diabetes(return_X_y=True)
-    return x, y, ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
+    data = cast(dict[str, np.ndarray], load_diabetes())
+    return data["data"], data["target"], ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 
 
 def _breast_cancer(folder: Path) -> Raw:
@@ -133,6 +133,6 @@ _SETS: dict[str, tuple[Callable[[Path], Raw], bool, int, int, int]] = {
     "diabetes": (_diabetes, False, 20, 1000, 4000),
     "breast-cancer": (_breast_cancer, True, 20, 1000, 2500),
     "wine": (_wine, False, 100, 400, 8000),
-    "skin": (_skin, True, 10000, 32, 1500),
-    "protein": (_protein, False, 100, 400, 6000),
+    "skin": (_skin, True, 10000, 50, 1000),
+    "protein": (_protein, False, 100, 1000, 3000),
 }

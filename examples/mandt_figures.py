@@ -40,7 +40,9 @@ def draw_iterates(problem: Problem, outcomes: Sequence[Outcome]) -> Figure:
     axes[0].set_ylim(float(centre[1] - reach[1]), float(centre[1] + reach[1]))
     for axis, outcome in zip(axes, outcomes, strict=False):
         x, y = outcome.points[:POINTS][:, plane].T
-        axis.scatter(x, y, s=4, color=BLUE, alpha=0.45, lw=0, label="a sample of each chain")
+        axis.scatter(
+            x, y, s=4 if len(x) > 100 else 12, color=BLUE, alpha=0.45, lw=0, label="a sample of each chain"
+        )
         for level, label in zip(LEVELS, ("posterior, 50 % and 95 %", None), strict=True):
             axis.plot(*_ellipse(centre, truth, level), color="0.15", lw=1.1, label=label)
         predicted = _ellipse(centre, outcome.method.samples[plane][:, plane], LEVELS[1])
@@ -90,7 +92,8 @@ def draw_divergences(tables: Mapping[str, Sequence[Outcome]]) -> Figure:
     axes[0].set_yticks(range(len(labels)), labels)
     axes[0].set_ylim(len(labels) - 0.5, -0.5)
     axes[0].set_xscale("symlog", linthresh=0.01)
-    axes[0].set_xlim(left=-0.01)
+    farthest = max(axis.get_xlim()[1] for axis in axes)
+    axes[0].set_xlim(-0.02, 1.5 * farthest)
     figure.supxlabel(
         "divergence from the posterior in nats, linear below 0.01; * not in the paper", fontsize=9
     )
