@@ -25,6 +25,7 @@ from torch.func import functional_call, vmap
 from bayessgd._stacked import is_perceptron, perceptron
 from bayessgd.batchnorm import fresh_statistics, has_statistics, refreshing
 from bayessgd.params import clean_name, unwrap
+from bayessgd.posteriors import Ensemble
 from metrics.inputs import check_count
 
 __all__ = ["predict"]
@@ -83,7 +84,6 @@ def predict(
         UserWarning: The network cannot run under `vmap` and the draws run one by one; or it has BatchNorm's
             running statistics and `refresh_batchnorm` is not given.
 
-    >>> from bayessgd.posteriors import Ensemble
     >>> net = nn.Linear(1, 1, bias=False)
     >>> lines = Ensemble({"weight": torch.tensor([[[1.0]], [[2.0]]])})
     >>> predict(net, lines, torch.tensor([[1.0], [10.0]]), num_samples=2).squeeze(-1)
@@ -100,7 +100,10 @@ def predict(
             "the posterior; pass refresh_batchnorm=train_loader",
             stacklevel=3,
         )
-    draws = _of_network(posterior.sample(num_samples, generator=generator), network)
+    # An ensemble's own draws are read as they are: to copy all of them can cost more than to predict.
+    whole = isinstance(posterior, Ensemble) and len(posterior) == num_samples
+    bank = posterior.draws if whole else posterior.sample(num_samples, generator=generator)
+    draws = _of_network(bank, network)
     chunk = chunk_size or _chunk(draws, inputs)
     plain = is_perceptron(network, inputs)
     run, outputs = _OverDraws(), []
