@@ -24,7 +24,7 @@ NETWORKS = {
     "shared layer": shared,
     **{
         kind.__name__: lambda kind=kind: nn.Sequential(nn.Linear(4, 3), kind(), nn.Linear(3, 2))
-        for kind in ELEMENTWISE
+        for kind in sorted(ELEMENTWISE, key=lambda kind: kind.__name__)
     },
 }
 
