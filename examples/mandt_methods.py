@@ -57,7 +57,8 @@ class Problem:
 
     def __init__(self, task: Task) -> None:
         self.task, self.num_data, self.dim = task, *task.x.shape
-        residual = task.y - task.x @ torch.linalg.lstsq(task.x, task.y).solution
+        # The normal equations: the last bits of torch.linalg.lstsq depend on where its buffers lie.
+        residual = task.y - task.x @ torch.linalg.solve(task.x.mT @ task.x, task.x.mT @ task.y)
         self.scale = 1.0 if task.logistic else float(residual.square().mean().sqrt())
         self.likelihood = likelihoods.Bernoulli() if task.logistic else likelihoods.Gaussian(self.scale)
         self.prior = likelihoods.GaussianPrior(PRIOR_PRECISION)
