@@ -101,8 +101,10 @@ def predict(
             stacklevel=3,
         )
     # An ensemble's own draws are read as they are: to copy all of them can cost more than to predict.
-    whole = isinstance(posterior, Ensemble) and len(posterior) == num_samples
-    bank = posterior.draws if whole else posterior.sample(num_samples, generator=generator)
+    if isinstance(posterior, Ensemble) and len(posterior) == num_samples:
+        bank = posterior.draws
+    else:
+        bank = posterior.sample(num_samples, generator=generator)
     draws = _of_network(bank, network)
     chunk = chunk_size or _chunk(draws, inputs)
     plain = is_perceptron(network, inputs)
