@@ -14,11 +14,11 @@ CLOUD = torch.randn(64, 2, generator=torch.Generator().manual_seed(0)) * 0.5 + 1
 
 def score_gan(**changes):
     settings = {"loss": losses.NonSaturating(), "penalties": (penalties.R1(1.0), penalties.R2(1.0))} | changes
-    return GAN(small_generator(), networks.mlp_critic(2, hidden=(16,)), **settings)
+    return GAN(small_generator(), networks.mlp_critic(2, hidden=(32, 32)), **settings)
 
 
 def small_generator():
-    return networks.mlp_generator(2, latent_dim=3, hidden=(16,), bounded=False)
+    return networks.mlp_generator(2, latent_dim=3, hidden=(32, 32), bounded=False)
 
 
 def fit(model, data=CLOUD, **changes):
@@ -48,7 +48,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch, 
             return score_gan(loss=losses.Wasserstein(), penalties=(penalties.GradientPenalty(),))
         if kind == "sample":
             return GAN(small_generator(), loss=losses.SlicedWasserstein(8))
-        critic = networks.mlp_critic(2, output_dim=4, hidden=(16,))
+        critic = networks.mlp_critic(2, output_dim=4, hidden=(32, 32))
         return GAN(small_generator(), critic, loss=losses.Sinkhorn(learned_cost=True))
 
     settings = TrainingSettings(critic_every=2 if kind == "learned" else 1, penalty_decay=0.1)
@@ -172,7 +172,7 @@ def test_sampling_is_repeatable_and_keeps_the_mode():
 
 
 def test_a_learned_cost_moves_its_critic_only_every_so_often():
-    critic = networks.mlp_critic(2, output_dim=4, hidden=(16,))
+    critic = networks.mlp_critic(2, output_dim=4, hidden=(32, 32))
     model = GAN(small_generator(), critic, loss=losses.Sinkhorn(learned_cost=True))
     fit(model, steps=9, settings=TrainingSettings(critic_every=3))
     moved = torch.tensor(model.history.critic_loss).isfinite()
