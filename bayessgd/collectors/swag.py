@@ -10,8 +10,10 @@ dₙ: deviations from the mean *as it was after* that snapshot. The posterior is
 
     N(m, ½ (diag(q/n) + D̂D̂ᵀ/(k−1))) with the k = min(n, K) columns stored,   N(m, diag(q/n)) without columns.
 
-State: m and q in the parameters' type (at least float32) and K columns, (K + 2) × the parameters. float32
-carries the mean of some 1e3 snapshots to 1e-6; for 1e4 and more pass `moments_dtype=torch.float64`.
+State: m and q in the parameters' type (at least float32) and K columns, (K + 2) × the parameters. A float32
+mean is rounded to 6e-8 of itself, so the deviations of a weight that fluctuates by σ are right to 6e-8·|θ|/σ,
+and some 1e3 snapshots are averaged to 1e-6. Where that is not enough, `moments_dtype=torch.float64` is, at
+two parameters' sizes more.
 """
 
 from collections.abc import Mapping
