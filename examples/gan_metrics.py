@@ -210,6 +210,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"gan_metrics: {error}", file=sys.stderr)
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
+    if data.image_shape != (28, 28):
+        # These networks are too small to share among cores, and one thread gives the same bits on every machine size.
+        torch.set_num_threads(1)
     judge = Judge.of(data)
     trained = {name: run(name, data, judge, args) for name in dict.fromkeys(args.losses)}
     comparison = write(trained, data, args)
