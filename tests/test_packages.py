@@ -36,7 +36,9 @@ def test_exports_are_sorted_and_exist(name):
 def test_sources_keep_the_habits(path):
     text = path.read_text()
     assert not re.search(r"torch\.manual_seed\(|np\.random\.seed\(|random\.seed\(", text), "a global seed"
-    assert not re.search(r"import pickle|pickle\.\w+\(|torch\.load\((?!.*weights_only=True)", text), "unpickling"
+    assert not re.search(r"import pickle|pickle\.\w+\(|torch\.load\((?!.*weights_only=True)", text), (
+        "unpickling"
+    )
     assert "from __future__ import annotations" not in text, "hides the shapes"
     assert path.name != "utils.py"
 
