@@ -13,8 +13,11 @@ from metrics.energy import energy_distance
 from metrics.ensembles import crps_ensemble, energy_score
 from metrics.estimate import Estimate
 from metrics.evaluate import Features, evaluate
+from metrics.features import digits_classifier
 from metrics.gaussian import bures_wasserstein, frechet_distance, gaussian_kl
+from metrics.inception import InceptionFeatures
 from metrics.intervals import interval_coverage, interval_score
+from metrics.layer_features import LayerFeatures
 from metrics.measures import Measure, standard_measures
 from metrics.memorisation import memorisation
 from metrics.mmd import mmd2, mmd2_variance
@@ -37,6 +40,8 @@ __all__ = [
     "Comparison",
     "Estimate",
     "Features",
+    "InceptionFeatures",
+    "LayerFeatures",
     "Measure",
     "Report",
     "SinkhornResult",
@@ -51,6 +56,7 @@ __all__ = [
     "classwise_calibration_error",
     "crps_ensemble",
     "crps_gaussian",
+    "digits_classifier",
     "effective_sample_size",
     "energy_distance",
     "energy_score",

@@ -10,7 +10,6 @@ A Fréchet distance in these features has its own scale: it can be compared with
 (the same `hash`) and with its floor, never with a published FID.
 """
 
-import hashlib
 import math
 import os
 import warnings
@@ -27,6 +26,7 @@ from torch.nn import functional
 
 from metrics.digits import load_digits_split
 from metrics.files import read, write
+from metrics.fingerprint import fingerprint
 from metrics.inputs import check_cloud, check_count
 
 __all__ = ["ImageClassifier", "cache_folder", "digits_classifier"]
@@ -56,7 +56,7 @@ class ImageClassifier:
     @cached_property
     def hash(self) -> str:
         """The SHA-256 of the weights' bytes: equal hashes are equal features."""
-        return _fingerprint(*self.weights)
+        return fingerprint(*self.weights)
 
     def __call__(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the activations of the last hidden layer."""
@@ -102,7 +102,7 @@ def digits_classifier(
         images, labels, *_ = load_digits_split()
     x, y = _checked(images, labels)
     name = f"digits classifier, {x.shape[1]} pixels, seed {seed}"
-    key = _fingerprint(x, y, torch.tensor([seed, RECIPE, STEPS, BATCH, *HIDDEN]))
+    key = fingerprint(x, y, torch.tensor([seed, RECIPE, STEPS, BATCH, *HIDDEN]))
     path = cache_folder() / f"digits-classifier-{key[:16]}.safetensors"
     cached = _load(path, name, key)
     if cached is not None:
@@ -189,11 +189,3 @@ def _hidden(weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
     for matrix, bias in (weights[0:2], weights[2:4]):
         x = functional.relu(functional.linear(x, matrix.to(x), bias.to(x)))
     return x
-
-
-def _fingerprint(*tensors: Tensor) -> str:
-    digest = hashlib.sha256()
-    for t in tensors:
-        digest.update(f"{t.dtype} {list(t.shape)}".encode())
-        digest.update(t.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
