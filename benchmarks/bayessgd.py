@@ -1,39 +1,39 @@
-"""What collecting and predicting cost: `python benchmarks/bayessgd.py [--repeats 15] [--threads 2] [--cpu-time]`.
+"""What collecting and predicting cost, beside peers: `python benchmarks/bayessgd.py [--repeats 15] [--threads 2]`.
 
-Contenders are timed in turn, round after round, so that whatever else the machine does meets all of them; a row gives
-two medians and their ratio. On a busy machine `--cpu-time --threads 1` counts the processor's time and not the wall's.
+Prints a table and writes it with `--out FILE`. Contenders are timed in turn, round after round; a row gives two
+medians, their ratio with its standard error, and the bound that we hold ourselves to. The peers of `bayessgd_peers.py`
+take part where they are installed (`pip install torch-uncertainty lightning-uq-box posteriors`).
 """
 
-# ruff: noqa: E402
-
 import argparse
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# A script's own folder comes first on the path, and there `bayessgd` is this file.
-sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+# A script's own folder comes first on the path, where this file would hide the package: to the end.
+sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
+from bayessgd_peers import Swag, lightning_uq_box, posteriors_sgld, swa_gaussian, torch_uncertainty
+from timing import Timing, machine, timed
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel
 
 from bayessgd.collectors import SWAG, IterateAverage
 from bayessgd.collectors._running import BLOCK
+from bayessgd.optim import SGLD
 from bayessgd.params import named_parameters
 from bayessgd.posteriors import Ensemble
 from bayessgd.predict import predict
 
 EVERY = 50
 DRAWS = 30
-clock = time.perf_counter
+RANK = 20
 
 
-@dataclass
+@dataclass(frozen=True)
 class Row:
     """Two costs, in milliseconds or in the parameters' own bytes."""
 
@@ -41,23 +41,22 @@ class Row:
     first: float
     second: float
     unit: str
+    ratio: tuple[float, float]
     bound: str
 
     def markdown(self) -> str:
         """Return a line of the table."""
-        ratio = self.first / self.second
-        return f"| {self.what} | {self.first:.4g} | {self.second:.4g} | {self.unit} | {ratio:.3g} | {self.bound} |"
+        value, stderr = self.ratio
+        told = f"{value:.3g}" + (f" ± {stderr:.1g}" if stderr > 0 else "")
+        return f"| {self.what} | {self.first:.4g} | {self.second:.4g} | {self.unit} | {told} | {self.bound} |"
 
 
-def medians(repeats: int, *contenders: Callable[[], object]) -> list[float]:
-    """Median milliseconds of each, timed in turn."""
-    times: list[list[float]] = [[] for _ in contenders]
-    for _ in range(repeats + 2):
-        for contender, kept in zip(contenders, times, strict=True):
-            start = clock()
-            contender()
-            kept.append(1e3 * (clock() - start))
-    return [statistics.median(kept[2:]) for kept in times]  # the first two warm up
+def compared(what: str, first: Timing, second: Timing, bound: str = "", *, per: float = 1.0) -> Row:
+    """Return the row of two timings, of which the first is spread over `per` steps."""
+    ratio, stderr = first.over(second)
+    return Row(
+        what, 1e3 * first.seconds / per, 1e3 * second.seconds, "ms", (ratio / per, stderr / per), bound
+    )
 
 
 def wide_mlp() -> nn.Sequential:
@@ -66,25 +65,13 @@ def wide_mlp() -> nn.Sequential:
     )
 
 
-class PublishedSwag:
-    """The arithmetic of the authors' swa-gaussian: moments by two products each, columns by concatenation."""
-
-    def __init__(self, net: nn.Module, rank: int) -> None:
-        self.parameters, self.rank, self.n = list(net.parameters()), rank, 0
-        self.mean = [torch.zeros_like(p) for p in self.parameters]
-        self.squares = [torch.zeros_like(p) for p in self.parameters]
-        self.columns = [torch.zeros(0, p.numel()) for p in self.parameters]
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Take in one snapshot."""
-        n = self.n
-        for i, p in enumerate(self.parameters):
-            self.mean[i] = self.mean[i] * n / (n + 1) + p / (n + 1)
-            self.squares[i] = self.squares[i] * n / (n + 1) + p**2 / (n + 1)
-            kept = torch.cat([self.columns[i], (p - self.mean[i]).view(1, -1)])
-            self.columns[i] = kept[-self.rank :]
-        self.n += 1
+def peers(net: nn.Module) -> list[Swag]:
+    found = (
+        swa_gaussian(net, rank=RANK),
+        torch_uncertainty(net, rank=RANK, draws=DRAWS),
+        lightning_uq_box(net, rank=RANK, draws=DRAWS),
+    )
+    return [peer for peer in found if peer is not None]
 
 
 def collecting(repeats: int) -> list[Row]:
@@ -98,29 +85,33 @@ def collecting(repeats: int) -> list[Row]:
         optimizer.step()
 
     swag, lean, diagonal = SWAG(net), SWAG(net, columns_dtype=torch.bfloat16), SWAG(net, rank=0)
-    published = PublishedSwag(net, 20)
-    for _ in range(20):
-        published.update()
-    t_step, t_swag, t_lean, t_diagonal, t_published = medians(
-        repeats, step, swag.update, lean.update, diagonal.update, published.update
+    others = peers(wide_mlp())
+    for _ in range(RANK):
+        for other in others:
+            other.update()
+    t_step, t_swag, t_lean, t_diagonal, *t_others = timed(
+        repeats, step, swag.update, lean.update, diagonal.update, *[other.update for other in others]
     )
     bound = "≤ 0.02"
     return [
-        Row(f"SWAG, every {EVERY} steps / step", t_swag / EVERY, t_step, "ms", bound),
-        Row(f"SWAG bfloat16, every {EVERY} steps / step", t_lean / EVERY, t_step, "ms", bound),
-        Row(f"SWAG diagonal, every {EVERY} steps / step", t_diagonal / EVERY, t_step, "ms", bound),
-        Row("SWAG, update / swa-gaussian's arithmetic", t_swag, t_published, "ms", ""),
-        *updating(repeats, net),
+        compared(f"SWAG, every {EVERY} steps / step", t_swag, t_step, bound, per=EVERY),
+        compared(f"SWAG bfloat16, every {EVERY} steps / step", t_lean, t_step, bound, per=EVERY),
+        compared(f"SWAG diagonal, every {EVERY} steps / step", t_diagonal, t_step, bound, per=EVERY),
+        *[
+            compared(f"update of {other.name} / SWAG's", t_other, t_swag)
+            for other, t_other in zip(others, t_others, strict=True)
+        ],
     ]
 
 
-def updating(repeats: int, net: nn.Module) -> list[Row]:
+def updating(repeats: int) -> list[Row]:
+    net = wide_mlp()
     total = [torch.zeros_like(p) for p in net.parameters()]
     parameters = [p.detach() for p in net.parameters()]
     swag, diagonal, average, averaged = SWAG(net), SWAG(net, rank=0), IterateAverage(net), AveragedModel(net)
 
     # A whole block of additions at a time, so that the sum in float64 is counted.
-    def times(one: Callable[[], object]) -> Callable[[], None]:
+    def block(one: Callable[[], object]) -> Callable[[], None]:
         def many() -> None:
             for _ in range(BLOCK):
                 one()
@@ -128,37 +119,45 @@ def updating(repeats: int, net: nn.Module) -> list[Row]:
         return many
 
     t_add, t_average, t_diagonal, t_swag, t_averaged = (
-        t / BLOCK
-        for t in medians(
+        Timing([t / BLOCK for t in timing.rounds])
+        for timing in timed(
             repeats,
-            times(lambda: torch._foreach_add_(total, parameters)),
-            times(average.update),
-            times(diagonal.update),
-            times(swag.update),
-            times(lambda: averaged.update_parameters(net)),
+            block(lambda: torch._foreach_add_(total, parameters)),
+            block(average.update),
+            block(diagonal.update),
+            block(swag.update),
+            block(lambda: averaged.update_parameters(net)),
         )
     )
     return [
-        Row("IterateAverage, update / addition", t_average, t_add, "ms", "≤ 1.05"),
-        Row("SWAG diagonal, update / addition", t_diagonal, t_add, "ms", ""),
-        Row("SWAG, update / addition", t_swag, t_add, "ms", ""),
-        Row("IterateAverage, update / torch AveragedModel", t_average, t_averaged, "ms", ""),
+        compared("IterateAverage, update / addition", t_average, t_add, "≤ 1.05"),
+        compared("torch AveragedModel, update / addition", t_averaged, t_add),
+        compared("SWAG diagonal, update / addition", t_diagonal, t_add),
+        compared("SWAG, update / addition", t_swag, t_add),
     ]
 
 
 def memory(_: int) -> list[Row]:
     net = wide_mlp()
     size = sum(p.nbytes for p in net.parameters())
+
+    def row(what: str, held: int, bound: str = "") -> Row:
+        return Row(f"memory of {what} / parameters", held / size, 1, "×", (held / size, 0.0), bound)
+
     rows = []
     for what, collector, bound in (
-        ("SWAG(rank=20)", SWAG(net), 22),
-        ("SWAG(rank=20, columns_dtype=bfloat16)", SWAG(net, columns_dtype=torch.bfloat16), 12),
-        ("SWAG(rank=0)", SWAG(net, rank=0), 2),
-        ("IterateAverage", IterateAverage(net), 3),
+        ("SWAG(rank=20)", SWAG(net), "≤ 22"),
+        ("SWAG(rank=20, columns_dtype=bfloat16)", SWAG(net, columns_dtype=torch.bfloat16), "≤ 11"),
+        ("SWAG(rank=20, moments_dtype=float64)", SWAG(net, moments_dtype=torch.float64), ""),
+        ("SWAG(rank=0)", SWAG(net, rank=0), "≤ 2"),
+        ("IterateAverage", IterateAverage(net), ""),
     ):
         collector.update()
-        held = sum(t.nbytes for t in collector.state_dict()["tensors"].values())
-        rows.append(Row(f"memory of {what} / parameters", held / size, 1, "×", f"≤ {bound}"))
+        rows.append(row(what, sum(t.nbytes for t in collector.state_dict()["tensors"].values()), bound))
+    for peer in peers(wide_mlp()):
+        for _ in range(RANK):
+            peer.update()
+        rows.append(row(f"{peer.name}, rank 20", peer.held()))
     return rows
 
 
@@ -190,30 +189,92 @@ def predicting_one(repeats: int, net: nn.Module, x: Tensor, name: str) -> list[R
             outputs.append(net(x))
         return torch.stack(outputs)
 
-    ours, by_call, by_load = medians(
+    ours, by_call, by_load = timed(
         repeats, lambda: predict(net, bank, x, num_samples=DRAWS), functional, loaded
     )
     return [
-        Row(f"loop of functional_call / {name}", by_call, ours, "ms", "≥ 5"),
-        Row(f"loop of load_state_dict / {name}", by_load, ours, "ms", "≥ 5"),
+        compared(f"loop of functional_call / {name}", by_call, ours, "≥ 5"),
+        compared(f"loop of load_state_dict / {name}", by_load, ours, "≥ 5"),
     ]
 
 
+def drawing(repeats: int) -> list[Row]:
+    """SWAG's draws and their predictions together, as the peers do both in one call."""
+    rows = []
+    for width, batch in ((50, 100), (1000, 128)):
+        net = nn.Sequential(
+            nn.Linear(8, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
+        )
+        swag, x, others = SWAG(net, rank=RANK), torch.randn(batch, 8), peers(net)
+        for _ in range(RANK + 1):
+            with torch.no_grad():
+                for p in net.parameters():
+                    p.add_(0.01 * torch.randn_like(p))
+            for one in (swag, *others):
+                one.update()
+        posterior, able = swag.posterior(), [other for other in others if other.predict is not None]
+        name = f"draw and predict {DRAWS} × 8-{width}-{width}-1, batch {batch}"
+        ours, *theirs = timed(
+            repeats,
+            lambda net=net, posterior=posterior, x=x: predict(net, posterior, x, num_samples=DRAWS),
+            *[lambda call=other.predict, x=x: call(x) for other in able],
+        )
+        rows += [
+            compared(f"{other.name} / {name}", their, ours) for other, their in zip(able, theirs, strict=True)
+        ]
+    return rows
+
+
+def sampling(repeats: int) -> list[Row]:
+    """A step of SGLD, gradient included."""
+    rows = []
+    for inputs, width, batch in ((8, 50, 32), (784, 1000, 128)):
+        net = nn.Sequential(
+            nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10)
+        )
+        x, y = torch.randn(batch, inputs), torch.randint(10, (batch,))
+        peer = posteriors_sgld(net, x, y, lr=1e-4, num_data=1000)
+        if peer is None:
+            return rows
+        sgld = SGLD(net.parameters(), 1e-4, num_data=1000)
+
+        def step(net: nn.Module = net, sgld: SGLD = sgld, x: Tensor = x, y: Tensor = y) -> None:
+            sgld.zero_grad()
+            nn.functional.cross_entropy(net(x), y).backward()
+            sgld.step()
+
+        ours, theirs = timed(repeats, step, peer[1])
+        rows.append(
+            compared(
+                f"SGLD step of {peer[0]} / ours, {inputs}-{width}-{width}-10, batch {batch}", theirs, ours
+            )
+        )
+    return rows
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What collecting and predicting cost.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cpu-time", action="store_true")
+    parser.add_argument("--out", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
-    if arguments.cpu_time:
-        global clock
-        clock = time.process_time
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    print("| first / second | first | second | unit | ratio | bound |\n|---|---|---|---|---|---|")
-    for part in (collecting, memory, predicting):
+    lines = [
+        machine(),
+        "",
+        "| first / second | first | second | unit | ratio | bound |",
+        "|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines), flush=True)
+    for part in (collecting, updating, memory, predicting, drawing, sampling):
         for row in part(arguments.repeats):
-            print(row.markdown(), flush=True)
+            lines.append(row.markdown())
+            print(lines[-1], flush=True)
+    if arguments.out:
+        arguments.out.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class SWAG(Collector):
         model: The network that is trained; it may be compiled, in DDP, or sharded by `fully_shard`.
         rank: K, the number of deviations to keep; 0 is the diagonal variant.
         columns_dtype: The type that the deviations are stored in; `torch.bfloat16` halves their memory at a
-            relative error of at most 2⁻⁸ each. `None` is the moments' type.
+            relative error of at most 2⁻⁸ each. `None` is the parameters' type, at least float32.
         columns_device: Where they are stored, such as "cpu"; `None` is where the parameters are.
         moments_dtype: The type of mean and variance; `None` is the parameters' type, at least float32.
 
@@ -86,10 +86,10 @@ class SWAG(Collector):
         self._columns = [
             torch.zeros(
                 (self.rank, *m.shape),
-                dtype=self._columns_dtype or m.dtype,
+                dtype=self._columns_dtype or accumulator_type(p),
                 device=self._columns_device or m.device,
             )
-            for m in self._mean
+            for p, m in zip(parameters, self._mean, strict=True)
         ]
 
     def _collect(self, parameters: list[Tensor]) -> None:
