@@ -14,12 +14,12 @@ device.
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from metrics.inputs import check_pair
 
-__all__ = ["distance_blocks", "distances", "off_diagonal"]
+__all__ = ["distance_blocks", "distances", "off_diagonal", "paired_distances"]
 
 BLOCK = 2**24
 """Entries of a block of distances: 128 MiB in float64."""
@@ -60,6 +60,24 @@ def distance_blocks(
     height = max(1, (block or BLOCK) // len(y))
     for start in range(0, len(x), height):
         yield start, _direct(x[start : start + height], y).to(x.dtype)
+
+
+def paired_distances(
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], rows: Int[Tensor, " p"], columns: Int[Tensor, " p"]
+) -> Float[Tensor, " p"]:
+    """Return the entries D_ij of `distances(x, y)` at some rows and columns, to the bit; not differentiable.
+
+    >>> x = torch.tensor([[0.0], [3.0]])
+    >>> paired_distances(x, x, torch.tensor([0, 1]), torch.tensor([1, 1]))
+    tensor([3., 0.])
+    """
+    size = max(1, BLOCK // (8 * x.shape[1]))
+    x, y = x.detach(), y.detach()
+    pieces = [
+        _direct(x[i][:, None], y[j][:, None]).flatten()
+        for i, j in zip(rows.split(size), columns.split(size), strict=True)
+    ]
+    return torch.cat(pieces).to(x.dtype)
 
 
 def off_diagonal(square: Float[Tensor, "n n"]) -> Float[Tensor, " pairs"]:

@@ -36,8 +36,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.distances import distance_blocks
 from metrics.inputs import check_count, check_pair
+from metrics.nearest import ball_blocks, kth_neighbour
 
 __all__ = [
     "NeighbourScores",
@@ -46,8 +46,6 @@ __all__ = [
     "precision_recall_density_coverage",
     "precision_recall_density_coverage_from_distances",
 ]
-
-Blocks = Iterable[tuple[int, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,9 @@ def precision_recall_density_coverage(
     check_count(k, "k", below=min(len(real), len(fake)))
     with torch.no_grad():
         x, y = real.double(), fake.double()
-        radius_x = _kth_other(distance_blocks(x, x), k)
-        radius_y = _kth_other(distance_blocks(y, y), k)
-        scores = _scores(distance_blocks(x, y), radius_x, radius_y, k)
+        # A point is at 0 from itself, so itself is the first of its k + 1 nearest.
+        radius_x, radius_y = kth_neighbour(x, x, k + 1)[0], kth_neighbour(y, y, k + 1)[0]
+        scores = _scores(ball_blocks(x, y, radius_x=radius_x, radius_y=radius_y), radius_y, k)
     return NeighbourScores(*(score.to(real.dtype) for score in scores))
 
 
@@ -104,8 +102,8 @@ def precision_recall_density_coverage_from_distances(
     """Return the same scores from the distances real-real, real-fake and fake-fake."""
     check_count(k, "k", below=min(rf.shape))
     with torch.no_grad():
-        radius_x, radius_y = _kth_other([(0, rr)], k), _kth_other([(0, ff)], k)
-        scores = _scores([(0, rf)], radius_x, radius_y, k)
+        radius_x, radius_y = _kth(rr, k + 1), _kth(ff, k + 1)
+        scores = _scores([(rf <= radius_x[:, None], rf <= radius_y)], radius_y.double(), k)
     return NeighbourScores(*(score.to(rf.dtype) for score in scores))
 
 
@@ -135,7 +133,7 @@ def knn_kl(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, k: int = 5) -> F
     check_pair(x, y)
     check_count(k, "k", below=min(len(x), len(y) + 1))
     a, b = x.double(), y.double()
-    rho, nu = _kth_other(distance_blocks(a, a), k), _kth(distance_blocks(a, b), k)
+    rho, nu = _distance_to(a, a[kth_neighbour(a, a, k + 1)[1]]), _distance_to(a, b[kth_neighbour(a, b, k)[1]])
     return _kl(rho, nu, k=k, d=x.shape[1], m=len(y)).to(x.dtype)
 
 
@@ -145,36 +143,32 @@ def knn_kl_from_distances(
     """Return `knn_kl` from the distances within x and from x to y, points of d dimensions."""
     check_count(k, "k", below=min(len(xx), xy.shape[1] + 1))
     check_count(d, "d")
-    rho, nu = _kth_other([(0, xx.double())], k), _kth([(0, xy.double())], k)
+    rho, nu = _kth(xx.double(), k + 1), _kth(xy.double(), k)
     return _kl(rho, nu, k=k, d=d, m=xy.shape[1]).to(xy.dtype)
 
 
-def _kth(blocks: Blocks, k: int) -> Tensor:
+def _kth(distances: Tensor, k: int) -> Tensor:
     """The k-th smallest distance of every row."""
-    return torch.cat([rows.topk(k, dim=1, largest=False).values[:, -1] for _, rows in blocks])
+    return distances.topk(k, dim=1, largest=False).values[:, -1]
 
 
-def _kth_other(blocks: Blocks, k: int) -> Tensor:
-    """The same within one cloud: a point is at 0 from itself, so itself is the first of its k + 1 nearest."""
-    return _kth(blocks, k + 1)
+def _distance_to(x: Tensor, neighbour: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x - neighbour, dim=1)
 
 
-def _scores(blocks: Blocks, radius_x: Tensor, radius_y: Tensor, k: int) -> tuple[Tensor, ...]:
-    """Precision, recall, density and coverage from the rows of real-to-fake distances."""
-    around_fake = torch.zeros(len(radius_y), dtype=torch.float64, device=radius_y.device)
+def _scores(blocks: Iterable[tuple[Tensor, Tensor]], like: Tensor, k: int) -> tuple[Tensor, ...]:
+    """The four scores from whether each distance, in rows of real points, is within the real and the fake radius."""
+    precise, balls = torch.zeros_like(like, dtype=torch.bool), torch.zeros_like(like[0])
     recalled, covered = [], []
-    for start, rows in blocks:
-        inside = rows <= radius_x[start : start + len(rows), None]
-        around_fake += inside.sum(0)
-        covered.append(inside.any(1))
-        recalled.append((rows <= radius_y).any(1))
-    precision = (around_fake > 0).double().mean()
-    return (
-        precision,
-        torch.cat(recalled).double().mean(),
-        around_fake.mean() / k,
-        torch.cat(covered).double().mean(),
+    for in_real, in_fake in blocks:
+        precise |= in_real.any(0)
+        balls += in_real.count_nonzero()
+        covered.append(in_real.any(1))
+        recalled.append(in_fake.any(1))
+    precision, recall, coverage = (
+        share.double().mean() for share in (precise, torch.cat(recalled), torch.cat(covered))
     )
+    return precision, recall, balls / len(precise) / k, coverage
 
 
 def _kl(rho: Tensor, nu: Tensor, *, k: int, d: int, m: int) -> Tensor:

@@ -1,0 +1,168 @@
+"""Which points are near: nearest neighbours and balls, decided exactly though few distances are computed exactly.
+
+A matrix product gives all squared distances at once,
+
+    ‖x_i − y_j‖² = ‖x_i‖² + ‖y_j‖² − 2⟨x_i, y_j⟩,
+
+far faster than differences do, but with an error that does not shrink with the distance (`metrics.distances` says what
+that costs). Here the product only *screens*. With u = 2⁻⁵³ and clouds of d columns, a sum of d products in any order is
+off by at most about du‖x_i‖‖y_j‖ (Higham 2002, "Accuracy and stability of numerical algorithms", section 3.1), and with
+the few roundings around it, those of the difference form included, the two forms agree within
+
+    |D²_product − D²_difference| ≤ s_i = 4(d + 8)u(‖x_i‖² + max_j ‖y_j‖²),
+
+generously. A comparison that this bound settles is settled; the difference form is computed for the other
+pairs alone. They are a handful in a row, unless there are many copies, or knots of points that are 10⁷ times smaller
+than their distance from each other. So every neighbour and every closed ball is the same, to the bit, as from
+`metrics.distances`.
+
+A row's k-th nearest needs no sorting. Cut the columns into g ≥ k groups and let t be the k-th smallest of the groups'
+minima: k columns are at most t, so whatever is among the k nearest is at most t + 2s_i. About k²/2g
+columns pass that are not.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from metrics.distances import distances, paired_distances
+
+__all__ = ["ball_blocks", "kth_neighbour", "near_pairs"]
+
+BLOCK = 2**20
+"""Entries of a block of products: 8 MiB, to stay in a processor's cache."""
+
+GROUPS = 256
+"""At least so many groups of columns, and 16k, have minima that stand for a row."""
+
+
+@torch.no_grad()
+def near_pairs(
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], k: int
+) -> Iterator[tuple[int, int, Int[Tensor, " p"], Int[Tensor, " p"], Float[Tensor, " p"]]]:
+    """Yield pairs with their exact distances, among them all that are no farther than their row's k-th smallest.
+
+    Args:
+        x: The points that look, [n, d], float64.
+        y: The points that are looked at, [m, d], float64; a point of x in it is a neighbour as any other.
+        k: From 1 to m.
+
+    Yields:
+        The first row of a block and its number of rows; then of each pair the row within the block (ascending), the
+        column, and the distance ‖x_i − y_j‖.
+
+    >>> x = torch.tensor([[0.0], [2.0], [9.0]], dtype=torch.float64)
+    >>> for _, _, rows, columns, d in near_pairs(x, x, 1):
+    ...     print(rows.tolist(), columns.tolist(), d.tolist())
+    [0, 1, 2] [0, 1, 2] [0.0, 0.0, 0.0]
+    """
+    for start, product, _, error in _screened(x, y):
+        threshold = _kth_of_groups(product, k) + 2 * error
+        block = x[start : start + len(product)]
+        yield start, len(block), *_exact(block, y, product <= threshold[:, None])
+
+
+@torch.no_grad()
+def kth_neighbour(
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], k: int
+) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
+    """Return the distance of every x to its k-th nearest y, and which one that is; of equal ones, any.
+
+    Args:
+        x: [n, d], float64.
+        y: [m, d], float64; where y is x itself, a point is its own first neighbour.
+        k: From 1 to m.
+
+    >>> x = torch.tensor([[0.0], [2.0], [9.0]], dtype=torch.float64)
+    >>> kth_neighbour(x, x, 2)
+    (tensor([2., 2., 7.], dtype=torch.float64), tensor([1, 0, 1]))
+    """
+    kept = []
+    for _, height, rows, columns, distance in near_pairs(x, y, k):
+        count = rows.bincount(minlength=height)
+        place = torch.arange(len(rows), device=x.device) - (count.cumsum(0) - count)[rows]
+        table = x.new_full((height, int(count.max())), torch.inf)
+        table[rows, place] = distance
+        which = torch.zeros_like(table, dtype=torch.int64)
+        which[rows, place] = columns
+        value, at = table.kthvalue(k, dim=1)
+        kept.append((value, which.gather(1, at[:, None])[:, 0]))
+    values, indices = zip(*kept, strict=True)
+    return torch.cat(values), torch.cat(indices)
+
+
+@torch.no_grad()
+def ball_blocks(
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    *,
+    radius_x: Float[Tensor, " n"],
+    radius_y: Float[Tensor, " m"],
+) -> Iterator[tuple[Bool[Tensor, "b m"], Bool[Tensor, "b m"]]]:
+    """Yield, in blocks of rows i, whether ‖x_i − y_j‖ is within the radius of x_i, and within that of y_j.
+
+    Args:
+        x: [n, d], float64.
+        y: [m, d], float64.
+        radius_x: Radii of the closed balls around the x.
+        radius_y: Those around the y.
+
+    >>> x, y = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    >>> list(ball_blocks(x, y, radius_x=torch.ones(1).double(), radius_y=torch.ones(1).double() / 2))
+    [(tensor([[True]]), tensor([[False]]))]
+    """
+    for start, product, norm, error in _screened(x, y):
+        rows = slice(start, start + len(product))
+        around_x = _settled(product, radius_x[rows].square() - norm, error, x[rows], y, radius_x[rows, None])
+        around_y = _settled(product.sub_(radius_y.square()), -norm, error, x[rows], y, radius_y[None])
+        yield around_x, around_y
+
+
+def _screened(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """A block's first row, ‖y_j‖² − 2⟨x_i, y_j⟩, ‖x_i‖² and s_i, both clouds seen from the middle of all points."""
+    n, m = len(x), len(y)
+    centre = (n / (n + m)) * x.mean(0) + (m / (n + m)) * y.mean(0)
+    a, b = x - centre, y - centre
+    norm_a, norm_b = a.square().sum(1), b.square().sum(1)
+    error = 4 * (x.shape[1] + 8) * 2.0**-53 * (norm_a + norm_b.max())
+    # ⟨(−2a, 1), (b, ‖b‖²)⟩ in one product.
+    left, right = torch.cat([-2 * a, torch.ones_like(a[:, :1])], 1), torch.cat([b, norm_b[:, None]], 1).T
+    height = max(1, BLOCK // m)
+    buffer = x.new_empty(min(height, n), m)
+    for start in range(0, n, height):
+        rows = slice(start, start + height)
+        product = torch.mm(left[rows], right, out=buffer[: len(left[rows])])
+        yield start, product, norm_a[rows], error[rows]
+
+
+def _kth_of_groups(product: Tensor, k: int) -> Tensor:
+    """A number per row that at least k of its entries do not exceed, and few more."""
+    depth = product.shape[1] // max(GROUPS, 16 * k)
+    if depth > 1:
+        # A group's columns are far apart, so that points in the order of their classes still spread over the groups.
+        groups = product.shape[1] // depth
+        product = product[:, : depth * groups].unflatten(1, (depth, groups)).amin(1)
+    return product.kthvalue(k, dim=1).values
+
+
+def _settled(
+    product: Tensor, bound: Tensor, error: Tensor, x: Tensor, y: Tensor, radius: Tensor
+) -> Bool[Tensor, "b m"]:
+    """Whether D ≤ radius, from product ≤ bound ± error where that says it."""
+    inside = product <= (bound - error)[:, None]
+    maybe = product <= (bound + error)[:, None]
+    if int(maybe.count_nonzero()) > int(inside.count_nonzero()):
+        open_pairs = maybe & ~inside
+        rows, columns, distance = _exact(x, y, open_pairs)
+        inside[rows, columns] = distance <= radius.expand(inside.shape)[rows, columns]
+    return inside
+
+
+def _exact(x: Tensor, y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows and columns that a mask marks, and their distances in the difference form."""
+    rows, columns = mask.nonzero(as_tuple=True)
+    if 4 * len(rows) > mask.numel():
+        return rows, columns, distances(x, y)[mask]
+    return rows, columns, paired_distances(x, y, rows, columns)
