@@ -5,7 +5,7 @@ A metric is a plain function of tensors that returns a tensor, differentiable wh
 the floor that a perfect model would reach.
 """
 
-from metrics import streaming
+from metrics import plots, streaming
 from metrics.brier import brier_decomposition
 from metrics.calibration import calibration_error, classwise_calibration_error, reliability_diagram
 from metrics.chains import chain_diagnostics, effective_sample_size, monte_carlo_error, r_hat
@@ -35,6 +35,7 @@ from metrics.uncertainty import (
     total_variation,
 )
 from metrics.vendi import vendi_score
+from metrics.witness import mmd_witness
 
 __all__ = [
     "Comparison",
@@ -70,11 +71,13 @@ __all__ = [
     "memorisation",
     "mmd2",
     "mmd2_variance",
+    "mmd_witness",
     "mode_coverage",
     "monte_carlo_error",
     "mutual_information",
     "nearest_neighbour_accuracy",
     "out_of_distribution_auroc",
+    "plots",
     "precision_recall_density_coverage",
     "predictive_entropy",
     "r_hat",

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from metrics.binning import bin_forecasts, bin_index, binomial_stderr, equal_mass_edges, equal_width_edges
 from metrics.inputs import check_count, check_labels, check_probabilities
-from metrics.plots import COLOURS
+from metrics.plots.colours import COLOURS
 
 __all__ = [
     "Norm",

@@ -1,23 +1,19 @@
-"""Pictures of measurements, with matplotlib and without its global state.
-
-The colours are Okabe & Ito's (2008), which the colour-blind can tell apart; markers differ as well.
-"""
+"""Reports as pictures: a panel per measure, each model's value with its interval beside the floor."""
 
 from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from metrics.estimate import Estimate
+from metrics.plots.colours import COLOURS, MARKERS
 
-__all__ = ["COLOURS", "draw_estimates"]
-
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
-MARKERS = "osD^vP*X"
+__all__ = ["draw_estimates"]
 
 
 def draw_estimates(columns: Mapping[str, Mapping[str, Estimate]], *, panels_per_row: int = 4) -> Figure:
-    """Draw a panel per measure: each model's value ± 1.96 standard errors, and the floor with its own as a band.
+    """Draw a panel per measure: each model's value with its 95 % interval, and the floor with its own as a band.
 
     Args:
         columns: From a model's name to its estimates; all hold the same measures.
@@ -44,19 +40,20 @@ def draw_estimates(columns: Mapping[str, Mapping[str, Estimate]], *, panels_per_
 
 def _panel(axis: Axes, measure: str, estimates: Mapping[str, Estimate]) -> None:
     first = next(iter(estimates.values()))
-    if first.floor is not None:
-        error = 1.96 * (first.floor_stderr or 0.0)
-        axis.axvspan(first.floor - error, first.floor + error, color="0.85", lw=0)
+    band = first.floor_interval()
+    if first.floor is not None and band is not None:
+        axis.axvspan(*band, color="0.85", lw=0)
         axis.axvline(first.floor, color="0.4", lw=1)
     for k, e in enumerate(estimates.values()):
         colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
-        axis.errorbar(e.value, k, xerr=1.96 * e.stderr, color=colour, marker=marker, capsize=3)
+        axis.errorbar(e.value, k, xerr=e.interval()[1] - e.value, color=colour, marker=marker, capsize=3)
     arrow = {"lower": "lower is better", "higher": "higher is better"}.get(str(first.better))
     axis.set_title(measure.replace("_", " "), fontsize=9)
     axis.set_xlabel(arrow or f"best near {first.better}", fontsize=8)
     axis.set_yticks(range(len(estimates)), list(estimates))
     axis.set_ylim(len(estimates) - 0.5, -0.5)
     axis.tick_params(labelsize=8)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.margins(x=0.15)
     axis.grid(axis="x", color="0.92")
     axis.set_axisbelow(True)
