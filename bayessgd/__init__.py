@@ -9,7 +9,7 @@ posterior, `noise` measures the gradient noise and the curvature that the theory
 a file; `predict` turns draws into predictions.
 """
 
-from bayessgd import likelihoods, noise, optim, priors, theory
+from bayessgd import likelihoods, noise, optim, priors, reference, theory
 from bayessgd.chains import Chains
 from bayessgd.collectors import SWAG, IterateAverage, Trajectory
 from bayessgd.loaders import iid_loader
@@ -32,5 +32,6 @@ __all__ = [
     "optim",
     "predict",
     "priors",
+    "reference",
     "theory",
 ]

@@ -13,8 +13,7 @@ network lends its structure and its buffers; no parameter, buffer or mode of it 
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from math import prod
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from bayessgd._evaluating import evaluating
 from bayessgd._stacked import is_perceptron, perceptron
 from bayessgd.batchnorm import fresh_statistics, has_statistics, refreshing
 from bayessgd.params import clean_name, unwrap
@@ -109,7 +109,7 @@ def predict(
     chunk = chunk_size or _chunk(draws, inputs)
     plain = is_perceptron(network, inputs)
     run, outputs = _OverDraws(), []
-    with _evaluating(network):
+    with evaluating(network):
         for start in range(0, num_samples, chunk):
             state = {name: t[start : start + chunk] for name, t in draws.items()}
             if plain:
@@ -219,14 +219,3 @@ def _chunk(draws: State, inputs: tuple[Tensor, ...]) -> int:
     size = max(t.element_size() for t in draws.values())
     budget = BUDGET_BYTES.get(x.device.type, OTHER_BUDGET_BYTES)
     return max(1, budget // (size * max(1, 2 * len(x) * positions * outputs)))
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 from bayessgd.params import flatten
 from bayessgd.posteriors._spread import spread
 from bayessgd.posteriors.base import Packed, Posterior, check_draws, check_named
+from metrics.inputs import check_count
 
 __all__ = ["Ensemble"]
 
@@ -24,10 +25,12 @@ class Ensemble(Posterior):
 
     Args:
         draws: From name to [m, *shape].
+        chains: How many Markov chains of equal length the draws are, one after another.
+        origin: How the draws were made, as plain JSON: settings, costs, diagnostics. It goes into the file.
 
     Raises:
         TypeError: Not a dict of floating tensors.
-        ValueError: Different numbers of draws, none, or a NaN.
+        ValueError: Different numbers of draws, none, a NaN, or chains that do not divide them.
 
     >>> import torch
     >>> law = Ensemble({"w": torch.tensor([[1.0], [3.0]])})
@@ -38,14 +41,26 @@ class Ensemble(Posterior):
             [3.]])}
     """
 
-    def __init__(self, draws: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, draws: Mapping[str, Tensor], *, chains: int = 1, origin: Mapping[str, object] | None = None
+    ) -> None:
         check_named(draws, "draws", lead=1)
         self.draws = dict(draws)
         if len(self) == 0:
             raise ValueError("draws must not be empty, got 0 of them; collect first")
+        self.chains = check_count(chains, "chains")
+        if len(self) % chains:
+            raise ValueError(
+                f"chains must divide the {len(self)} draws, got {chains}; chains are equally long"
+            )
+        self.origin = dict(origin or {})
 
     def __len__(self) -> int:
         return len(next(iter(self.draws.values())))
+
+    def by_chain(self) -> dict[str, Tensor]:
+        """Return the draws as [chains, m/chains, *shape] by name, the shape that `metrics.chains` takes; views."""
+        return {name: t.unflatten(0, (self.chains, -1)) for name, t in self.draws.items()}
 
     @property
     def mean(self) -> dict[str, Tensor]:
@@ -85,13 +100,13 @@ class Ensemble(Posterior):
 
     def to(self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Ensemble":
         """Return the ensemble on another device or in another type."""
-        return Ensemble({name: t.to(device=device, dtype=dtype) for name, t in self.draws.items()})
+        moved = {name: t.to(device=device, dtype=dtype) for name, t in self.draws.items()}
+        return Ensemble(moved, chains=self.chains, origin=self.origin)
 
     def pack(self) -> Packed:
-        """Return the draws."""
-        return Packed(
-            "ensemble", {f"draws/{name}": t for name, t in self.draws.items()}, {"names": list(self.draws)}
-        )
+        """Return the draws and where they come from."""
+        rest = {"names": list(self.draws), "chains": self.chains, "origin": self.origin}
+        return Packed("ensemble", {f"draws/{name}": t for name, t in self.draws.items()}, rest)
 
 
 def _mean(draws: Tensor) -> Tensor:

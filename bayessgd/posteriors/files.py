@@ -34,7 +34,8 @@ def _gaussian(tensors: Tensors, rest: Any) -> Posterior:
 
 
 def _ensemble(tensors: Tensors, rest: Any) -> Posterior:
-    return Ensemble(_part(tensors, "draws", rest["names"]))
+    draws = _part(tensors, "draws", rest["names"])
+    return Ensemble(draws, chains=rest.get("chains", 1), origin=rest.get("origin"))
 
 
 def _mixture(tensors: Tensors, rest: Any) -> Posterior:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bayessgd.params import flatten
-from bayessgd.posteriors import Ensemble
+from bayessgd.posteriors import Ensemble, load
 
 
 def make(generator, dtype=torch.float64, m=6):
@@ -91,3 +91,16 @@ def test_to_moves_and_leaves_the_first(gen):
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_chains_and_origin_are_kept(tmp_path):
+    law = Ensemble({"w": torch.arange(6.0)[:, None]}, chains=2, origin={"sampler": "x", "cost": 3})
+    law.save(tmp_path / "law.safetensors")
+    for one in (law, load(tmp_path / "law.safetensors"), law.to(dtype=torch.float64)):
+        assert one.by_chain()["w"][:, :, 0].tolist() == [[0, 1, 2], [3, 4, 5]]
+        assert one.origin == {"sampler": "x", "cost": 3}
+
+
+def test_chains_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="chains must divide the 3 draws, got 2"):
+        Ensemble({"w": torch.zeros(3, 1)}, chains=2)
