@@ -8,15 +8,21 @@ al. 2013). In one dimension D² = 2 ∫ (F − G)² (Székely 2003), which is tw
 The estimate is the V-statistic: means over all pairs, a point with itself included, so that D² of two
 finite clouds is the D² of their empirical laws and never negative. Its bias is E‖X − X'‖/n + E‖Y − Y'‖/m,
 upwards; for an unbiased value take `mmd2(x, y, kernel=NegativeDistance())`.
+
+Its variance is that of a U-statistic whose means within the clouds have the factors (n − 1)/n and (m − 1)/m, exact at
+every n and m as in `metrics.mmd`. D = √D² has the error of D² over 2D (delta method). At P = Q this still holds: D² of
+the samples stays near its bias, of the order of 1/n as its error there, and so away from 0.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metrics.distances import distance_blocks
 from metrics.inputs import check_pair
+from metrics.mmd import mmd2_stderr_from_grams
 
-__all__ = ["energy_distance", "energy_distance_from_distances"]
+__all__ = ["energy_distance", "energy_distance_from_distances", "energy_stderr_from_distances"]
 
 
 def energy_distance(
@@ -38,7 +44,6 @@ def energy_distance(
     Raises:
         ValueError: Clouds that cannot be compared.
 
-    >>> import torch
     >>> energy_distance(torch.tensor([[0.0]]), torch.tensor([[2.0]]))
     tensor(2.)
     """
@@ -53,13 +58,31 @@ def energy_distance_from_distances(
 ) -> Float[Tensor, ""]:
     """Return the energy distance from the Euclidean distances within and between the clouds.
 
-    >>> import torch
     >>> zero = torch.zeros(1, 1)
     >>> energy_distance_from_distances(zero, torch.full((1, 1), 2.0), zero, squared=True)
     tensor(4.)
     """
     means = (r.double().mean() for r in (xy, xx, yy))
     return _from_means(*means, squared=squared).to(xy.dtype)
+
+
+def energy_stderr_from_distances(
+    xx: Float[Tensor, "n n"], xy: Float[Tensor, "n m"], yy: Float[Tensor, "m m"], *, squared: bool = False
+) -> Float[Tensor, ""]:
+    """Return a standard error of the energy distance from the Euclidean distances, n ≥ 4 and m ≥ 4.
+
+    √Var D² over 2D, or √Var D² itself where `squared` or D = 0; between points that are all at one place it is 0.
+
+    >>> far, zero = torch.full((4, 4), 2.0), torch.zeros(4, 4)
+    >>> energy_stderr_from_distances(zero, far, zero)
+    tensor(0.)
+    """
+    n, m = xy.shape
+    shrunk = (-(n - 1) / n * xx.double(), -xy.double(), -(m - 1) / m * yy.double())
+    of_square = mmd2_stderr_from_grams(*shrunk)
+    distance = energy_distance_from_distances(xx, xy, yy).double()
+    slope = torch.where(distance > 0, 0.5 / distance, 1.0)
+    return (of_square if squared else slope * of_square).to(xy.dtype)
 
 
 def _mean_distance(x: Tensor, y: Tensor) -> Tensor:

@@ -3,10 +3,21 @@
 The *standard error* is the standard deviation of the value over fresh samples of the same sizes. The *floor* is the
 same measure between two samples of the truth (train against held-out) of the same sizes: most measures are biased
 away from zero at finite n (W₂² by ~ n^{−2/d}), and a generator cannot be told apart from the truth below its floor.
+The *p-value* is the chance that two samples of one law differ at least as much, by permutation.
+
+An interval is value ± t·stderr, with the quantile t of Student's law at the degrees of freedom of the standard error:
+infinitely many where it has a formula, as many as splits where it was resampled. It is an interval for the mean of the
+value at these sizes, bias included.
 """
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
+
+from scipy.stats import t as student
+
+from metrics.inputs import check_fraction
 
 __all__ = ["Better", "Estimate"]
 
@@ -26,6 +37,9 @@ class Estimate:
         sizes: How many samples were compared with how many reference points.
         floor: The same number between two samples of the truth; None where no training data was given.
         floor_stderr: One standard error of the floor.
+        dof: Degrees of freedom of the standard error; infinite where it was not resampled.
+        floor_dof: Those of the floor's.
+        p_value: Of the permutation test that both clouds are samples of one law; None where none was made.
 
     >>> print(Estimate(1.2345, 0.012, "lower", "W_2", (100, 100), floor=1.1, floor_stderr=0.01))
     1.234 ± 0.012 (floor 1.100 ± 0.010)
@@ -38,12 +52,33 @@ class Estimate:
     sizes: tuple[int, int]
     floor: float | None = None
     floor_stderr: float | None = None
+    dof: float = math.inf
+    floor_dof: float = math.inf
+    p_value: float | None = None
 
     def __str__(self) -> str:
         told = with_error(self.value, self.stderr)
         if self.floor is None:
             return told
         return f"{told} (floor {with_error(self.floor, self.floor_stderr or 0.0)})"
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Return the ends of value ± t·stderr, which hold the mean of the value at these sizes with this chance.
+
+        Raises:
+            ValueError: A level outside (0, 1).
+
+        >>> low, high = Estimate(0.0, 1.0, "lower", "W_2", (100, 100)).interval()
+        >>> round(low, 3), round(high, 3)
+        (-1.96, 1.96)
+        """
+        return _interval(self.value, self.stderr, self.dof, level)
+
+    def floor_interval(self, level: float = 0.95) -> tuple[float, float] | None:
+        """Return the same of the floor; None where there is none."""
+        if self.floor is None:
+            return None
+        return _interval(self.floor, self.floor_stderr or 0.0, self.floor_dof, level)
 
     def badness(self) -> float:
         """How far the value is from the best one; only its order between values of one measure means anything."""
@@ -54,12 +89,22 @@ class Estimate:
         return abs(self.value - float(self.better))
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON."""
+        """As JSON; the interval is the one of 95 %."""
         told: dict[str, object] = {"value": self.value, "stderr": self.stderr, "better": self.better}
-        told |= {"convention": self.convention, "sizes": list(self.sizes)}
+        told |= {"convention": self.convention, "sizes": list(self.sizes), "interval": list(self.interval())}
+        if math.isfinite(self.dof):
+            told |= {"dof": self.dof}
+        if self.p_value is not None:
+            told |= {"p_value": self.p_value}
         if self.floor is not None:
             told |= {"floor": self.floor, "floor_stderr": self.floor_stderr}
         return told
+
+
+def _interval(value: float, stderr: float, dof: float, level: float) -> tuple[float, float]:
+    upper = (1 + check_fraction(level, "level")) / 2
+    t = float(student.ppf(upper, dof)) if math.isfinite(dof) else NormalDist().inv_cdf(upper)
+    return value - t * stderr, value + t * stderr
 
 
 def with_error(value: float, stderr: float) -> str:
@@ -68,7 +113,16 @@ def with_error(value: float, stderr: float) -> str:
     >>> with_error(123.456, 7.89), with_error(0.00123456, 0.000021)
     ('123.5 ± 7.9', '0.001235 ± 0.000021')
     """
-    decimals = 3
-    if stderr > 0:
-        decimals = next((k for k in range(1, 7) if stderr * 10**k >= 10 - 1e-9), 6)
+    decimals = decimals_of(stderr)
     return f"{value:.{decimals}f} ± {stderr:.{decimals}f}"
+
+
+def decimals_of(stderr: float) -> int:
+    """As many decimals as give an error two digits, at least one and at most six; three where it is 0.
+
+    >>> decimals_of(0.0234), decimals_of(7.0), decimals_of(0.0)
+    (3, 1, 3)
+    """
+    if stderr <= 0:
+        return 3
+    return next((k for k in range(1, 7) if stderr * 10**k >= 10 - 1e-9), 6)

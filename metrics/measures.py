@@ -2,24 +2,40 @@
 
 A measure may give several numbers from one computation (precision, recall, density, coverage), a *row* each. It sees a
 `Pair`, whose three distance matrices are computed once for all measures.
+
+A measure may bring its own standard errors, from the same computation, and the statistic of a permutation test. Without
+the first `evaluate` takes the delete-half jackknife of `metrics.jackknife`, which is right for any function of two
+clouds; without the second there is no p-value.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.energy import energy_distance_from_distances
+from metrics.energy import energy_distance_from_distances, energy_stderr_from_distances
 from metrics.estimate import Better
-from metrics.gaussian import frechet_distance
+from metrics.influence import (
+    Influence,
+    frechet_influence,
+    sinkhorn_influence,
+    sliced_influence,
+    transport_influence,
+)
 from metrics.kernels import median_kernel
-from metrics.mmd import mmd2_from_distances
+from metrics.mmd import mmd2_from_grams, mmd2_stderr_from_grams
 from metrics.modes import mode_coverage
 from metrics.neighbours import precision_recall_density_coverage_from_distances
 from metrics.pair import Pair
-from metrics.transport import sinkhorn_divergence, sliced_wasserstein, transport_cost
+from metrics.permutation import (
+    energy_relabelled,
+    frechet_relabelled,
+    mmd2_relabelled,
+    nearest_neighbour_relabelled,
+)
+from metrics.transport import sliced_wasserstein
 from metrics.two_sample import nearest_neighbour_accuracy_from_distances
 
 __all__ = ["Measure", "Row", "mode_measure", "named_measures", "standard_measures"]
@@ -42,11 +58,16 @@ class Measure:
         rows: What the numbers are.
         compute: From a pair to a tensor [rows].
         on_features: Whether the pair is seen through the feature map, where `evaluate` was given one.
+        with_stderr: From a pair to the numbers and their standard errors, [rows] each; None is the jackknife.
+        relabelled: From a pair and b labellings of its pooled points (`metrics.permutation`) to the statistic whose
+            large values tell the clouds apart, [b]; it returns None where that would cost too much. None is no test.
     """
 
     rows: tuple[Row, ...]
     compute: Callable[[Pair], Float[Tensor, " rows"]]
     on_features: bool = False
+    with_stderr: Callable[[Pair], tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]] | None = None
+    relabelled: Callable[[Pair, Float[Tensor, "b N"]], Float[Tensor, " b"] | None] | None = None
 
 
 def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
@@ -60,24 +81,34 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
     ['wasserstein', 'sinkhorn_divergence', 'sliced_wasserstein']
     """
 
-    def sliced(pair: Pair) -> Tensor:
-        return sliced_wasserstein(pair.x, pair.y, num_projections=projections)
+    def sliced(pair: Pair) -> Influence:
+        found = sliced_influence(pair.x, pair.y, _directions(min(projections, 128), pair.x))
+        value = sliced_wasserstein(pair.x, pair.y, num_projections=projections)
+        return replace(found.root(), value=value)
 
     return [
-        _single(Row("wasserstein", "lower", "exact W_2"), _wasserstein),
-        _single(
+        _smooth(Row("wasserstein", "lower", "exact W_2"), _wasserstein),
+        _smooth(
             Row("sinkhorn_divergence", "lower", "debiased dual, cost ‖x−y‖², ε = 0.05 × mean cost"), _sinkhorn
         ),
-        _single(Row("sliced_wasserstein", "lower", f"SW_2, {projections} projections"), sliced),
+        _smooth(Row("sliced_wasserstein", "lower", f"SW_2, {projections} projections"), sliced),
         _single(
-            Row("mmd2", "lower", "U-statistic, five Gaussian kernels, reference's median distance"), _mmd2
+            Row("mmd2", "lower", "U-statistic, five Gaussian kernels, reference's median distance"),
+            _mmd2,
+            relabelled=mmd2_relabelled,
         ),
-        _single(Row("energy_distance", "lower", "D, not squared"), _energy),
-        _single(
-            Row("frechet_distance", "lower", "squared W_2 of fitted Gaussians"), _frechet, on_features=True
+        _single(Row("energy_distance", "lower", "D, not squared"), _energy, relabelled=energy_relabelled),
+        replace(
+            _smooth(Row("frechet_distance", "lower", "squared W_2 of fitted Gaussians"), _frechet),
+            on_features=True,
+            relabelled=frechet_relabelled,
         ),
         _neighbours(k),
-        _single(Row("nn_accuracy", 0.5, "leave-one-out 1-NN accuracy"), _nearest_neighbour),
+        Measure(
+            (Row("nn_accuracy", 0.5, "leave-one-out 1-NN accuracy"),),
+            lambda pair: _nearest_neighbour(pair)[None],
+            relabelled=nearest_neighbour_relabelled,
+        ),
     ]
 
 
@@ -111,35 +142,62 @@ def named_measures(functions: Mapping[str, Callable[[Tensor, Tensor], Tensor]]) 
     """
 
     def measure(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Measure:
-        return _single(Row(name, "lower", "as given"), lambda pair: function(pair.x, pair.y))
+        return Measure((Row(name, "lower", "as given"),), lambda pair: function(pair.x, pair.y)[None])
 
     return [measure(name, function) for name, function in functions.items()]
 
 
-def _single(row: Row, compute: Callable[[Pair], Tensor], *, on_features: bool = False) -> Measure:
-    return Measure((row,), lambda pair: compute(pair)[None], on_features)
+def _single(
+    row: Row,
+    with_stderr: Callable[[Pair], tuple[Tensor, Tensor]],
+    *,
+    relabelled: Callable[[Pair, Tensor], Tensor] | None = None,
+) -> Measure:
+    def both(pair: Pair) -> tuple[Tensor, Tensor]:
+        value, stderr = with_stderr(pair)
+        return value[None], stderr[None]
+
+    return Measure((row,), lambda pair: both(pair)[0], with_stderr=both, relabelled=relabelled)
 
 
-def _wasserstein(pair: Pair) -> Tensor:
-    return transport_cost(pair.xy.square()).clamp_min(0).sqrt()
+def _smooth(row: Row, influence: Callable[[Pair], Influence]) -> Measure:
+    def with_stderr(pair: Pair) -> tuple[Tensor, Tensor]:
+        found = influence(pair)
+        return found.value, found.stderr
+
+    return _single(row, with_stderr)
 
 
-def _sinkhorn(pair: Pair) -> Tensor:
-    return sinkhorn_divergence(pair.x, pair.y)
+def _wasserstein(pair: Pair) -> Influence:
+    return transport_influence(pair.xy.square()).root()
 
 
-def _mmd2(pair: Pair) -> Tensor:
+def _sinkhorn(pair: Pair) -> Influence:
+    return sinkhorn_influence(pair.x, pair.y)
+
+
+def _directions(count: int, like: Tensor) -> Tensor:
+    """Unit vectors for the error of the sliced distance, which needs fewer of them than its value."""
+    normal = torch.randn(
+        count, like.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    return (normal / normal.norm(dim=1, keepdim=True)).to(like.device)
+
+
+def _mmd2(pair: Pair) -> tuple[Tensor, Tensor]:
     # The kernel is the reference's alone: whatever is held against one reference is measured by one kernel.
     kernel = median_kernel(pair.yy, pair.yy[:, :0], pair.yy[:0, :0])
-    return mmd2_from_distances(pair.xx, pair.xy, pair.yy, kernel=kernel)
+    grams = [kernel.from_distances(r.double()) for r in (pair.xx, pair.xy, pair.yy)]
+    return mmd2_from_grams(*grams), mmd2_stderr_from_grams(*grams)
 
 
-def _energy(pair: Pair) -> Tensor:
-    return energy_distance_from_distances(pair.xx, pair.xy, pair.yy)
+def _energy(pair: Pair) -> tuple[Tensor, Tensor]:
+    shared = pair.xx, pair.xy, pair.yy
+    return energy_distance_from_distances(*shared), energy_stderr_from_distances(*shared)
 
 
-def _frechet(pair: Pair) -> Tensor:
-    return frechet_distance(pair.x, pair.y)
+def _frechet(pair: Pair) -> Influence:
+    return frechet_influence(pair.x, pair.y)
 
 
 def _nearest_neighbour(pair: Pair) -> Tensor:

@@ -8,6 +8,7 @@ its own.
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -21,7 +22,6 @@ __all__ = ["Pair"]
 class Pair:
     """Samples x [n, d], reference y [m, d], and their distances.
 
-    >>> import torch
     >>> pair = Pair(torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0]]))
     >>> pair.xy.tolist(), pair.subset(torch.tensor([1]), torch.tensor([0])).xy.tolist()
     ([[1.0], [2.0]], [[2.0]])
@@ -58,6 +58,11 @@ class Pair:
             return distances(self.y, self.y)
         pair, _, j = self.whole
         return pair.yy[j[:, None], j]
+
+    @cached_property
+    def pooled(self) -> Float[Tensor, "N N"]:
+        """Distances within the pooled cloud, x first."""
+        return torch.cat([torch.cat([self.xx, self.xy], 1), torch.cat([self.xy.T, self.yy], 1)])
 
     def subset(self, i: Int[Tensor, " k"], j: Int[Tensor, " l"]) -> "Pair":
         """The samples i against the reference j, sharing the distances of this pair."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 
-from metrics.estimate import Estimate, with_error
+from metrics.estimate import Estimate, decimals_of, with_error
 from metrics.plots import draw_estimates
 
 __all__ = ["Comparison", "Report"]
@@ -20,11 +20,11 @@ __all__ = ["Comparison", "Report"]
 class Report:
     """What `evaluate` measured: an estimate per number, and the features it came from.
 
-    >>> report = Report({"energy_distance": Estimate(0.2, 0.01, "lower", "D", (50, 60))})
+    >>> report = Report({"energy_distance": Estimate(0.2, 0.01, "lower", "D", (50, 60), p_value=0.005)})
     >>> print(report.to_markdown())
-    | measure | value ± error | floor ± error | better | n, m |
-    |---|---|---|---|---|
-    | energy_distance | 0.200 ± 0.010 | | lower | 50, 60 |
+    | measure | value ± error | 95 % interval | floor ± error | p | better | n, m |
+    |---|---|---|---|---|---|---|
+    | energy_distance | 0.200 ± 0.010 | 0.180 to 0.220 | | 0.005 | lower | 50, 60 |
     """
 
     estimates: Mapping[str, Estimate]
@@ -52,7 +52,7 @@ class Report:
                 raise ValueError(
                     f"floor must be measured on the same reference, got {under.sizes[1]} points for {e.sizes[1]}"
                 )
-            placed[name] = replace(e, floor=under.value, floor_stderr=under.stderr)
+            placed[name] = replace(e, floor=under.value, floor_stderr=under.stderr, floor_dof=under.dof)
         return Report(placed, self.features)
 
     @staticmethod
@@ -60,7 +60,8 @@ class Report:
         """Average over independent trainings.
 
         With R ≥ 2 reports the error is the standard deviation between them over √R: it holds the chance of the training
-        and of the samples, at the one held-out set that they share. One report is returned as it is.
+        and of the samples, at the one held-out set that they share, and R − 1 degrees of freedom. The tests were made
+        of one training each, and p-values are left out. One report is returned as it is.
         """
         first = reports[0]
         if len(reports) == 1:
@@ -70,7 +71,13 @@ class Report:
         for name, estimate in first.estimates.items():
             values = [report[name].value for report in reports]
             stderr = statistics.stdev(values) / math.sqrt(len(values))
-            merged[name] = replace(estimate, value=statistics.fmean(values), stderr=stderr)
+            merged[name] = replace(
+                estimate,
+                value=statistics.fmean(values),
+                stderr=stderr,
+                dof=float(len(values) - 1),
+                p_value=None,
+            )
         return Report(merged, first.features)
 
     def to_dict(self) -> dict[str, object]:
@@ -78,18 +85,19 @@ class Report:
         return {"features": self.features, "metrics": {n: e.to_dict() for n, e in self.estimates.items()}}
 
     def to_markdown(self) -> str:
-        """As a Markdown table."""
-        lines = ["| measure | value ± error | floor ± error | better | n, m |", "|---|---|---|---|---|"]
+        """As a Markdown table, with 95 % intervals; p is the permutation test's, where there is one."""
+        head = ["measure", "value ± error", "95 % interval", "floor ± error", "p", "better", "n, m"]
+        lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
         for name, e in self.estimates.items():
-            floor = "" if e.floor is None else f"{with_error(e.floor, e.floor_stderr or 0.0)} "
-            sizes = f"{e.sizes[0]}, {e.sizes[1]}"
-            lines.append(
-                f"| {name} | {with_error(e.value, e.stderr)} | {floor}| {_told(e.better)} | {sizes} |"
-            )
+            floor = "" if e.floor is None else with_error(e.floor, e.floor_stderr or 0.0)
+            p = "" if e.p_value is None else f"{e.p_value:.2g}"
+            cells = [name, with_error(e.value, e.stderr), _ends(e), floor, p, _told(e.better)]
+            cells.append(f"{e.sizes[0]}, {e.sizes[1]}")
+            lines.append("".join(f"| {cell} " if cell else "| " for cell in cells) + "|")
         return "\n".join(lines)
 
     def plot(self) -> Figure:
-        """A panel per measure: the value with its error beside the floor."""
+        """A panel per measure: the value with its 95 % interval beside the floor."""
         return draw_estimates({"samples": self.estimates})
 
 
@@ -138,7 +146,7 @@ class Comparison:
         return "\n".join([lines[0], rule, *lines[1:]])
 
     def plot(self) -> Figure:
-        """A panel per measure: every report's value with its error, beside the floor."""
+        """A panel per measure: every report's value with its 95 % interval, beside the floor."""
         return draw_estimates({name: report.estimates for name, report in self.reports.items()})
 
     def _cells(self, mark: tuple[str, str]) -> list[list[str]]:
@@ -152,6 +160,12 @@ class Comparison:
             row.append("" if e.floor is None else with_error(e.floor, e.floor_stderr or 0.0))
             rows.append([*row, _told(e.better)])
         return rows
+
+
+def _ends(e: Estimate) -> str:
+    decimals = decimals_of(e.stderr)
+    low, high = e.interval()
+    return f"{low:.{decimals}f} to {high:.{decimals}f}"
 
 
 def _told(better: object) -> str:

@@ -38,6 +38,7 @@ __all__ = [
     "classifier_two_sample_test",
     "nearest_neighbour_accuracy",
     "nearest_neighbour_accuracy_from_distances",
+    "nearest_others",
 ]
 
 
@@ -98,6 +99,19 @@ def nearest_neighbour_accuracy_from_distances(
     """Return `nearest_neighbour_accuracy` from the distances within and between the clouds."""
     right = _share_of_own(xx, xy).mean() + _share_of_own(yy, xy.T).mean()
     return (right / 2).to(xy.dtype)
+
+
+def nearest_others(pooled: Float[Tensor, "N N"]) -> Float[Tensor, "N N"]:
+    """Return 1 at each point's nearest other point, 1/t at each of t equally near ones, and 0 elsewhere.
+
+    >>> nearest_others(torch.tensor([[0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 0.0]]))
+    tensor([[0., 1., 0.],
+            [1., 0., 0.],
+            [0., 1., 0.]], dtype=torch.float64)
+    """
+    others = pooled.clone().fill_diagonal_(torch.inf)
+    nearest = (others == others.min(1, keepdim=True).values).double()
+    return nearest / nearest.sum(1, keepdim=True)
 
 
 def classifier_two_sample_test(

@@ -3,7 +3,12 @@ import torch
 from scipy import stats
 
 from metrics.distances import distances
-from metrics.energy import energy_distance, energy_distance_from_distances
+from metrics.energy import (
+    energy_distance,
+    energy_distance_from_distances,
+    energy_stderr_from_distances,
+)
+from metrics.mmd import mmd2_variance_from_grams
 
 
 def test_equals_scipy_in_one_dimension(gen):
@@ -101,3 +106,34 @@ def test_blocks_change_nothing(gen, monkeypatch):
 def test_refusals(x, y, error, message):
     with pytest.raises(error, match=message):
         energy_distance(x, y)
+
+
+def test_the_standard_error_is_the_spread_over_fresh_samples():
+    """Apart, and at one law, where √D² is far from smooth: there the error must not fall short.
+
+    300 pairs: the spread has a relative error of 4 % apart, of up to 8 % at one law, where it is skew."""
+    for shift, low, high in ((1.0, 1 - 0.16, 1 + 0.16), (0.0, 1 - 0.32, 1.5)):
+        for squared in (False, True):
+            values, errors = [], []
+            for seed in range(300):
+                gen = torch.Generator().manual_seed(seed)
+                x = torch.randn(40, 2, dtype=torch.float64, generator=gen) + shift
+                y = torch.randn(60, 2, dtype=torch.float64, generator=gen)
+                shared = distances(x, x), distances(x, y), distances(y, y)
+                values.append(energy_distance_from_distances(*shared, squared=squared))
+                errors.append(energy_stderr_from_distances(*shared, squared=squared))
+            ratio = torch.stack(errors).square().mean().sqrt() / torch.stack(values).std()
+            assert low < ratio < high, (shift, squared, ratio)
+
+
+def test_the_standard_error_of_the_square_is_that_of_the_scaled_u_statistic(gen):
+    """V = 2B − (n−1)/n·A − (m−1)/m·C with the means A and C over pairs of distinct points."""
+    x, y = (
+        torch.randn(9, 2, dtype=torch.float64, generator=gen),
+        torch.randn(7, 2, dtype=torch.float64, generator=gen) + 3,
+    )
+    xx, xy, yy = distances(x, x), distances(x, y), distances(y, y)
+    square = energy_stderr_from_distances(xx, xy, yy, squared=True).square()
+    torch.testing.assert_close(square, mmd2_variance_from_grams(-8 / 9 * xx, -xy, -6 / 7 * yy))
+    root = energy_stderr_from_distances(xx, xy, yy)
+    torch.testing.assert_close(root, square.sqrt() / (2 * energy_distance_from_distances(xx, xy, yy)))

@@ -11,6 +11,7 @@ from metrics.mmd import (
     mmd2,
     mmd2_from_distances,
     mmd2_from_grams,
+    mmd2_stderr_from_grams,
     mmd2_variance,
     mmd2_variance_from_grams,
 )
@@ -210,3 +211,21 @@ def test_refusals(x, y, error, message):
 def test_refusals_of_the_variance(x, y, error, message):
     with pytest.raises(error, match=message):
         mmd2_variance(x, y)
+
+
+def test_the_standard_error_cuts_off_each_order_below_zero(gen):
+    """Apart it is the root of the variance; at P = Q, where the first order is as often negative, it is never less,
+    nor near 0."""
+    kernel = Gaussian(1.0)
+    x, y = clouds(gen, 60, 50, shift=2.0)
+    grams = kernel(x, x), kernel(x, y), kernel(y, y)
+    torch.testing.assert_close(mmd2_stderr_from_grams(*grams).square(), mmd2_variance_from_grams(*grams))
+    negative = 0
+    for _ in range(40):
+        x, y = torch.randn(2, 20, 2, dtype=torch.float64, generator=gen).unbind()
+        grams = kernel(x, x), kernel(x, y), kernel(y, y)
+        variance, error = mmd2_variance_from_grams(*grams), mmd2_stderr_from_grams(*grams)
+        negative += bool(variance < error.square() * (1 - 1e-9))
+        assert error.square() >= variance * (1 - 1e-9)
+        assert error > 0.003  # it is about 0.03 here
+    assert negative > 5

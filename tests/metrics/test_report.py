@@ -1,5 +1,7 @@
 """Tables: who is best, how numbers are written, and what is not compared."""
 
+from dataclasses import replace
+
 import pytest
 
 from metrics.estimate import Estimate, with_error
@@ -56,7 +58,20 @@ def test_the_mean_over_trainings_has_the_error_between_them():
     merged = Report.mean([report(1.0), report(2.0), report(3.0)])
     assert merged["w"].value == 2.0
     assert merged["w"].stderr == pytest.approx(1 / 3**0.5)
+    assert merged["w"].dof == 2
     assert Report.mean([report(1.0)])["w"].stderr == 0.1
+
+
+def test_a_mean_over_trainings_keeps_no_test_of_one_of_them():
+    tested = [Report({"w": replace(report(v)["w"], p_value=0.5)}) for v in (1.0, 2.0)]
+    assert Report.mean(tested)["w"].p_value is None
+
+
+def test_a_table_tells_interval_floor_and_test():
+    tested = Report({"w": replace(report(1.0)["w"], p_value=0.005)})
+    assert tested.to_markdown().splitlines()[-1] == (
+        "| w | 1.00 ± 0.10 | 0.80 to 1.20 | 1.000 ± 0.050 | 0.005 | lower | 5, 6 |"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""Intervals: quantiles of the normal and of Student's law, and what JSON tells of them."""
+
+import math
+
+import pytest
+from scipy import stats
+
+from metrics.estimate import Estimate
+
+
+def estimate(**more):
+    return Estimate(1.0, 0.5, "lower", "as told", (5, 6), **more)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.99])
+@pytest.mark.parametrize("dof", [1.0, 40.0, math.inf])
+def test_an_interval_has_the_quantiles_of_students_law(level, dof):
+    law = stats.norm if dof == math.inf else stats.t(dof)
+    want = law.interval(level)
+    e = estimate(dof=dof, floor=3.0, floor_stderr=0.1, floor_dof=dof)
+    assert e.interval(level) == pytest.approx([1 + 0.5 * t for t in want])
+    assert e.floor_interval(level) == pytest.approx([3 + 0.1 * t for t in want])
+
+
+def test_an_interval_without_floor_or_error():
+    assert estimate().floor_interval() is None
+    assert Estimate(2.0, 0.0, "higher", "modes", (5, 6)).interval() == (2.0, 2.0)
+
+
+def test_json_keeps_what_it_had_and_tells_the_rest_where_there_is_something():
+    plain = estimate().to_dict()
+    assert plain.keys() == {"value", "stderr", "better", "convention", "sizes", "interval"}
+    assert plain["interval"] == list(estimate().interval())
+    full = estimate(floor=0.5, floor_stderr=0.1, dof=40.0, p_value=0.005).to_dict()
+    assert full.keys() - plain.keys() == {"floor", "floor_stderr", "dof", "p_value"}
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95, math.nan])
+def test_refuses_a_level_that_is_no_fraction(level):
+    with pytest.raises(ValueError, match="level"):
+        estimate().interval(level)
