@@ -10,6 +10,7 @@ a file; `predict` turns draws into predictions.
 """
 
 from bayessgd import likelihoods, noise, optim, priors, reference, theory
+from bayessgd.calibrate import calibrate, effective_temperature
 from bayessgd.chains import Chains
 from bayessgd.collectors import SWAG, IterateAverage, Trajectory
 from bayessgd.loaders import iid_loader
@@ -25,6 +26,8 @@ __all__ = [
     "Mixture",
     "Posterior",
     "Trajectory",
+    "calibrate",
+    "effective_temperature",
     "iid_loader",
     "likelihoods",
     "load",

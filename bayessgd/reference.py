@@ -221,7 +221,7 @@ def _sampled(potential: _Potential, starts: list[Tensor], settings: _Settings, *
 
         for i, start in enumerate(starts):
             with torch.random.fork_rng(devices=[start.device] if start.is_cuda else []):
-                torch.manual_seed(settings.seed + 1_000_003 * (i + 1))
+                _seed(settings.seed + 1_000_003 * (i + 1), start.device)
                 kernel = NUTS(
                     potential_fn=potential,
                     full_mass=settings.dense,
@@ -251,6 +251,13 @@ def _sampled(potential: _Potential, starts: list[Tensor], settings: _Settings, *
     return Ensemble(
         {name: t.contiguous() for name, t in draws.items()}, chains=settings.chains, origin=origin
     )
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    # Not torch.manual_seed, which would reseed devices that were not forked.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _finite(value: float) -> float | None:
