@@ -122,5 +122,10 @@ def binomial_stderr(successes: Float[Tensor, "*s"], count: Float[Tensor, "*s"]) 
 
 
 def _bin_sums(values: Tensor, index: Tensor, bins: int) -> Tensor:
-    """A pass per bin: scattered additions would round in another order at every run on a GPU."""
+    """The sums of the values in each bin, [bins, k]."""
+    k = values.shape[1]
+    if values.device.type == "cpu":
+        slot = index + bins * torch.arange(k)
+        return torch.bincount(slot.flatten(), values.flatten(), minlength=bins * k).reshape(k, bins).T
+    # A pass per bin: scattered additions would round in another order at every run on a GPU.
     return torch.stack([values.where(index == b, 0.0).sum(0) for b in range(bins)])

@@ -242,8 +242,8 @@ def top_label(
     >>> top_label(torch.tensor([[0.25, 0.75]]), torch.tensor([0]))
     (tensor([[0.7500]]), tensor([[0.]]))
     """
-    predicted = probs.argmax(1)
-    return probs.gather(1, predicted[:, None]), (predicted == labels).to(probs.dtype)[:, None]
+    confidence, predicted = probs.max(1)
+    return confidence[:, None], (predicted == labels).to(probs.dtype)[:, None]
 
 
 def _binned_error(forecasts: Tensor, outcomes: Tensor, *, bins: int, norm: Norm, adaptive: bool) -> Tensor:

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_alike, check_tensor
+from metrics.sorting import ascending
 
 __all__ = ["crps_ensemble", "energy_score"]
 
@@ -111,7 +112,7 @@ def energy_score(
 
 def _sorted_crps(samples: Tensor, y: Tensor, *, fair: bool) -> Tensor:
     members = samples.shape[1]
-    gap = samples.sort(1).values.double() - y.double()[:, None]
+    gap = ascending(samples).double() - y.double()[:, None]
     rank = torch.arange(1, members + 1, dtype=gap.dtype, device=gap.device)
     half = 1.0 if fair else 0.5
     weight = torch.where(gap < 0, rank - half, members - rank + (1 - half))

@@ -41,7 +41,8 @@ def check_tensor(x: object, name: str, *, shape: str, ndim: int) -> Tensor:
         raise ValueError(f"{name} must have shape {shape}, got {list(x.shape)}; {remedy}")
     if x.numel() == 0:
         raise ValueError(f"{name} must not be empty, got shape {list(x.shape)}; pass at least one sample")
-    if not bool(x.detach().isfinite().all()):
+    # NaN passes through a minimum and a maximum, which take a tenth of the time of asking every entry.
+    if not bool(torch.stack(x.detach().aminmax()).isfinite().all()):
         bad = int((~x.detach().isfinite()).sum())
         raise ValueError(f"{name} must be finite, got {bad} NaN or infinite entries; remove or mend them")
     return x

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from metrics.binning import binomial_stderr
 from metrics.inputs import check_alike, check_fraction, check_tensor
+from metrics.sorting import ascending
 
 __all__ = ["IntervalCoverage", "interval_coverage", "interval_score"]
 
@@ -100,7 +101,7 @@ def interval_coverage(
         raise ValueError(f"y must have one entry per row of samples, {n}, got {len(outcome)}")
     check_alike(x, outcome, ("samples", "y"))
     tail = (1 - check_fraction(level, "level")) / 2
-    members_sorted = x.sort(1).values
+    members_sorted = ascending(x)
     lower, upper = (_quantile(members_sorted, p) for p in (tail, 1 - tail))
     return IntervalCoverage(
         level=level,

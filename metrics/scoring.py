@@ -60,8 +60,8 @@ def brier_score(
     p = check_probabilities(probs).double()
     y = check_labels(labels, p)
     # Σp² − 2p_y + 1 would cancel where the prediction is nearly certain and right.
-    outcome = torch.nn.functional.one_hot(y, p.shape[1])
-    return _reduced((p - outcome).square().sum(1), per_point).to(probs.dtype)
+    gap = p.scatter_add(1, y[:, None], p.new_full((len(p), 1), -1))
+    return _reduced(gap.square().sum(1), per_point).to(probs.dtype)
 
 
 def categorical_nll(

@@ -14,9 +14,11 @@ long HMC's, are compared as in the competition of Wilson et al. (2022, "Evaluati
 deep learning"): by the agreement of their predicted classes and by the total variation between them.
 """
 
+import math
+
+import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata
 from torch import Tensor
 
 from metrics.estimate import Estimate
@@ -183,19 +185,22 @@ def out_of_distribution_auroc(*, inside: Float[Tensor, " n"], outside: Float[Ten
         if len(scores) < 2:
             raise ValueError(f"{name} must hold at least 2 scores, got 1; pass more")
     n, m = len(known), len(unknown)
-    a, b = (v.detach().double().cpu().numpy() for v in (known, unknown))
-    # A rank among all less the rank among one's own is the number of the others below.
-    ranks = torch.as_tensor(rankdata([*a, *b]))
-    above = 1 - (ranks[:n] - torch.as_tensor(rankdata(a))) / m
-    below = (ranks[n:] - torch.as_tensor(rankdata(b))) / n
-    stderr = (above.var() / n + below.var() / m).sqrt()
+    a, b = (np.sort(v.detach().double().cpu().numpy()) for v in (known, unknown))
+    above, below = 1 - _share_below(b, a), _share_below(a, b)
+    stderr = math.sqrt(above.var(ddof=1) / n + below.var(ddof=1) / m)
     return Estimate(
         value=float(below.mean()),
-        stderr=float(stderr),
+        stderr=stderr,
         better="higher",
         convention="P(outside > inside) + ½ P(=), DeLong's standard error",
         sizes=(m, n),
     )
+
+
+def _share_below(others: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """For each of `at` the share of the others, in order, that lie below; equal ones count ½."""
+    count = np.searchsorted(others, at, "left") + np.searchsorted(others, at, "right")
+    return count / (2 * len(others))
 
 
 def _entropy(p: Tensor) -> Tensor:
