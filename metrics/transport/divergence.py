@@ -128,7 +128,8 @@ def _prepared(
     else:
         mean_cost = float(a @ power_cost(x, y, p) @ b)
     eps = resolve_eps(eps, mean_cost)
-    if single and eps <= mean_cost:
+    # Far from 1, float32 has no room for squares; nor for the rounding of points that are all one.
+    if single and 1e-30 < eps <= mean_cost < 1e30:
         x, y, a, b = (t.float() for t in (x, y, a, b))
     return _Problem(x, y, a, b, shift, eps, p, mean_cost)
 

@@ -237,6 +237,16 @@ def test_clouds_that_are_one_point_are_at_zero(dtype):
     assert x.grad.abs().max() <= 1e-7
 
 
+@pytest.mark.parametrize("scale", [1e-18, 1e-12, 1e-6, 1e18])
+def test_units_that_float32_has_no_squares_for(gen, scale):
+    x, y = scale * torch.randn(20, 2, generator=gen), scale * torch.randn(20, 2, generator=gen)
+    want = sinkhorn_divergence(x.double() / scale, y.double() / scale)
+    got = sinkhorn_divergence(x, y)
+    assert got.item() / scale**2 == pytest.approx(want.item(), rel=1e-3)  # the default tolerance
+    one = x[:1].expand(12, 2)
+    assert sinkhorn_divergence(one, one).item() == pytest.approx(0, abs=1e-6 * scale**2 + 1e-15)
+
+
 @pytest.mark.parametrize("p", [1, 2])
 def test_default_eps_is_a_twentieth_of_the_mean_cost(gen, p):
     x, y = clouds(gen)
