@@ -13,18 +13,22 @@ from bayessgd import likelihoods, noise, optim, priors, reference, theory
 from bayessgd.calibrate import calibrate, effective_temperature
 from bayessgd.chains import Chains
 from bayessgd.collectors import SWAG, IterateAverage, Trajectory
+from bayessgd.evidence import EmpiricalBayes
 from bayessgd.loaders import iid_loader
 from bayessgd.posteriors import Ensemble, LowRankGaussian, Mixture, Posterior, load
 from bayessgd.predict import predict
+from bayessgd.subspace import Subspace, principal_subspace, subspace_nuts
 
 __all__ = [
     "SWAG",
     "Chains",
+    "EmpiricalBayes",
     "Ensemble",
     "IterateAverage",
     "LowRankGaussian",
     "Mixture",
     "Posterior",
+    "Subspace",
     "Trajectory",
     "calibrate",
     "effective_temperature",
@@ -34,7 +38,9 @@ __all__ = [
     "noise",
     "optim",
     "predict",
+    "principal_subspace",
     "priors",
     "reference",
+    "subspace_nuts",
     "theory",
 ]
