@@ -30,7 +30,7 @@ def energy_distance(
 ) -> Float[Tensor, ""]:
     """Return the energy distance D of two clouds, as `scipy.stats.energy_distance` does in one dimension.
 
-    D = √(2E‖X−Y‖ − E‖X−X'‖ − E‖Y−Y'‖), means over all pairs.
+    D = √(2E‖X−Y‖ − E‖X−X'‖ − E‖Y−Y'‖), means over all pairs; on the line by sorting, in O((n + m) log(n + m)).
 
     Args:
         x: Samples, [n, d].
@@ -49,6 +49,8 @@ def energy_distance(
     """
     check_pair(x, y)
     a, b = x.double(), y.double()
+    if x.shape[1] == 1:
+        return _root(_on_line(a[:, 0], b[:, 0]), squared=squared).to(x.dtype)
     between, within_x, within_y = (_mean_distance(*pair) for pair in ((a, b), (a, a), (b, b)))
     return _from_means(between, within_x, within_y, squared=squared).to(x.dtype)
 
@@ -93,7 +95,21 @@ def _mean_distance(x: Tensor, y: Tensor) -> Tensor:
 
 def _from_means(between: Tensor, within_x: Tensor, within_y: Tensor, *, squared: bool) -> Tensor:
     # Rounding can leave a difference of equal means at −1e-17; the law is ≥ 0.
-    d2 = (2 * between - within_x - within_y).clamp(min=0)
+    return _root((2 * between - within_x - within_y).clamp(min=0), squared=squared)
+
+
+def _on_line(x: Tensor, y: Tensor) -> Tensor:
+    """D² = 2 ∫ (F − G)² of the points of two clouds on the line: steps of F − G times the gaps between all points."""
+    n, m = len(x), len(y)
+    points, order = torch.cat([x, y]).sort()
+    below = (order < n).cumsum(0)[:-1]
+    rank = torch.arange(1, n + m, device=x.device)
+    # n·m(F − G) in whole numbers, so that equal laws are at 0.
+    step = (m * below - n * (rank - below)).double() / (n * m)
+    return 2 * (step.square() * points.diff()).sum()
+
+
+def _root(d2: Tensor, *, squared: bool) -> Tensor:
     if squared:
         return d2
     # √ has an infinite slope at 0, which times a zero slope inside is NaN: take the root of 1 there instead.

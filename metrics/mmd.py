@@ -26,11 +26,13 @@ from torch import Tensor
 from metrics.distances import distances
 from metrics.inputs import check_pair
 from metrics.kernels import Kernel, Radial, median_kernel
+from metrics.tiles import mean_between, mean_within
 
 __all__ = [
     "mmd2",
     "mmd2_from_distances",
     "mmd2_from_grams",
+    "mmd2_of_tiles",
     "mmd2_stderr_from_grams",
     "mmd2_variance",
     "mmd2_variance_from_grams",
@@ -57,7 +59,8 @@ def mmd2(
         unbiased: The U-statistic, which may be negative; else the V-statistic, which is not.
 
     Returns:
-        A 0-dim tensor in the kernel's units, differentiable.
+        A 0-dim tensor in the kernel's units, differentiable. For a kernel that is given and without a gradient, memory
+        is that of a tile of 1024 × 1024 pairs; the default kernel's median needs all distances at once.
 
     Raises:
         ValueError: Clouds that cannot be compared, or fewer than two points in one.
@@ -68,7 +71,25 @@ def mmd2(
     (True, True)
     """
     check_pair(x, y, least=2)
+    if kernel is not None:
+        return mmd2_of_tiles(x, y, kernel, unbiased=unbiased).to(x.dtype)
     return mmd2_from_grams(*_grams(x, y, kernel), unbiased=unbiased).to(x.dtype)
+
+
+def mmd2_of_tiles(
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], kernel: Kernel, *, unbiased: bool = True
+) -> Float[Tensor, ""]:
+    """Return `mmd2` of a given kernel in float64, tile by tile: without a gradient, in the memory of a tile.
+
+    >>> import torch
+    >>> from metrics.kernels import NegativeDistance
+    >>> x = torch.tensor([[0.0], [1.0]])
+    >>> mmd2_of_tiles(x, x + 2, NegativeDistance())
+    tensor(2., dtype=torch.float64)
+    """
+    within = sum(mean_within(cloud, kernel, unbiased=unbiased) for cloud in (x, y))
+    value = within - 2 * mean_between(x, y, kernel)
+    return value if unbiased else value.clamp(min=0)
 
 
 def mmd2_variance(

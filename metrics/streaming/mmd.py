@@ -4,8 +4,8 @@
 
 over *all* pairs of everything fed (Gretton et al. 2012, eq. 3), not the mean of the batches' own values, which would
 depend on the batch size and throw most pairs away. So the clouds are kept, (n + m)·d numbers in their own type;
-`compute` goes over the Gram matrices tile by tile, each unordered pair of a cloud once, in O((n + m)² d) time and the
-memory of a tile. A kernel's bandwidth must not follow the batches: it is fixed when the accumulator is made.
+`compute` goes over the Gram matrices tile by tile (`metrics.tiles`), in O((n + m)² d) time and the memory of a tile. A
+kernel's bandwidth must not follow the batches: it is fixed when the accumulator is made.
 """
 
 from dataclasses import is_dataclass
@@ -16,14 +16,12 @@ from torch import Tensor
 
 from metrics.inputs import check_pair
 from metrics.kernels import Kernel
+from metrics.mmd import mmd2_of_tiles
 from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.clouds import Cloud
 from metrics.streaming.two_clouds import TwoClouds
 
 __all__ = ["MMD"]
-
-TILE = 1024
-"""Points along a tile's side: 8 MiB in float64, and a few times that within a kernel of several bandwidths."""
 
 
 class MMD(Accumulator[TwoClouds[Cloud], Float[Tensor, ""]]):
@@ -79,31 +77,6 @@ class MMD(Accumulator[TwoClouds[Cloud], Float[Tensor, ""]]):
     def _value(self, state: TwoClouds[Cloud]) -> Float[Tensor, ""]:
         x, y = state.real.samples("real"), state.fake.samples("fake")
         check_pair(x, y, ("real", "fake"), least=2)
-        between = _sum_between(x, y, self._kernel) / (len(x) * len(y))
-        within = sum(_mean_within(cloud, self._kernel, unbiased=self._unbiased) for cloud in (x, y))
-        value = within - 2 * between
-        return self._as_fed(value if self._unbiased else value.clamp(min=0))
-
-
-@torch.no_grad()
-def _sum_between(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
-    total = torch.zeros((), dtype=torch.float64, device=x.device)
-    for a in x.split(TILE):
-        for b in y.split(TILE):
-            total = total + kernel(a.double(), b.double()).sum()
-    return total
-
-
-@torch.no_grad()
-def _mean_within(x: Tensor, kernel: Kernel, *, unbiased: bool) -> Tensor:
-    """The mean of k over pairs of one cloud, distinct ones or all."""
-    n = len(x)
-    diagonal = apart = torch.zeros((), dtype=torch.float64, device=x.device)
-    for start in range(0, n, TILE):
-        tile = x[start : start + TILE].double()
-        gram = kernel(tile, tile)
-        own = gram.diagonal().sum()
-        diagonal, apart = diagonal + own, apart + (gram.sum() - own)
-        if start + TILE < n:
-            apart = apart + 2 * _sum_between(tile, x[start + TILE :], kernel)
-    return apart / (n * (n - 1)) if unbiased else (apart + diagonal) / n**2
+        with torch.no_grad():
+            value = mmd2_of_tiles(x, y, self._kernel, unbiased=self._unbiased)
+        return self._as_fed(value)

@@ -19,6 +19,28 @@ def test_equals_scipy_in_one_dimension(gen):
     assert energy_distance(x, y, squared=True).item() == pytest.approx(want**2, rel=1e-12)
 
 
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 5), (40, 40), (33, 60)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_on_the_line_equals_the_means_over_all_pairs(gen, n, m, ties):
+    x = torch.randn(n, 1, dtype=torch.float64, generator=gen)
+    y = 2 * torch.randn(m, 1, dtype=torch.float64, generator=gen) + 1
+    if ties:
+        x, y = x.round(), y.round()
+    x, y = x.requires_grad_(), y.requires_grad_()
+    got = energy_distance(x, y, squared=True)
+    want = energy_distance_from_distances(distances(x, x), distances(x, y), distances(y, y), squared=True)
+    # The means over pairs are of the order of 2 and cancel; the sum over gaps does not.
+    assert got.item() == pytest.approx(want.item(), rel=1e-12, abs=1e-14)
+    if not ties:  # between equal points a subgradient is as good as another
+        torch.testing.assert_close(torch.autograd.grad(got, (x, y)), torch.autograd.grad(want, (x, y)))
+
+
+def test_equal_laws_on_the_line_are_at_zero(gen, dtype):
+    """Not to a rounding but exactly, since steps are counted in whole numbers."""
+    x = torch.randn(30, 1, dtype=dtype, generator=gen)
+    assert energy_distance(x, torch.cat([x, x, x])).item() == 0
+
+
 def test_scipys_documented_value(dtype):
     assert energy_distance(torch.zeros(1, 1, dtype=dtype), torch.full((1, 1), 2.0, dtype=dtype)).item() == 2
 

@@ -9,7 +9,7 @@ from metrics.streaming import MMD
 @pytest.mark.parametrize("tile", [1, 7, 32])
 @pytest.mark.parametrize("unbiased", [True, False])
 def test_tiles_change_nothing(gen, monkeypatch, tile, unbiased):
-    monkeypatch.setattr("metrics.streaming.mmd.TILE", tile)
+    monkeypatch.setattr("metrics.tiles.TILE", tile)
     x, y = torch.randn(2, 33, 2, dtype=torch.float64, generator=gen).unbind()
     mmd = MMD(kernel=Gaussian(1.0), unbiased=unbiased)
     mmd.update(real=x, fake=y[:20])
