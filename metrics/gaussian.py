@@ -144,10 +144,10 @@ def _moments(cloud: Tensor) -> tuple[Tensor, Tensor]:
 def _nuclear_norm_of_product(a: Tensor, b: Tensor) -> Tensor:
     """‖ABᵀ‖_* for factors [n, d], [m, d], with the gradient of the envelope theorem."""
     with torch.no_grad():
+        if not (a.requires_grad or b.requires_grad):
+            return torch.linalg.svdvals(_root(a) @ _root(b).T).sum()
         (q, r), (p, s) = _tall(a), _tall(b)
         product = r @ s.T
-        if not (a.requires_grad or b.requires_grad):
-            return torch.linalg.svdvals(product).sum()
         u, values, vt = torch.linalg.svd(product, full_matrices=False)
         # A direction in which the product vanishes has no slope of its own; its singular vectors are
         # rounding.
@@ -163,6 +163,11 @@ def _tall(factor: Tensor) -> tuple[Tensor, Tensor]:
         q, r = torch.linalg.qr(factor)
         return q, r
     return torch.eye(n, dtype=factor.dtype, device=factor.device), factor
+
+
+def _root(factor: Tensor) -> Tensor:
+    """The R of the QR factors of a tall matrix: AᵀA = RᵀR."""
+    return torch.linalg.qr(factor, mode="r").R if factor.shape[0] > factor.shape[1] else factor
 
 
 def _check_gaussians(mean_p: object, cov_p: object, mean_q: object, cov_q: object) -> None:

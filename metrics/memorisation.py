@@ -25,8 +25,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.distances import distance_blocks
 from metrics.inputs import check_pair
+from metrics.nearest import nearest_pairs
 
 __all__ = ["Memorisation", "memorisation"]
 
@@ -77,10 +77,9 @@ def memorisation(
     check_pair(samples, held_out, ("samples", "held_out"))
     with torch.no_grad():
         pooled = torch.cat([train, held_out]).double()
-        attracted = torch.zeros(len(pooled), dtype=torch.float64, device=pooled.device)
-        for _, rows in distance_blocks(samples.double(), pooled):
-            nearest = (rows == rows.min(1, keepdim=True).values).double()
-            attracted += (nearest / nearest.sum(1, keepdim=True)).sum(0)
+        rows, columns = nearest_pairs(samples.double(), pooled)
+        share_of_each = 1 / rows.bincount().double()
+        attracted = columns.bincount(share_of_each[rows], minlength=len(pooled))
         n, total = len(train), len(pooled)
         share = attracted[:n].sum() / len(samples)
         expected = share.new_tensor(n / total)

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from metrics.distances import distances, paired_distances
 
-__all__ = ["ball_blocks", "kth_neighbour", "near_pairs"]
+__all__ = ["ball_blocks", "kth_neighbour", "near_pairs", "nearest_pairs"]
 
 BLOCK = 2**20
 """Entries of a block of products: 8 MiB, to stay in a processor's cache."""
@@ -91,6 +91,34 @@ def kth_neighbour(
         kept.append((value, which.gather(1, at[:, None])[:, 0]))
     values, indices = zip(*kept, strict=True)
     return torch.cat(values), torch.cat(indices)
+
+
+@torch.no_grad()
+def nearest_pairs(
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None = None
+) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
+    """Return each point of x with its nearest of y, or of the other points of x; with all of them where several tie.
+
+    Args:
+        x: [n, d], float64.
+        y: [m, d], float64; None is x, n ≥ 2, and no point is then its own neighbour.
+
+    Returns:
+        Rows, ascending, and columns.
+
+    >>> x = torch.tensor([[0.0], [2.0], [4.0]], dtype=torch.float64)
+    >>> nearest_pairs(x)
+    (tensor([0, 1, 1, 2]), tensor([1, 0, 2, 1]))
+    """
+    found = []
+    for start, height, rows, columns, distance in near_pairs(x, x if y is None else y, 2 if y is None else 1):
+        if y is None:
+            distance = distance.masked_fill(rows + start == columns, torch.inf)
+        least = x.new_full((height,), torch.inf).scatter_reduce(0, rows, distance, "amin")
+        tied = distance == least[rows]
+        found.append((rows[tied] + start, columns[tied]))
+    rows, columns = zip(*found, strict=True)
+    return torch.cat(rows), torch.cat(columns)
 
 
 @torch.no_grad()

@@ -161,10 +161,11 @@ def crps_gaussian(
     tensor(0.3436)
     """
     mu, sigma, outcome = _check_gaussian(mean, std, y)
-    z = (outcome - mu) / sigma
-    # 2Φ(z) − 1 = erf(z/√2) without its cancellation.
-    body = z * torch.erf(z / math.sqrt(2)) + math.sqrt(2 / math.pi) * torch.exp(-0.5 * z.square())
-    return _reduced(sigma * (body - 1 / math.sqrt(math.pi)), per_point).to(y.dtype)
+    gap = outcome - mu
+    z = gap / (math.sqrt(2) * sigma)
+    # 2Φ(√2 z) − 1 = erf(z) without its cancellation.
+    spread = torch.exp(-z.square()) - math.sqrt(0.5)
+    return _reduced(gap * torch.erf(z) + math.sqrt(2 / math.pi) * sigma * spread, per_point).to(y.dtype)
 
 
 def _check_gaussian(mean: Tensor, std: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -29,8 +29,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
-from metrics.distances import distances
 from metrics.inputs import check_pair
+from metrics.nearest import nearest_pairs
 
 __all__ = [
     "Classifier",
@@ -77,7 +77,7 @@ def nearest_neighbour_accuracy(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"])
 
     Returns:
         A 0-dim tensor in [0, 1]: ½ for equal laws, 1 for clouds apart, 0 where each point's nearest is of
-        the other cloud, as for a cloud and its copy. Not differentiable. Memory is O((n + m)²).
+        the other cloud, as for a cloud and its copy. Not differentiable. Memory is O(block), not O((n + m)²).
 
     Raises:
         ValueError: Clouds that cannot be compared, or a single point.
@@ -88,8 +88,10 @@ def nearest_neighbour_accuracy(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"])
     """
     check_pair(x, y, least=2)
     with torch.no_grad():
-        a, b = x.double(), y.double()
-        value = nearest_neighbour_accuracy_from_distances(distances(a, a), distances(a, b), distances(b, b))
+        rows, columns = nearest_pairs(torch.cat([x, y]).double())
+        own = (rows < len(x)) == (columns < len(x))
+        share = rows[own].bincount(minlength=len(x) + len(y)).double() / rows.bincount()
+        value = (share[: len(x)].mean() + share[len(x) :].mean()) / 2
     return value.to(x.dtype)
 
 

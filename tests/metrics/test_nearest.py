@@ -3,7 +3,7 @@ import torch
 
 from metrics import nearest
 from metrics.distances import distances
-from metrics.nearest import ball_blocks, kth_neighbour, near_pairs
+from metrics.nearest import ball_blocks, kth_neighbour, near_pairs, nearest_pairs
 
 SCENES = {
     "one law": lambda x, y: (x, y),
@@ -72,6 +72,18 @@ def test_near_pairs_leave_out_no_tie(gen, scene):
     near = gap <= gap.sort(1).values[:, k - 1 : k]
     assert torch.equal(found[near], gap[near])
     assert torch.equal(found[found < torch.inf], gap[found < torch.inf])
+
+
+@pytest.mark.usefixtures("_sizes")
+@pytest.mark.parametrize("scene", SCENES)
+def test_nearest_pairs_are_all_of_the_nearest(gen, scene):
+    x, y = clouds(gen, scene, 2)
+    gap = distances(x, y)
+    assert torch.equal(
+        torch.stack(nearest_pairs(x, y), 1), (gap == gap.min(1, keepdim=True).values).nonzero()
+    )
+    gap = distances(x, x).fill_diagonal_(torch.inf)
+    assert torch.equal(torch.stack(nearest_pairs(x), 1), (gap == gap.min(1, keepdim=True).values).nonzero())
 
 
 @pytest.mark.parametrize("scene", SCENES)
