@@ -1,0 +1,192 @@
+r"""Posteriors for other libraries' tools: ArviZ's plots and model comparison, Pyro's `Predictive`, Lightning's trainer.
+
+    to_arviz(posterior, model, x, y, likelihood=…)     draws as [chain, draw, ...], predictions, log likelihoods
+    to_pyro(posterior)                                 a guide: one `pyro.sample` site per parameter
+    posterior.to_distribution()                        a `torch.distributions.Distribution` of the flat vector
+    lightning_callback(collector)                      collects after the optimizer's steps, and resumes
+
+ArviZ and Lightning are asked for only when they are used. Collectors need no adapter in a plain loop or under
+Accelerate and Hugging Face's Trainer: attach them to the torch optimizer before the trainer wraps it.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from bayessgd.collectors._collector import Collector
+from bayessgd.likelihoods import Likelihood
+from bayessgd.params import unflatten
+from bayessgd.posteriors import Ensemble, Posterior
+from bayessgd.predict import predict
+from metrics.inputs import check_count
+
+if TYPE_CHECKING:
+    from arviz import InferenceData
+
+__all__ = ["lightning_callback", "to_arviz", "to_pyro"]
+
+
+def to_arviz(
+    posterior: Posterior,
+    model: nn.Module | None = None,
+    x: Tensor | None = None,
+    y: Tensor | None = None,
+    *,
+    likelihood: Likelihood | None = None,
+    num_samples: int = 1000,
+    generator: torch.Generator | None = None,
+) -> "InferenceData":
+    """Return the draws, and with a model and data their predictions, as ArviZ's `InferenceData`.
+
+    Args:
+        posterior: An `Ensemble` gives its own draws, [chains, draws, ...]; of any other, `num_samples` are taken as
+            one chain.
+        model: The network.
+        x: Inputs, [n, ...].
+        y: Targets, [n, ...]; without them there is no log likelihood.
+        likelihood: From the network's output to the law of the target.
+        num_samples: Draws of a posterior that is no ensemble.
+        generator: The randomness of those; the targets' noise is drawn by `torch.distributions`, from torch's
+            default generator.
+
+    Returns:
+        Groups `posterior` (a variable per parameter), `posterior_predictive` (`y`, new targets), `log_likelihood` (`y`,
+        per datum, as `arviz.loo` takes it) and `observed_data`.
+
+    Raises:
+        ImportError: ArviZ is not there; `pip install 'bayessgd[notebook]'`.
+        ValueError: A model without inputs or likelihood.
+
+    >>> law = Ensemble({"w": torch.zeros(6, 2)}, chains=2)
+    >>> dict(to_arviz(law).posterior.sizes)
+    {'chain': 2, 'draw': 3, 'w_dim_0': 2}
+    """
+    arviz = _needed("arviz", "notebook")
+    if isinstance(posterior, Ensemble):
+        bank = posterior
+    else:
+        bank = Ensemble(posterior.sample(check_count(num_samples, "num_samples"), generator=generator))
+    groups: dict[str, Any] = {"posterior": {name: _array(t) for name, t in bank.by_chain().items()}}
+    if model is not None:
+        if x is None or likelihood is None:
+            raise ValueError(
+                "x and likelihood must be given with a model, got None; its outputs are not targets yet"
+            )
+        outputs = predict(model, bank, x, num_samples=len(bank))
+        drawn = torch.stack([likelihood(output).sample() for output in outputs])
+        groups["posterior_predictive"] = {"y": _array(drawn.unflatten(0, (bank.chains, -1)))}
+        if y is not None:
+            terms = vmap(likelihood.log_prob, (0, None))(outputs, y)
+            groups["log_likelihood"] = {"y": _array(terms.unflatten(0, (bank.chains, -1)))}
+            groups["observed_data"] = {"y": _array(y)}
+    return arviz.from_dict(**groups)
+
+
+def to_pyro(posterior: Posterior, *, prefix: str = "") -> Callable[..., dict[str, Tensor]]:
+    """Return a guide for Pyro: each call draws one network, as one sample site per parameter.
+
+    It is a guide for a model whose sites have the parameters' names, such as `pyro.nn.PyroModule` with
+    `PyroSample` weights. As in Pyro's own autoguides the joint law is an auxiliary site of the flat vector and the
+    parameters are `Delta`s of it, so that they are correlated as the posterior says.
+
+    Args:
+        posterior: Any posterior; one without a density (an `Ensemble`) gives draws but no ELBO.
+        prefix: What the sites' names begin with, such as "net." for a module that holds the network as `net`.
+
+    Returns:
+        A function of anything; for `pyro.infer.Predictive(model, guide=…, num_samples=…)`.
+
+    >>> import pyro, pyro.distributions as dist
+    >>> from pyro.infer import Predictive
+    >>> guide = to_pyro(Ensemble({"w": torch.tensor([[1.0], [1.0]])}))
+    >>> model = lambda: pyro.sample("w", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+    >>> Predictive(model, guide=guide, num_samples=3)()["w"].flatten()
+    tensor([1., 1., 1.])
+    """
+    import pyro
+    from pyro.distributions import Delta
+
+    law, mean = posterior.to_distribution(), posterior.mean
+
+    def guide(*args: object, **kwargs: object) -> dict[str, Tensor]:
+        flat = pyro.sample(f"{prefix}_flat", _as_pyro(law), infer={"is_auxiliary": True})
+        return {
+            name: pyro.sample(f"{prefix}{name}", Delta(value, event_dim=value.ndim))
+            for name, value in unflatten(flat, mean).items()
+        }
+
+    return guide
+
+
+def lightning_callback(collector: Collector, *, every: int = 1, start: int = 0) -> Any:
+    """Return a `lightning.pytorch.Callback` that collects after the optimizer's steps.
+
+    Its state goes into Lightning's checkpoints with the collector's, so that a resumed run goes on collecting to the
+    same result. With several optimizers it listens to the first that trains the collector's parameters.
+
+    Args:
+        collector: `SWAG`, `IterateAverage` or `Trajectory` of the same network.
+        every: As `Collector.attach`.
+        start: As `Collector.attach`.
+
+    Raises:
+        ImportError: Lightning is not there; `pip install lightning`.
+    """
+    lightning = _needed("lightning.pytorch", "lightning")
+
+    class Collecting(lightning.Callback):
+        """Holds the collector's hook while the trainer fits."""
+
+        def __init__(self) -> None:
+            self.collector, self.handle = collector, None
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            optimizers = [getattr(o, "optimizer", o) for o in trainer.optimizers]
+            ours = {id(p) for p in collector._parameters}
+            for optimizer in optimizers:
+                if any(id(p) in ours for group in optimizer.param_groups for p in group["params"]):
+                    self.handle = collector.attach(optimizer, every=every, start=start)
+                    return
+            raise ValueError(
+                "the trainer must train the collector's parameters, but none of its optimizers does"
+            )
+
+        def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+            if self.handle is not None:
+                self.handle.remove()
+
+        def state_dict(self) -> dict[str, Any]:
+            return collector.state_dict()
+
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            collector.load_state_dict(state_dict)
+
+    return Collecting()
+
+
+def _as_pyro(law: torch.distributions.Distribution) -> Any:
+    """Pyro's sample wants its own mixin, which its copies of torch's classes have."""
+    from pyro.distributions.torch_distribution import TorchDistributionMixin
+
+    if isinstance(law, TorchDistributionMixin):
+        return law
+    own = type(law.__class__.__name__, (type(law), TorchDistributionMixin), {})
+    mixed = object.__new__(own)
+    mixed.__dict__.update(law.__dict__)
+    return mixed
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().numpy()
+
+
+def _needed(module: str, extra: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{module} is needed for this; pip install 'bayessgd[{extra}]'") from error

@@ -1,0 +1,162 @@
+import builtins
+import importlib
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from bayessgd import SWAG, Ensemble, LowRankGaussian, Mixture
+from bayessgd.interop import lightning_callback, to_arviz, to_pyro
+from bayessgd.likelihoods import Gaussian
+from bayessgd.params import flatten
+
+
+def gaussian(seed=0):
+    random = torch.Generator().manual_seed(seed)
+    shapes = {"weight": (1, 2), "bias": (1,)}
+    mean, variance = ({k: torch.rand(s, generator=random) + 0.1 for k, s in shapes.items()} for _ in range(2))
+    return LowRankGaussian(
+        mean, variance, {k: torch.randn(4, *s, generator=random) for k, s in shapes.items()}
+    )
+
+
+@pytest.fixture
+def arviz():
+    return pytest.importorskip("arviz")
+
+
+def test_arviz_gets_chains_predictions_and_log_likelihoods(arviz):
+    net = nn.Linear(2, 1)
+    random = torch.Generator().manual_seed(0)
+    law = Ensemble(
+        {"weight": torch.randn(10, 1, 2, generator=random), "bias": torch.randn(10, 1, generator=random)},
+        chains=2,
+    )
+    x, y = torch.randn(7, 2, generator=random), torch.randn(7, 1, generator=random)
+    found = to_arviz(law, net, x, y, likelihood=Gaussian(0.5))
+    assert found.posterior["weight"].shape == (2, 5, 1, 2)
+    assert found.posterior_predictive["y"].shape == (2, 5, 7, 1)
+    # The draw of chain 1 at place 3 is the ninth.
+    mean = x @ law.draws["weight"][8].T + law.draws["bias"][8]
+    terms = -(y - mean).square()[:, 0] / (2 * 0.25) - math.log(0.5) - 0.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(torch.as_tensor(found.log_likelihood["y"].values[1, 3]), terms)
+    assert torch.equal(torch.as_tensor(found.observed_data["y"].values), y)
+
+
+def test_arviz_takes_draws_of_a_gaussian(arviz):
+    found = to_arviz(gaussian(), num_samples=50, generator=torch.Generator().manual_seed(0))
+    assert found.posterior["weight"].shape == (1, 50, 1, 2)
+
+
+def test_arviz_needs_inputs_with_a_model(arviz):
+    with pytest.raises(ValueError, match="x and likelihood must be given"):
+        to_arviz(gaussian(), nn.Linear(2, 1))
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "ensemble", "mixture"])
+def test_pyro_draws_from_the_posterior(kind):
+    import pyro
+    from pyro.distributions import Normal
+    from pyro.infer import Predictive
+
+    def model():
+        weight = pyro.sample("net.weight", Normal(torch.zeros(1, 2), 1.0).to_event(2))
+        bias = pyro.sample("net.bias", Normal(torch.zeros(1), 1.0).to_event(1))
+        return pyro.deterministic("y", weight @ torch.ones(2) + bias)
+
+    law = gaussian()
+    posterior = {
+        "gaussian": law,
+        "ensemble": Ensemble(law.sample(500, generator=torch.Generator().manual_seed(1))),
+        "mixture": Mixture([law, law]),
+    }[kind]
+    with torch.random.fork_rng():
+        torch.default_generator.manual_seed(0)
+        drawn = Predictive(
+            model,
+            guide=to_pyro(posterior, prefix="net."),
+            num_samples=2000,
+            return_sites=["net.weight", "net.bias", "y"],
+        )()
+    assert drawn["net.weight"].shape == (2000, 1, 2)
+    torch.testing.assert_close(drawn["y"], drawn["net.weight"].sum(2) + drawn["net.bias"])
+    flat = torch.cat([drawn["net.weight"].flatten(1), drawn["net.bias"].flatten(1)], 1).double()
+    cov = law.to_distribution().covariance_matrix.double()
+    mean = flatten(law.mean).double()
+    # Five standard errors; an ensemble of 500 has its own beside that of 2000 picks.
+    n = 400 if kind == "ensemble" else 2000
+    assert ((flat.mean(0) - mean).abs() < 5 * (cov.diagonal() / n).sqrt()).all()
+    spread = (cov.diagonal().outer(cov.diagonal()) + cov.square()).sqrt()
+    assert ((flat.T.cov() - cov).abs() < 5 * spread / math.sqrt(n)).all()
+
+
+def test_a_pyro_guide_scores_its_own_draw():
+    from pyro import poutine
+
+    law = gaussian()
+    trace = poutine.trace(to_pyro(law)).get_trace()
+    drawn = {name: trace.nodes[name]["value"] for name in law.mean}
+    torch.testing.assert_close(trace.log_prob_sum(), law.log_prob(drawn))
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    real = importlib.import_module
+
+    def without(name, *args):
+        if name == "arviz":
+            raise builtins.ImportError("no arviz")
+        return real(name, *args)
+
+    monkeypatch.setattr(importlib, "import_module", without)
+    with pytest.raises(ImportError, match=r"pip install 'bayessgd\[notebook\]'"):
+        to_arviz(gaussian())
+
+
+def fitted(tmp_path, *, epochs, resume=None):
+    lightning = pytest.importorskip("lightning.pytorch")
+
+    class Line(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Linear(2, 1)
+            nn.init.zeros_(self.net.weight)
+            nn.init.zeros_(self.net.bias)
+
+        def training_step(self, batch, _):
+            return (self.net(batch[0]) - batch[1]).square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.05)
+
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(24, 2, generator=random)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, x.sum(1, keepdim=True)), 8)
+    line = Line()
+    swag = SWAG(line, rank=3)
+    trainer = lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        callbacks=[lightning_callback(swag, every=2)],
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(line, loader, ckpt_path=resume)
+    return trainer, swag
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
+def test_lightning_collects_and_resumes(tmp_path):
+    _, whole = fitted(tmp_path, epochs=4)
+    trainer, _ = fitted(tmp_path, epochs=2)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    _, resumed = fitted(tmp_path, epochs=4, resume=tmp_path / "half.ckpt")
+    assert whole.num_updates == resumed.num_updates == 6
+    for name, value in whole.posterior().mean.items():
+        assert torch.equal(value, resumed.posterior().mean[name])
+    for name, value in whole.posterior().deviations.items():
+        assert torch.equal(value, resumed.posterior().deviations[name])
