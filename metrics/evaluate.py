@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.estimate import Estimate
+from metrics.fingerprint import fingerprint_of_module
 from metrics.inputs import check_cloud, check_count, check_pair
 from metrics.jackknife import jackknife
 from metrics.measures import Measure, named_measures, standard_measures
@@ -51,6 +52,8 @@ def evaluate(
         metrics: Measures from `metrics.measures`, or a mapping from a name to a function of two clouds where lower is
             better; `None` is `standard_measures()`.
         features: A map x → [n, k]; the measures that ask for features (the Fréchet distance) see the clouds through it.
+            Reports of different features refuse to be compared; they are told apart by the map's `name` and `hash`,
+            a network by its weights, and a plain function by its name alone.
         train: Samples of the truth other than the reference, [k, d]: n of them give the floor.
         floor: In place of `train`, the report of an earlier call whose samples were n points of the truth: many
             models held against one reference share one floor.
@@ -153,5 +156,7 @@ def _identity(features: Features | None) -> str:
         return "none"
     name = getattr(features, "name", getattr(features, "__name__", type(features).__name__))
     fingerprint = getattr(features, "hash", None)
+    if fingerprint is None and isinstance(features, torch.nn.Module):
+        fingerprint = fingerprint_of_module(features)
     # 64 bits of the hash: enough to tell two sets of weights apart, short enough for a table.
     return f"{name}, weights {fingerprint[:16]}" if fingerprint else str(name)

@@ -91,7 +91,7 @@ def test_reports_refuse_other_weights(stand_in, weights, tmp_path, gen):
     x, y = 2 * torch.rand(2, 50, 12, generator=gen) - 1
     shape = (3, 2, 2)
     reports = {
-        name: evaluate(x, y, features=InceptionFeatures(file, shape=shape), groups=5)
+        name: evaluate(x, y, features=InceptionFeatures(file, shape=shape), splits=4, permutations=0)
         for name, file in (("a", path), ("b", tmp_path / "other.pth"))
     }
     assert "Inception-v3" in reports["a"].features

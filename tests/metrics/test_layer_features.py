@@ -112,8 +112,8 @@ def test_reports_refuse_other_features(gen):
         "bare": nn.Linear(36, 3).requires_grad_(False),
         "bare too": nn.Linear(36, 3),
     }
-    reports = {name: evaluate(x, y, features=f, groups=5) for name, f in maps.items()}
-    reports["none"] = evaluate(x, y, groups=5)
+    reports = {name: evaluate(x, y, features=f, splits=4, permutations=0) for name, f in maps.items()}
+    reports["none"] = evaluate(x, y, splits=4, permutations=0)
     assert Comparison({"one": reports["one"], "same": reports["same"]}).measures()
     with pytest.raises(ValueError, match="must come from the same features"):
         Comparison({"bare": reports["bare"], "bare too": reports["bare too"]})
