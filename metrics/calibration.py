@@ -173,8 +173,17 @@ def classwise_calibration_error(
     """Return the calibration error of every class's own probability, [classes].
 
     Its mean is the static calibration error of Nixon et al. (2019), or with `adaptive=True` their adaptive one. With
-    two classes, entry 1 is what others call the binary calibration error. Arguments, bias and errors are those of
-    `calibration_error`.
+    two classes, entry 1 is what others call the binary calibration error. Biased upwards, as `calibration_error`.
+
+    Args:
+        probs: Predicted probabilities, [n, classes].
+        labels: The outcomes, from 0 to classes − 1, [n].
+        bins: The number of bins, for each class.
+        norm: "l1", "l2" or "max", over the bins of a class.
+        adaptive: Bins of equal mass instead of equal width.
+
+    Raises:
+        TypeError, ValueError: As `calibration_error`.
 
     >>> p = torch.tensor([0.25, 0.25, 0.55, 0.75, 0.75])
     >>> labels = torch.tensor([0, 0, 1, 1, 1])

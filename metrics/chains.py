@@ -135,8 +135,16 @@ def r_hat(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "*s"]:
 def monte_carlo_error(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "*s"]:
     """Return the standard error of the draws' mean, √(V/ESS), per coordinate and in its units.
 
-    V is the variance of all draws together. Arguments and errors are those of `effective_sample_size`; NaN
-    for a coordinate that never moves.
+    V is the variance of all draws together.
+
+    Args:
+        draws: Of one or more chains, [chains, draws, ...].
+
+    Returns:
+        [...]; NaN for a coordinate that never moves.
+
+    Raises:
+        TypeError, ValueError: As `effective_sample_size`.
 
     >>> draws = torch.randn(4, 1000, generator=torch.Generator().manual_seed(0))
     >>> bool((monte_carlo_error(draws) - 4000**-0.5).abs() < 0.003)

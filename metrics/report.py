@@ -107,6 +107,11 @@ class Comparison:
 
     Raises:
         ValueError: The reports come from different features, or hold different measures.
+
+    >>> near, far = (Report({"gap": Estimate(v, 0.1, "lower", "D", (50, 60))}) for v in (1.0, 2.0))
+    >>> comparison = Comparison({"near": near, "far": far})
+    >>> comparison.best("gap")
+    'near'
     """
 
     reports: Mapping[str, Report]

@@ -18,7 +18,16 @@ def draw_estimates(columns: Mapping[str, Mapping[str, Estimate]], *, panels_per_
     Args:
         columns: From a model's name to its estimates; all hold the same measures.
         panels_per_row: Panels side by side.
+
+    Raises:
+        ValueError: No models, or no measures.
+
+    >>> value = Estimate(0.5, 0.1, "lower", "D", (100, 100), floor=0.1, floor_stderr=0.05)
+    >>> [axis.get_title() for axis in draw_estimates({"model": {"energy_distance": value}}).axes]
+    ['energy distance']
     """
+    if not columns or not next(iter(columns.values())):
+        raise ValueError("columns must hold a model with a measure, got none; evaluate at least one")
     measures = list(next(iter(columns.values())))
     height = -(-len(measures) // panels_per_row)
     width = min(panels_per_row, len(measures))
