@@ -176,7 +176,7 @@ def write(trained: dict[str, Trained], data: Data, args: argparse.Namespace) -> 
     first = next(iter(trained.values())).report
     config = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
     config |= {"torch": torch.__version__, "features": first.features, "train": len(data.train)}
-    config |= {"stderr": "over seeds" if args.seeds > 1 else "delete-a-group jackknife of the samples"}
+    config |= {"stderr": "over seeds" if args.seeds > 1 else "over fresh samples"}
     floor = {n: {"value": e.floor, "stderr": e.floor_stderr} for n, e in first.estimates.items()}
     told = {n: {**each.report.to_dict(), "seconds": each.seconds} for n, each in trained.items()}
     results = {"config": config, "floor": floor, "losses": told}
@@ -197,7 +197,7 @@ def write(trained: dict[str, Trained], data: Data, args: argparse.Namespace) -> 
 def summary(report: metrics.Report, args: argparse.Namespace) -> str:
     """What a reader of the table must know."""
     n, m = next(iter(report.estimates.values())).sizes
-    error = "standard error over seeds" if args.seeds > 1 else "jackknife standard error"
+    error = "standard error over seeds" if args.seeds > 1 else "standard error over fresh samples"
     return f"{n} samples against {m} held-out points; value ± {error}; features: {report.features}."
 
 

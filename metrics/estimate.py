@@ -40,6 +40,7 @@ class Estimate:
         dof: Degrees of freedom of the standard error; infinite where it was not resampled.
         floor_dof: Those of the floor's.
         p_value: Of the permutation test that both clouds are samples of one law; None where none was made.
+        share: Whether the value is a share, whose interval ends at 0 and at 1.
 
     >>> print(Estimate(1.2345, 0.012, "lower", "W_2", (100, 100), floor=1.1, floor_stderr=0.01))
     1.234 ± 0.012 (floor 1.100 ± 0.010)
@@ -55,6 +56,7 @@ class Estimate:
     dof: float = math.inf
     floor_dof: float = math.inf
     p_value: float | None = None
+    share: bool = False
 
     def __str__(self) -> str:
         told = with_error(self.value, self.stderr)
@@ -72,13 +74,13 @@ class Estimate:
         >>> round(low, 3), round(high, 3)
         (-1.96, 1.96)
         """
-        return _interval(self.value, self.stderr, self.dof, level)
+        return _interval(self.value, self.stderr, self.dof, level, share=self.share)
 
     def floor_interval(self, level: float = 0.95) -> tuple[float, float] | None:
         """Return the same of the floor; None where there is none."""
         if self.floor is None:
             return None
-        return _interval(self.floor, self.floor_stderr or 0.0, self.floor_dof, level)
+        return _interval(self.floor, self.floor_stderr or 0.0, self.floor_dof, level, share=self.share)
 
     def badness(self) -> float:
         """How far the value is from the best one; only its order between values of one measure means anything."""
@@ -101,10 +103,11 @@ class Estimate:
         return told
 
 
-def _interval(value: float, stderr: float, dof: float, level: float) -> tuple[float, float]:
+def _interval(value: float, stderr: float, dof: float, level: float, *, share: bool) -> tuple[float, float]:
     upper = (1 + check_fraction(level, "level")) / 2
     t = float(student.ppf(upper, dof)) if math.isfinite(dof) else NormalDist().inv_cdf(upper)
-    return value - t * stderr, value + t * stderr
+    low, high = value - t * stderr, value + t * stderr
+    return (max(low, 0.0), min(high, 1.0)) if share else (low, high)
 
 
 def with_error(value: float, stderr: float) -> str:

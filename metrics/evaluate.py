@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metrics.binning import binomial_stderr
 from metrics.estimate import Estimate
 from metrics.fingerprint import fingerprint_of_module
 from metrics.inputs import check_cloud, check_count, check_pair
@@ -132,7 +133,18 @@ def _estimates(
     rows = [row for measure in measures for row in measure.rows]
     numbers = zip(rows, value.double().tolist(), stderr.double().tolist(), strict=True)
     sizes = (len(pair.x), len(pair.y))
-    return {row.name: Estimate(v, s, row.better, row.convention, sizes, dof=dof) for row, v, s in numbers}
+    found = {}
+    for row, number, error in numbers:
+        if row.share and error == 0:
+            # All halves agree, at 0 or 1 as a rule: that is no certainty about the next point.
+            error = _stderr_of_a_share(number, min(sizes))
+        found[row.name] = Estimate(number, error, row.better, row.convention, sizes, dof=dof, share=row.share)
+    return found
+
+
+def _stderr_of_a_share(share: float, count: int) -> float:
+    total = torch.tensor(float(count), dtype=torch.float64)
+    return float(binomial_stderr(share * total, total))
 
 
 def _test(

@@ -8,18 +8,21 @@ with the influence functions f and g, up to a constant each (von Mises 1947; Ham
 
     min_P ⟨P, C⟩ = max { E f(X) + E g(Y) : f(x) + g(y) ≤ C(x, y) }
 
-they are the Kantorovich potentials that attain the maximum (envelope theorem). This is the central limit theorem of
+they are the Kantorovich potentials that attain the maximum (envelope theorem; the central limit theorem of del Barrio &
+Loubes 2019, theorem 4.1). The theorem is centred at the mean of T at the given sizes, not at T(P, Q): the bias is what
+the floor shows. Two distances have potentials that few numbers fix, so that those of two samples are close to those of
+their laws:
 
-    W_p^p       del Barrio & Loubes 2019, theorem 4.1, p = 2 (del Barrio, González-Sanz & Loubes 2024, p > 1)
-    OT_ε        Mena & Niles-Weed 2019; del Barrio et al. 2023
-    S_ε         f_xy − f_xx and g_xy − g_yy, since all three terms see x: Goldfeld et al. 2024
     SW_2²       the mean over directions of the potentials on the line
     Fréchet     the quadratic potentials of W_2² between the fitted Gaussians (Rippl, Munk & Sturm 2016)
 
-It is centred at the mean of T at the given sizes, not at T(P, Q): the bias is what the floor shows. The potential of
-W_2² on x has the gradient 2(x − T(x)), T the optimal map, and that is n times the gradient of the empirical W_2² in
-the point itself: so the slopes at the points give the potential wherever there is an order to add them up in, along a
-line or where they are linear in x.
+The potential of W_2² on x has the gradient 2(x − T(x)), T the optimal map, and that is n times the gradient of the
+empirical W_2² in the point itself: so the slopes at the points give the potential wherever there is an order to add
+them up in, along a line or where they are linear in x.
+
+The potentials of W_2 and of the Sinkhorn divergence in many dimensions follow every point of the samples. Their
+spread holds that noise: between 500 points each of two Gaussians in 8 dimensions the errors come out about 10 % too
+large for W_2 and 20 % for S_ε, where the jackknife over halves (`metrics.jackknife`) is right to some percent.
 
 **At P = Q** every potential is constant and the first order vanishes: T then spreads by 1/n and not by 1/√n. The
 potentials of two samples are not constant, though, and what they give errs to the safe side: of the squared distance of
@@ -35,15 +38,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.gaussian import frechet_distance
-from metrics.transport import sinkhorn_divergence, transport_cost
 from metrics.transport.quantile import line_cost
 
 __all__ = [
     "Influence",
     "frechet_influence",
-    "sinkhorn_influence",
     "sliced_influence",
-    "transport_influence",
 ]
 
 BLOCK = 2**22
@@ -74,37 +74,6 @@ class Influence:
         return Influence(root, slope * self.x, slope * self.y)
 
 
-def transport_influence(cost: Float[Tensor, "n m"]) -> Influence:
-    """Return min_P ⟨P, C⟩ for uniform weights, and its dual potentials.
-
-    >>> found = transport_influence(torch.tensor([[1.0, 2.0], [2.0, 5.0]]))
-    >>> found.value, found.x.mean() + found.y.mean()  # the dual attains the primal
-    (tensor(2., dtype=torch.float64), tensor(2., dtype=torch.float64))
-    """
-    exact = cost.double()
-    a, b = _uniform(len(exact), exact), _uniform(exact.shape[1], exact)
-    with torch.enable_grad():
-        value = transport_cost(exact, a, b)
-    f, g = torch.autograd.grad(value, (a, b))
-    # The gradient for weights that are normalised within is the potential less its mean; nothing is lost for a
-    # variance, and the constant is put back so that f and g are potentials.
-    return Influence(value.detach(), f - f.mean() + value.detach(), g - g.mean())
-
-
-def sinkhorn_influence(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Influence:
-    """Return `sinkhorn_divergence(x, y)`, and f_xy − f_xx at x, g_xy − g_yy at y; ε counts as fixed.
-
-    >>> x, y = torch.randn(2, 100, 1, generator=torch.Generator().manual_seed(0)).unbind()
-    >>> bool(sinkhorn_influence(x, y + 2).stderr > sinkhorn_influence(x, y).stderr > 0)
-    True
-    """
-    a, b = _uniform(len(x), x), _uniform(len(y), y)
-    with torch.enable_grad():
-        value = sinkhorn_divergence(x.detach(), y.detach(), weights_x=a, weights_y=b)
-    f, g = torch.autograd.grad(value, (a, b))
-    return Influence(value.detach().double(), f.double(), g.double())
-
-
 def sliced_influence(
     x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], directions: Float[Tensor, "l d"]
 ) -> Influence:
@@ -112,7 +81,7 @@ def sliced_influence(
 
     >>> x, y = torch.randn(2, 100, 1, generator=torch.Generator().manual_seed(0)).unbind()
     >>> found = sliced_influence(x, y + 2, torch.ones(1, 1))
-    >>> bool((found.value - transport_influence(torch.cdist(x, y + 2).square()).value).abs() < 1e-4)
+    >>> bool((found.value - (x.sort(0).values - y.sort(0).values - 2).square().mean()).abs() < 1e-6)
     True
     """
     x, y, count = x.detach().double(), y.detach().double(), len(directions)
@@ -144,10 +113,6 @@ def frechet_influence(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Influ
     slopes = torch.autograd.grad(value, (x, y))
     f, g = (_quadratic(c.detach(), len(c) * s) for c, s in zip((x, y), slopes, strict=True))
     return Influence(value.detach(), f, g)
-
-
-def _uniform(n: int, like: Tensor) -> Tensor:
-    return torch.full((n,), 1 / n, dtype=like.dtype, device=like.device, requires_grad=True)
 
 
 def _potential_on_lines(at: Float[Tensor, "l n"], slope: Float[Tensor, "l n"]) -> Float[Tensor, "l n"]:

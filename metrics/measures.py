@@ -17,13 +17,7 @@ from torch import Tensor
 
 from metrics.energy import energy_distance_from_distances, energy_stderr_from_distances
 from metrics.estimate import Better
-from metrics.influence import (
-    Influence,
-    frechet_influence,
-    sinkhorn_influence,
-    sliced_influence,
-    transport_influence,
-)
+from metrics.influence import Influence, frechet_influence, sliced_influence
 from metrics.kernels import median_kernel
 from metrics.mmd import mmd2_from_grams, mmd2_stderr_from_grams
 from metrics.modes import mode_coverage
@@ -35,7 +29,7 @@ from metrics.permutation import (
     mmd2_relabelled,
     nearest_neighbour_relabelled,
 )
-from metrics.transport import sliced_wasserstein
+from metrics.transport import sinkhorn_divergence, sliced_wasserstein, transport_cost
 from metrics.two_sample import nearest_neighbour_accuracy_from_distances
 
 __all__ = ["Measure", "Row", "mode_measure", "named_measures", "standard_measures"]
@@ -43,11 +37,19 @@ __all__ = ["Measure", "Row", "mode_measure", "named_measures", "standard_measure
 
 @dataclass(frozen=True)
 class Row:
-    """One number of a measure: its name, which values are better, and what exactly is computed."""
+    """One number of a measure.
+
+    Attributes:
+        name: Its name in reports.
+        better: Which values are better.
+        convention: What exactly is computed, in a few words.
+        share: Whether it is a share of points, from 0 to 1.
+    """
 
     name: str
     better: Better
     convention: str
+    share: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,26 +89,25 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
         return replace(found.root(), value=value)
 
     return [
-        _smooth(Row("wasserstein", "lower", "exact W_2"), _wasserstein),
-        _smooth(
+        _single(Row("wasserstein", "lower", "exact W_2"), _wasserstein),
+        _single(
             Row("sinkhorn_divergence", "lower", "debiased dual, cost ‖x−y‖², ε = 0.05 × mean cost"), _sinkhorn
         ),
-        _smooth(Row("sliced_wasserstein", "lower", f"SW_2, {projections} projections"), sliced),
-        _single(
+        _of_influence(Row("sliced_wasserstein", "lower", f"SW_2, {projections} projections"), sliced),
+        _of_formula(
             Row("mmd2", "lower", "U-statistic, five Gaussian kernels, reference's median distance"),
             _mmd2,
             relabelled=mmd2_relabelled,
         ),
-        _single(Row("energy_distance", "lower", "D, not squared"), _energy, relabelled=energy_relabelled),
+        _of_formula(Row("energy_distance", "lower", "D, not squared"), _energy, relabelled=energy_relabelled),
         replace(
-            _smooth(Row("frechet_distance", "lower", "squared W_2 of fitted Gaussians"), _frechet),
+            _of_influence(Row("frechet_distance", "lower", "squared W_2 of fitted Gaussians"), _frechet),
             on_features=True,
             relabelled=frechet_relabelled,
         ),
         _neighbours(k),
-        Measure(
-            (Row("nn_accuracy", 0.5, "leave-one-out 1-NN accuracy"),),
-            lambda pair: _nearest_neighbour(pair)[None],
+        replace(
+            _single(Row("nn_accuracy", 0.5, "leave-one-out 1-NN accuracy", share=True), _nearest_neighbour),
             relabelled=nearest_neighbour_relabelled,
         ),
     ]
@@ -126,7 +127,7 @@ def mode_measure(centres: Float[Tensor, "modes d"], std: float) -> Measure:
     return Measure(
         (
             Row("modes", "higher", f"of {len(centres)}, with a sample within 3 σ"),
-            Row("high_quality", "higher", "share of samples within 3 σ of a centre"),
+            Row("high_quality", "higher", "share of samples within 3 σ of a centre", share=True),
             Row("reverse_kl", "lower", "nats, modes of the samples against uniform"),
         ),
         compute,
@@ -142,12 +143,16 @@ def named_measures(functions: Mapping[str, Callable[[Tensor, Tensor], Tensor]]) 
     """
 
     def measure(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Measure:
-        return Measure((Row(name, "lower", "as given"),), lambda pair: function(pair.x, pair.y)[None])
+        return _single(Row(name, "lower", "as given"), lambda pair: function(pair.x, pair.y))
 
     return [measure(name, function) for name, function in functions.items()]
 
 
-def _single(
+def _single(row: Row, compute: Callable[[Pair], Tensor]) -> Measure:
+    return Measure((row,), lambda pair: compute(pair)[None])
+
+
+def _of_formula(
     row: Row,
     with_stderr: Callable[[Pair], tuple[Tensor, Tensor]],
     *,
@@ -160,20 +165,20 @@ def _single(
     return Measure((row,), lambda pair: both(pair)[0], with_stderr=both, relabelled=relabelled)
 
 
-def _smooth(row: Row, influence: Callable[[Pair], Influence]) -> Measure:
+def _of_influence(row: Row, influence: Callable[[Pair], Influence]) -> Measure:
     def with_stderr(pair: Pair) -> tuple[Tensor, Tensor]:
         found = influence(pair)
         return found.value, found.stderr
 
-    return _single(row, with_stderr)
+    return _of_formula(row, with_stderr)
 
 
-def _wasserstein(pair: Pair) -> Influence:
-    return transport_influence(pair.xy.square()).root()
+def _wasserstein(pair: Pair) -> Tensor:
+    return transport_cost(pair.xy.square()).clamp_min(0).sqrt()
 
 
-def _sinkhorn(pair: Pair) -> Influence:
-    return sinkhorn_influence(pair.x, pair.y)
+def _sinkhorn(pair: Pair) -> Tensor:
+    return sinkhorn_divergence(pair.x, pair.y)
 
 
 def _directions(count: int, like: Tensor) -> Tensor:
@@ -212,10 +217,10 @@ def _neighbours(k: int) -> Measure:
 
     return Measure(
         (
-            Row("precision", "higher", f"share of samples near the reference, k = {k}"),
-            Row("recall", "higher", f"share of the reference near samples, k = {k}"),
+            Row("precision", "higher", f"share of samples near the reference, k = {k}", share=True),
+            Row("recall", "higher", f"share of the reference near samples, k = {k}", share=True),
             Row("density", 1.0, f"mean count of reference balls around a sample / k, k = {k}"),
-            Row("coverage", "higher", f"share of reference balls with a sample, k = {k}"),
+            Row("coverage", "higher", f"share of reference balls with a sample, k = {k}", share=True),
         ),
         compute,
     )

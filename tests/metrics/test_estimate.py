@@ -27,6 +27,12 @@ def test_an_interval_without_floor_or_error():
     assert Estimate(2.0, 0.0, "higher", "modes", (5, 6)).interval() == (2.0, 2.0)
 
 
+def test_the_interval_of_a_share_ends_at_0_and_1():
+    most = Estimate(0.9, 0.1, "higher", "share", (5, 6), floor=0.05, floor_stderr=0.1, share=True)
+    assert most.interval() == (pytest.approx(0.704, abs=1e-3), 1.0)
+    assert most.floor_interval() == (0.0, pytest.approx(0.246, abs=1e-3))
+
+
 def test_json_keeps_what_it_had_and_tells_the_rest_where_there_is_something():
     plain = estimate().to_dict()
     assert plain.keys() == {"value", "stderr", "better", "convention", "sizes", "interval"}
