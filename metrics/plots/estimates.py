@@ -55,7 +55,10 @@ def _panel(axis: Axes, measure: str, estimates: Mapping[str, Estimate]) -> None:
         axis.axvline(first.floor, color="0.4", lw=1)
     for k, e in enumerate(estimates.values()):
         colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
-        axis.errorbar(e.value, k, xerr=e.interval()[1] - e.value, color=colour, marker=marker, capsize=3)
+        low, high = e.interval()
+        axis.errorbar(
+            e.value, k, xerr=[[e.value - low], [high - e.value]], color=colour, marker=marker, capsize=3
+        )
     arrow = {"lower": "lower is better", "higher": "higher is better"}.get(str(first.better))
     axis.set_title(measure.replace("_", " "), fontsize=9)
     axis.set_xlabel(arrow or f"best near {first.better}", fontsize=8)

@@ -27,7 +27,7 @@ def draw_precision_recall(columns: Mapping[str, Mapping[str, Estimate]]) -> Figu
             and coverage, and share the floor that is marked, where they have one.
 
     Returns:
-        A figure of two panels. Intervals are ± 1.96 standard errors, also where they reach out of [0, 1].
+        A figure of two panels. The intervals are those of `Estimate.interval`.
 
     Raises:
         ValueError: No models, or one of the four measures is missing.
@@ -59,22 +59,29 @@ def draw_precision_recall(columns: Mapping[str, Mapping[str, Estimate]]) -> Figu
 def _draw_plane(axis: Axes, points: Mapping[str, tuple[Estimate, Estimate]]) -> None:
     for limit in (axis.axhline, axis.axvline):
         limit(1, color="0.6", lw=1, ls=":")
+    highest = 1.0
     for k, (name, (x, y)) in enumerate(points.items()):
         colour, marker = COLOURS[k % len(MODELS)], MARKERS[k % len(MARKERS)]
-        _draw_cross(axis, (x.value, x.stderr), (y.value, y.stderr), name, colour, marker)
+        _draw_cross(axis, (x.value, *x.interval()), (y.value, *y.interval()), name, colour, marker)
+        highest = max(highest, y.interval()[1])
     x, y = next(iter(points.values()))
-    if x.floor is not None and y.floor is not None:
-        across, up = (x.floor, x.floor_stderr or 0.0), (y.floor, y.floor_stderr or 0.0)
-        _draw_cross(axis, across, up, "floor", FLOOR, "x")
-    highest = max(1.0, *(y.value + 1.96 * y.stderr for _, y in points.values()), y.floor or 0.0)
+    across, up = x.floor_interval(), y.floor_interval()
+    if x.floor is not None and y.floor is not None and across is not None and up is not None:
+        _draw_cross(axis, (x.floor, *across), (y.floor, *up), "floor", FLOOR, "x")
+        highest = max(highest, up[1])
     axis.set(xlim=(-0.05, 1.05), ylim=(-0.05 * highest, 1.05 * highest))
     axis.grid(color="0.92")
     axis.set_axisbelow(True)
 
 
 def _draw_cross(
-    axis: Axes, x: tuple[float, float], y: tuple[float, float], label: str, colour: str, marker: str
+    axis: Axes,
+    x: tuple[float, float, float],
+    y: tuple[float, float, float],
+    label: str,
+    colour: str,
+    marker: str,
 ) -> None:
-    """A point from two values with their standard errors."""
-    across, up = [1.96 * x[1]], [1.96 * y[1]]
+    """A point from two values, each with the ends of its interval."""
+    across, up = ([[v - low], [high - v]] for v, low, high in (x, y))
     axis.errorbar([x[0]], [y[0]], xerr=across, yerr=up, fmt=marker, color=colour, capsize=3, label=label)

@@ -1,5 +1,8 @@
+import math
+
 import pytest
 from matplotlib import pyplot as plt
+from scipy.stats import norm, t
 
 from metrics.estimate import Estimate
 from metrics.plots import COLOURS, MARKERS, draw_precision_recall
@@ -7,14 +10,14 @@ from metrics.plots import COLOURS, MARKERS, draw_precision_recall
 NAMES = ("precision", "recall", "density", "coverage")
 
 
-def estimates(values, *, stderr=0.02, floor=True):
+def estimates(values, *, stderr=0.02, floor=True, dof=math.inf):
     return {
-        name: Estimate(value, stderr, "higher", "k = 5", (10, 10), *((0.9, 0.01) if floor else ()))
+        name: Estimate(value, stderr, "higher", "k = 5", (10, 10), *((0.9, 0.01) if floor else ()), dof=dof)
         for name, value in zip(NAMES, values, strict=True)
     }
 
 
-MODELS = {"good": estimates((0.8, 0.7, 1.1, 0.6)), "bad": estimates((0.4, 0.3, 0.2, 0.1), stderr=0.05)}
+MODELS = {"good": estimates((0.8, 0.7, 1.1, 0.6)), "bad": estimates((0.4, 0.3, 0.2, 0.1), stderr=0.05, dof=5.0)}
 
 
 def points(axis):
@@ -31,7 +34,7 @@ def points(axis):
 
 def test_both_planes_have_a_point_per_model_and_the_floor():
     left, right = draw_precision_recall(MODELS).axes
-    wide, narrow, floor = 1.96 * 0.05, 1.96 * 0.02, 1.96 * 0.01
+    wide, narrow, floor = t.ppf(0.975, 5) * 0.05, norm.ppf(0.975) * 0.02, norm.ppf(0.975) * 0.01
     for axis, want in (
         (left, [("good", 0.7, 0.8), ("bad", 0.3, 0.4), ("floor", 0.9, 0.9)]),
         (right, [("good", 0.6, 1.1), ("bad", 0.1, 0.2), ("floor", 0.9, 0.9)]),
