@@ -96,7 +96,8 @@ def nuts(
         TypeError, ValueError: Arguments that are not as above; a start of no finite density.
 
     Warns:
-        UserWarning: R̂ ≥ 1.01, fewer than 100 effective draws per chain, or divergent trajectories.
+        UserWarning: R̂ ≥ 1.01, fewer than 100 effective draws per chain, or divergent trajectories; a gradient
+            that cannot be traced.
 
     Reference: Hoffman & Gelman 2014, "The No-U-Turn sampler", JMLR 15; Bingham et al. 2019 (Pyro).
 
@@ -170,15 +171,27 @@ class _Potential:
         self.value = energy
         self._both: Both = grad_and_value(energy)
         if trace:
-            flat = flatten(like)
-            graph = make_fx(self._both)(flat)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch.jit's own words about its future
-                self._both = cast(Both, torch.jit.trace(graph, (flat,), check_trace=False))
+            self._both = _traced(self._both, flatten(like))
 
     def __call__(self, theta: dict[str, Tensor]) -> Tensor:
         self.evaluations += 1
         return _Known.apply(theta["theta"], self._both)
+
+
+def _traced(both: Both, flat: Tensor) -> Both:
+    try:
+        graph = make_fx(both)(flat)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit's own words about its future
+            return cast(Both, torch.jit.trace(graph, (flat,), check_trace=False))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        warnings.warn(
+            "the gradient cannot be traced, and each takes two to four times longer; pass validate_args=False to "
+            f"distributions made inside likelihood or prior, or trace=False to accept it: {reason}",
+            stacklevel=4,
+        )
+        return both
 
 
 class _Known(torch.autograd.Function):

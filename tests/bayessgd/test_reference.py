@@ -110,6 +110,21 @@ def test_the_traced_gradient_is_the_modules_own():
     torch.testing.assert_close(again, reference._Potential(*arguments, trace=False)._both(moved))
 
 
+def test_a_gradient_that_cannot_be_traced_is_taken_as_it_is():
+    class Checked(GaussianPrior):
+        def log_prob(self, params):
+            return torch.distributions.Normal(0.0, 0.5**0.5).log_prob(params["weight"]).sum()
+
+    x, y = data()
+    laws = {"likelihood": Gaussian(0.5), "prior": Checked(2.0)}
+    few = {"num_samples": 4, "num_chains": 1, "num_warmup": 4, "progress": False}
+    with (
+        pytest.warns(UserWarning, match="NUTS ended"),
+        pytest.warns(UserWarning, match="cannot be traced") as told,
+    ):
+        reference.nuts(line(), x, y, **laws, **few)
+
+
 class Counted(nn.Linear):
     """A model whose code can change behind the same words."""
 
