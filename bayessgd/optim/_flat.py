@@ -41,14 +41,18 @@ def check_complete(group_params: Sequence[Tensor], with_grad: Sequence[Tensor]) 
         )
 
 
-def operator(value: object, name: str, size: int, like: Tensor) -> Tensor:
-    """Return a number, a diagonal `[P]` or a matrix `[P, P]` as a tensor of `like`'s type and device."""
+def operator(value: object, name: str, size: int, like: Tensor, *, chains: int | None = None) -> Tensor:
+    """Return a number, a diagonal `[P]` or a matrix `[P, P]` as a tensor of `like`'s type and device.
+
+    With `chains`, also a matrix for each, `[chains, P, P]`.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | Tensor):
         raise TypeError(f"{name} must be a number or a torch.Tensor, got {type(value).__name__}")
     if isinstance(value, Tensor) and value.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name} must be float32 or float64, got {value.dtype}; convert with {name}.float()")
     matrix = torch.as_tensor(value, dtype=like.dtype, device=like.device)
-    if tuple(matrix.shape) not in ((), (size,), (size, size)):
+    own = () if chains is None else ((chains, size, size),)
+    if tuple(matrix.shape) not in ((), (size,), (size, size), *own):
         raise ValueError(
             f"{name} must be a number, [{size}] or [{size}, {size}] for this group's {size} parameters, got "
             f"shape {list(matrix.shape)}; give each parameter group its own"
@@ -59,7 +63,9 @@ def operator(value: object, name: str, size: int, like: Tensor) -> Tensor:
 
 
 def apply(matrix: Tensor, vectors: Tensor) -> Tensor:
-    """Multiply every vector `[..., P]` by a number, a diagonal or a matrix."""
+    """Multiply every vector `[..., P]` by a number, a diagonal or a matrix, or by a matrix of its own."""
+    if matrix.ndim == 3:
+        return (matrix @ vectors[..., None])[..., 0]
     return vectors @ matrix.T if matrix.ndim == 2 else matrix * vectors
 
 
@@ -69,7 +75,7 @@ def covariance_factor(covariance: Tensor, name: str, *, tolerance: float, remedy
     The eigenvectors and not Cholesky, because a covariance on the boundary of what is possible is singular.
     Eigenvalues between −tolerance and 0 are rounding and become 0; below, `ValueError`.
     """
-    if covariance.ndim == 2 and not torch.allclose(covariance, covariance.T, rtol=1e-4, atol=tolerance):
+    if covariance.ndim > 1 and not torch.allclose(covariance, covariance.mT, rtol=1e-4, atol=tolerance):
         raise ValueError(f"{name} must be symmetric; a covariance is, so check for a transpose")
     values, vectors = (
         (covariance.double(), None) if covariance.ndim < 2 else torch.linalg.eigh(covariance.double())
@@ -79,4 +85,4 @@ def covariance_factor(covariance: Tensor, name: str, *, tolerance: float, remedy
             f"{name} must be positive semi-definite, got the eigenvalue {float(values.min()):.3g}; {remedy}"
         )
     root = values.clamp(min=0).sqrt()
-    return (root if vectors is None else vectors * root).to(covariance.dtype)
+    return (root if vectors is None else vectors * root[..., None, :]).to(covariance.dtype)

@@ -43,13 +43,13 @@ class PreconditionedSGD(Sampler):
     """SGD with a constant preconditioner H and injected noise: v ← m·v − lr·H·ĝ + Q^½·ξ, θ ← θ + v.
 
     The flat vector of a group is its parameters in their order. With `stacked=True` every parameter is
-    `[chains, ...]` and H acts on each chain by itself.
+    `[chains, ...]`, H acts on each chain by itself, and H and Q may be `[chains, P, P]`, a matrix for each.
 
     Args:
         params: Parameters or parameter groups, float32 or float64. A group may bring its own
             `preconditioner` and `noise_covariance`.
         lr: Factor on H, for schedules; 1 with injected noise.
-        preconditioner: H: a number, a diagonal `[P]` or a matrix `[P, P]`.
+        preconditioner: H: a number, a diagonal `[P]` or a matrix `[P, P]` (stacked: or `[chains, P, P]`).
         noise_covariance: Q, the covariance of *one step's* noise, of the same kinds
             (`bayessgd.theory.injected_noise`); `None` injects nothing.
         momentum: torch's m in [0, 1); Q must be the one for this m.
@@ -102,9 +102,12 @@ class PreconditionedSGD(Sampler):
         if not 0 <= group["momentum"] < 1:
             raise ValueError(f"momentum must be in [0, 1), got {group['momentum']}; it is torch's")
         like, size = group["params"][0], flat_size(group["params"], stacked=group["stacked"])
+        chains = len(like) if group["stacked"] else None
         h, q = group["preconditioner"], group.pop("noise_covariance")
-        group["preconditioner"] = operator(h, "preconditioner", size, like)
-        group["noise_factor"] = None if q is None else _noise_factor(q, h, group["preconditioner"], size)
+        group["preconditioner"] = operator(h, "preconditioner", size, like, chains=chains)
+        group["noise_factor"] = (
+            None if q is None else _noise_factor(q, h, group["preconditioner"], size, chains)
+        )
         _check_lr_stays(group)
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
@@ -128,9 +131,10 @@ class PreconditionedSGD(Sampler):
                     group[name] = group[name].to(group["params"][0])
 
 
-def _noise_factor(covariance: object, given_h: object, h: Tensor, size: int) -> Tensor:
+def _noise_factor(covariance: object, given_h: object, h: Tensor, size: int, chains: int | None) -> Tensor:
     # In the precision in which Q came: a cast first could push it over the boundary.
-    q = operator(covariance, "noise_covariance", size, covariance if isinstance(covariance, Tensor) else h)
+    like = covariance if isinstance(covariance, Tensor) else h
+    q = operator(covariance, "noise_covariance", size, like, chains=chains)
     # Q is a difference of terms of the size of H/N, so that its rounding is a fraction of H, not of Q. The exact H
     # is the boundary Q = 0; 1e-10 is what `bayessgd.theory` forgives there.
     coarsest = max(torch.finfo(t.dtype).eps for t in (q, given_h) if isinstance(t, Tensor))

@@ -120,7 +120,7 @@ def test_a_gradient_that_cannot_be_traced_is_taken_as_it_is():
     few = {"num_samples": 4, "num_chains": 1, "num_warmup": 4, "progress": False}
     with (
         pytest.warns(UserWarning, match="NUTS ended"),
-        pytest.warns(UserWarning, match="cannot be traced") as told,
+        pytest.warns(UserWarning, match="cannot be traced"),
     ):
         reference.nuts(line(), x, y, **laws, **few)
 

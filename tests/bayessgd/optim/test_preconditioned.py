@@ -113,6 +113,24 @@ def test_each_group_has_its_own_preconditioner():
     torch.testing.assert_close(right.detach(), torch.full((3,), -0.2))
 
 
+def test_each_chain_has_its_own_matrices(gen):
+    h = torch.randn(2, 3, 3, generator=gen, dtype=torch.float64)  # not symmetric: a transpose would show
+    roots = torch.randn(2, 3, 3, generator=gen, dtype=torch.float64)
+    theta = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+    theta.grad = torch.randn(2, 3, generator=gen, dtype=torch.float64)
+    PreconditionedSGD([theta], preconditioner=h, stacked=True).step()
+    torch.testing.assert_close(theta.detach()[1], -h[1] @ theta.grad[1])
+    chains = 4000
+    still = torch.zeros(2 * chains, 3, dtype=torch.float64, requires_grad=True)
+    still.grad = torch.zeros_like(still)
+    q = (roots @ roots.mT).repeat_interleave(chains, 0)
+    matrices = {"preconditioner": 1e3 * torch.eye(3).double(), "noise_covariance": q}
+    PreconditionedSGD([still], **matrices, stacked=True, generator=torch.Generator().manual_seed(0)).step()
+    for found, true in zip(still.detach().split(chains), roots @ roots.mT, strict=True):
+        spread = (true.diagonal().outer(true.diagonal()) + true.square()).sqrt()
+        assert ((found.T.cov() - true).abs() < 5 * spread / chains**0.5).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
