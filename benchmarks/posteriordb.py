@@ -4,7 +4,7 @@ Every regression of posteriordb's that the folder holds, its noise σ inferred t
 
     SGD exact     PreconditionedSGD, H = 2(A + NC/S)⁻¹ at the mode, nothing injected
     corrected     H a small share of what is feasible, with the noise Q of `theory.injected_noise`
-    IASG          means of T = N/S iterates, H = A⁻¹
+    IASG          means of T iterates, H = (4/T)A⁻¹, their covariance that of the posterior at finite T
 
 by many chains at once, and by `reference.nuts`; eight schools by NUTS alone. Per parameter: the difference of the
 means in standard deviations of the reference, and the ratio of the standard deviations. Per posterior: the sliced W₂ to
@@ -194,12 +194,18 @@ class Sampler:
 
 
 def samplers(at: Mode, n: int) -> list[Sampler]:
-    """The three, with batches of N/10. IASG's H = A⁻¹ forgets in one step, so that no window is too short."""
+    """The three, with batches of N/10. IASG has S = κN/T, κ its finite window's share of the limit 1/(ST)."""
     S = max(2, n // 10)
     inverse = torch.linalg.inv(at.A)
     feasible = 2 / float(torch.linalg.eigvals(inverse @ (at.A + n / S * at.C)).real.max())
     H = 0.25 * feasible * inverse
-    T = min(20, max(2, n // 50))
+    T = min(20, max(4, n // 10))
+    mean = theory.iterate_average_covariance(
+        at.A, at.C, num_iterates=T, batch_size=1, preconditioner=4 / T * inverse
+    )
+    kappa = float(
+        mean.trace() / theory.iterate_average_covariance(at.A, at.C, num_iterates=T, batch_size=1).trace()
+    )
     return [
         Sampler(
             "SGD exact",
@@ -215,7 +221,7 @@ def samplers(at: Mode, n: int) -> list[Sampler]:
             theory.injected_noise(at.A, at.C, preconditioner=H, num_data=n, batch_size=S),
             round(2 / (0.25 * feasible)),
         ),
-        Sampler("IASG", round(n / T), inverse, None, T, window=T),
+        Sampler("IASG", round(kappa * n / T), 4 / T * inverse, None, T, window=T),
     ]
 
 
