@@ -18,7 +18,7 @@ from metrics.binning import binomial_stderr
 from metrics.estimate import Estimate
 from metrics.fingerprint import fingerprint_of_module
 from metrics.inputs import check_cloud, check_count, check_pair
-from metrics.jackknife import jackknife
+from metrics.jackknife import degrees_of_freedom, jackknife
 from metrics.measures import Measure, named_measures, standard_measures
 from metrics.pair import Pair
 from metrics.permutation import p_value, relabellings
@@ -59,7 +59,7 @@ def evaluate(
         floor: In place of `train`, the report of an earlier call whose samples were n points of the truth: many
             models held against one reference share one floor.
         generator: For the splits, the permutations and the choice of floor samples; `None` is seeded with 0.
-        splits: Random halvings behind the error of a measure that has no formula for it, and its degrees of freedom.
+        splits: Random halvings behind the error of a measure that has no formula for it.
         permutations: B of the p-values, the least of which is 1/(B + 1); 0 is none.
 
     Returns:
@@ -72,8 +72,8 @@ def evaluate(
     >>> random = torch.Generator().manual_seed(0)
     >>> x, y = torch.randn(2, 200, 2, generator=random).unbind()
     >>> report = evaluate(x, y + 1)
-    >>> report["energy_distance"].p_value, report["recall"].dof
-    (0.005, 40.0)
+    >>> report["energy_distance"].p_value, round(report["recall"].dof)
+    (0.005, 13)
     """
     check_count(splits, "splits", least=2)
     check_count(permutations, "permutations", least=0)
@@ -123,7 +123,7 @@ def _measured(measures: Sequence[Measure], pair: Pair, splits: int, seed: int) -
 
         random = torch.Generator().manual_seed(seed)
         stderr = jackknife(compute, pair, splits=splits, generator=random)
-        found |= _estimates(rest, compute(pair), stderr, float(splits), pair)
+        found |= _estimates(rest, compute(pair), stderr, degrees_of_freedom(splits), pair)
     return found
 
 

@@ -13,8 +13,13 @@ of others. Such errors come out up to twice too large, and with single points at
 Here nothing is asked of the measure but that its variance falls like 1/n. At P = Q a squared distance has a variance
 that falls like 1/n²: the error is then √2 times too large.
 
-Half of a pair costs a quarter of its distances, none of which is computed again. For a statistic that is nearly a mean
-S splits give an error with about S degrees of freedom.
+Half of a pair costs a quarter of its distances, none of which is computed again.
+
+**Degrees of freedom.** Given the points, se² has the relative variance 2/S over splits; over points it varies as
+well, by 2/ν. ν has no general value: between 500 points each of two Gaussians it is 20 or more for most measures of
+`metrics.measures`, but from 5 to 10 for precision and recall near 1, which few outliers with large balls decide. The
+error counts as one with 1/(1/S + 1/ν) degrees of freedom, ν = 20; what the intervals then cover is in
+`benchmarks/results/intervals.md`.
 """
 
 from collections.abc import Callable
@@ -25,7 +30,19 @@ from torch import Tensor
 
 from metrics.pair import Pair
 
-__all__ = ["jackknife"]
+__all__ = ["degrees_of_freedom", "jackknife"]
+
+OVER_POINTS = 20
+"""ν, the degrees of freedom that infinitely many splits would leave."""
+
+
+def degrees_of_freedom(splits: int) -> float:
+    """Return 1/(1/S + 1/ν), ν = 20, for S splits.
+
+    >>> degrees_of_freedom(20)
+    10.0
+    """
+    return 1 / (1 / splits + 1 / OVER_POINTS)
 
 
 def jackknife(
@@ -40,7 +57,7 @@ def jackknife(
     Args:
         measure: From a pair of clouds to a tensor [rows].
         pair: The clouds; at least two points in each.
-        splits: S, which is also the error's number of degrees of freedom; its relative error is 1/√(2S).
+        splits: S; they add 1/√(2S) to the error's own relative error.
         generator: For the splits; `None` is seeded with 0.
 
     >>> y = torch.randn(400, 1, generator=torch.Generator().manual_seed(0))

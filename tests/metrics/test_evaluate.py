@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import metrics
+from metrics.jackknife import degrees_of_freedom
 from metrics.kernels import Gaussian, median_heuristic
 from metrics.measures import Measure, Row, mode_measure, standard_measures
 
@@ -113,7 +114,7 @@ def test_tests_are_made_of_the_samples_alone_and_only_where_asked():
 def test_errors_with_a_formula_have_no_degrees_of_freedom_to_lose():
     x, y = clouds(2)
     report = metrics.evaluate(x, y, splits=7, permutations=0)
-    resampled = {name for name, e in report.estimates.items() if e.dof == 7}
+    resampled = {name for name, e in report.estimates.items() if e.dof == degrees_of_freedom(7)}
     neighbours = {"precision", "recall", "density", "coverage", "nn_accuracy"}
     assert resampled == {"wasserstein", "sinkhorn_divergence"} | neighbours
     assert all(e.dof == math.inf for name, e in report.estimates.items() if name not in resampled)
@@ -215,6 +216,6 @@ def test_a_report_becomes_json_markdown_and_a_figure(tmp_path):
     assert back["metrics"]["wasserstein"]["value"] == report["wasserstein"].value
     assert report.to_markdown().count("\n") == len(report.estimates) + 1
     assert back["metrics"]["energy_distance"]["p_value"] == report["energy_distance"].p_value
-    assert back["metrics"]["recall"]["dof"] == 3
+    assert back["metrics"]["recall"]["dof"] == degrees_of_freedom(3)
     report.plot().savefig(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 1000

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from metrics.jackknife import jackknife
+from metrics.jackknife import degrees_of_freedom, jackknife
 from metrics.measures import standard_measures
 from metrics.pair import Pair
 
@@ -75,3 +75,9 @@ def test_the_same_generator_gives_the_same_error_and_none_is_seeded(gen):
     assert torch.equal(jackknife(gap, pair), jackknife(gap, pair))
     other = jackknife(gap, pair, generator=torch.Generator().manual_seed(1))
     assert not torch.equal(jackknife(gap, pair), other)
+
+
+def test_degrees_of_freedom_grow_with_the_splits_up_to_those_of_the_points():
+    """Relative variances of se² add: 2/S over splits, 2/20 over points."""
+    assert 2 / degrees_of_freedom(5) == pytest.approx(2 / 5 + 2 / 20)
+    assert degrees_of_freedom(10**6) == pytest.approx(20, rel=1e-4)
