@@ -16,9 +16,9 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
 import torch
+from command_line import Parser
 from mandt_data import EMBEDDED, NEEDS_FOLDER, PAPER, Task, load
 from mandt_figures import draw_divergences, draw_iterates
 from mandt_methods import Problem, methods
@@ -39,14 +39,6 @@ relaxations: length of the run in relaxation times of the slowest direction. Cha
 below about 2 the slowest directions still remember it.
 """
 STARTS = {"predicted": "draws of the predicted law", "optimum": "the optimum, without any spread"}
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that answers a mistake in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the mistake and leave."""
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -13,9 +13,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import torch
+from command_line import Parser
 from example_figures import draw_curves, draw_samples
 from torch import nn
 
@@ -33,14 +33,6 @@ DATA = ("digits", "mnist", "ring", "grid")
 STEPS = {"digits": 3500, "mnist": 5000, "ring": 5000, "grid": 5000}
 EVALUATED = 1000
 MIXTURE_POINTS = 2500
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that answers a mistake in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the mistake and leave."""
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 @dataclass
