@@ -20,8 +20,8 @@ class Anderson:
     def __init__(self, size: int, device: torch.device, *, memory: int = 10) -> None:
         self.memory = memory
         self.seen = 0
-        self.residuals = torch.zeros(memory, size, dtype=torch.float64, device=device)
-        self.targets = torch.zeros_like(self.residuals)
+        self.residuals = torch.empty(memory, size, dtype=torch.float64, device=device)
+        self.targets = torch.empty_like(self.residuals)
         self.gram = torch.zeros(memory, memory, dtype=torch.float64, device=device)
 
     def forget(self) -> None:
@@ -32,14 +32,16 @@ class Anderson:
         """Return the next z after the pair (z, r(z))."""
         slot, self.seen = self.seen % self.memory, self.seen + 1
         q = min(self.seen, self.memory)
+        target = torch.add(z, residual, out=self.targets[slot])
         self.residuals[slot] = residual
-        torch.add(z, residual, out=self.targets[slot])
-        products = self.residuals[:q] @ residual
+        products = torch.mv(self.residuals[:q], residual)
         self.gram[slot, :q] = products
         self.gram[:q, slot] = products
+        if q == 1:
+            return target.clone()
         # Residuals differ by orders of magnitude: a unit diagonal, and a ridge for nearly parallel ones.
         scale = self.gram[:q, :q].diagonal().rsqrt()
         matrix = self.gram[:q, :q] * scale * scale[:, None]
         matrix.diagonal().add_(1e-9)
         alpha = torch.linalg.solve_ex(matrix, scale)[0] * scale
-        return (alpha / alpha.sum()) @ self.targets[:q]
+        return torch.mv(self.targets[:q].T, alpha / alpha.sum())

@@ -2,8 +2,8 @@
 
     S_ε(x, y) = OT_ε(x, y) − ½OT_ε(x, x) − ½OT_ε(y, y)                      (Feydy et al. 2019, eq. 3)
 
-with the dual values OT_ε of `metrics.transport.sinkhorn`, cost C = ‖x − y‖₂^p and one ε for the three. For
-p ≤ 2, S_ε ≥ 0 with equality only at equal clouds (theorem 1). It tends to W_p^p as ε → 0, and as ε → ∞ to
+with the dual values OT_ε of `metrics.transport.sinkhorn`, cost C = ‖x − y‖₂^p or another, and one ε for the three.
+For p ≤ 2, S_ε ≥ 0 with equality only at equal clouds (theorem 1). It tends to W_p^p as ε → 0, and as ε → ∞ to
 
     E C(x, y) − ½E C(x, x′) − ½E C(y, y′),
 
@@ -13,31 +13,34 @@ which is ‖E x − E y‖² for p = 2 and half the squared energy distance for 
 Σ_j P_ij ∇₁C(x_i, y_j), and for its weights the potentials. They are formed with the solution, while the
 plan is at hand: nothing is differentiated through iterations, and backward is O(n·d).
 
-**Means.** For p = 2 the means split off, S_ε(x, y) = ‖E x − E y‖² + S_ε(x − E x, y − E y): their cross term
-is a function of x plus one of y, and the potentials take it. So each cloud is centred on its own mean, and
-float32 has digits enough however far they lie apart.
-
-**Accuracy.** The plan's marginals err by at most tol·√(S_ε / max(ε, E C)): the gradient by about tol and
-the value by about tol², relative to themselves, also between clouds that almost agree. The kernel is
-float32 for float32 clouds with p = 2, ε ≤ E C and tol ≥ 1e-4, otherwise float64. Potentials and final sums
-are float64.
+**How it is solved.** Clouds are centred (`_clouds`); self-terms converge in a few Chebyshev steps (`_symmetric`); the
+cross term starts from a solution on a few points (`_start`) and goes on by Anderson-accelerated scaling (`_scaling`),
+or, where the kernel would not fit into memory, by passes over slabs of it (`_stream`). `_debiased` says how good each
+has to be. The kernel is float32 for float32 clouds with ε ≤ E C and tol ≥ 1e-4, otherwise float64. Potentials and
+final sums are float64.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.distances import distances
 from metrics.inputs import check_count, check_pair, check_positive, check_weights
-from metrics.transport._cost import check_exponent, power_cost
+from metrics.transport._clouds import Clouds, prepared, scattered
+from metrics.transport._cost import check_exponent
+from metrics.transport._debiased import Debiased, debiased, entries
 from metrics.transport._envelope import attach
-from metrics.transport._scaling import Goal, Scaling, solve, solve_symmetric
-from metrics.transport.sinkhorn import resolve_eps, warn_unconverged
+from metrics.transport._plan import Scaling, forces
+from metrics.transport._start import extended, few
 
-__all__ = ["sinkhorn_divergence"]
+__all__ = ["MEMORY", "Options", "Past", "divergence", "sinkhorn_divergence"]
+
+MEMORY = 2**30
+"""Bytes that a kernel may take before it is formed in pieces instead."""
+
+REMEMBERED = 512
+"""Points whose potentials are kept for the next problem."""
 
 
 def sinkhorn_divergence(
@@ -48,12 +51,14 @@ def sinkhorn_divergence(
     p: float | int = 2,
     weights_x: Float[Tensor, " n"] | None = None,
     weights_y: Float[Tensor, " m"] | None = None,
-    tol: float = 5e-4,
+    tol: float = 4e-4,
     max_iterations: int = 10_000,
+    memory: float | int = MEMORY,
+    sharp: bool = False,
 ) -> Float[Tensor, ""]:
     """Return the Sinkhorn divergence S_ε = OT_ε(x, y) − ½OT_ε(x, x) − ½OT_ε(y, y), cost ‖x − y‖₂^p.
 
-    Never clamped: rounding may leave equal clouds a little below 0. In memory O((n + m)²).
+    Never clamped: rounding may leave equal clouds a little below 0.
 
     Args:
         x: The first cloud, [n, d].
@@ -65,6 +70,10 @@ def sinkhorn_divergence(
         weights_y: Weights of y.
         tol: The relative error of the gradient to aim at; that of the value is about its square.
         max_iterations: Give up after so many iterations, with a RuntimeWarning.
+        memory: Bytes for the largest kernel, (n + m)² numbers at most. A larger one is never stored: memory is then
+            O(n + m), and every iteration forms it anew.
+        sharp: Return ⟨P, C⟩ debiased instead, without the KL term (Luise et al. 2018). It has no gradient: that of a
+            plan that moves with the clouds is not the envelope's.
 
     Returns:
         S_ε in units of the cost (not its root), in the clouds' type. Differentiable once in the clouds and
@@ -79,105 +88,146 @@ def sinkhorn_divergence(
     tensor(2.)
     """
     check_pair(x, y)
-    p = check_exponent(p)
-    a, b = check_weights(weights_x, x, "weights_x"), check_weights(weights_y, y, "weights_y")
-    eps = None if eps is None else check_positive(eps, "eps")
-    tol, limit = check_positive(tol, "tol"), check_count(max_iterations, "max_iterations")
-    inputs = (x, y, a, b)
-    with torch.no_grad():
-        problem = _prepared(*inputs, eps=eps, p=p, tol=tol)
-        xx, yy, xy = _solutions(problem, tol=tol, max_iterations=limit)
-        value = problem.eps * (xy.dual - (xx.dual + yy.dual) / 2) + problem.apart
-    gradients: tuple[Tensor | None, ...] = (None,) * 4
-    if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
-        gradients = tuple(g.to(x.dtype) for g in _gradients(problem, xx, yy, xy))
-    return attach(x.new_tensor(value), inputs, gradients)
+    weights = check_weights(weights_x, x, "weights_x"), check_weights(weights_y, y, "weights_y")
+    options = Options(eps, check_exponent(p), tol, max_iterations, memory, sharp)
+    return divergence(x, y, *weights, options)[0]
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """Two centred clouds and their weights, in the type to work in, and what was split off from them."""
+class Options:
+    """What can be asked of the divergence, as `sinkhorn_divergence` describes it."""
 
-    x: Tensor
-    y: Tensor
-    a: Tensor
-    b: Tensor
-    shift: Tensor
-    eps: float
+    eps: float | int | None
     p: float
-    mean_cost: float
+    tol: float
+    max_iterations: int
+    memory: float | int
+    sharp: bool
 
-    @property
-    def apart(self) -> float:
-        """The part of the divergence, and of the mean cost, that centring has taken out."""
-        return float(self.shift @ self.shift)
-
-
-def _prepared(
-    x: Tensor, y: Tensor, a: Tensor, b: Tensor, *, eps: float | None, p: float, tol: float
-) -> _Problem:
-    """Centre the clouds, each on its own mean if p = 2, and choose ε and the type."""
-    single = x.dtype == torch.float32 and p == 2 and tol >= 1e-4
-    x, y, a, b = (t.double() for t in (x, y, a, b))
-    a, b = a / a.sum(), b / b.sum()
-    mean_x, mean_y = a @ x, b @ y
-    shift = mean_x - mean_y if p == 2 else torch.zeros_like(mean_x)
-    x, y = x - mean_x, y - (mean_y if p == 2 else mean_x)
-    if p == 2:
-        mean_cost = float(shift @ shift + a @ x.square().sum(1) + b @ y.square().sum(1))
-    else:
-        mean_cost = float(a @ power_cost(x, y, p) @ b)
-    eps = resolve_eps(eps, mean_cost)
-    # Far from 1, float32 has no room for squares; nor for the rounding of points that are all one.
-    if single and 1e-30 < eps <= mean_cost < 1e30:
-        x, y, a, b = (t.float() for t in (x, y, a, b))
-    return _Problem(x, y, a, b, shift, eps, p, mean_cost)
+    def __post_init__(self) -> None:
+        if self.eps is not None:
+            check_positive(self.eps, "eps")
+        check_positive(self.tol, "tol")
+        check_count(self.max_iterations, "max_iterations")
+        check_positive(self.memory, "memory")
 
 
-def _solutions(problem: _Problem, *, tol: float, max_iterations: int) -> tuple[Scaling, Scaling, Scaling]:
-    """The plans of x with x, y with y, and x with y, the last as good as their difference asks for."""
-    x, y, a, b, eps, p = problem.x, problem.y, problem.a, problem.b, problem.eps, problem.p
-    # What sums of n terms in the type can hold; in float64 there is no need to go so far.
-    fine = max(1e-12, torch.finfo(x.dtype).eps * (8 + math.sqrt(max(len(x), len(y)))))
-    s = _log_kernel(x, x, eps, p).fill_diagonal_(0)
-    xx = solve_symmetric(s, a, tol=fine, max_iterations=max_iterations)
-    s = _log_kernel(y, y, eps, p).fill_diagonal_(0)
-    yy = solve_symmetric(s, b, tol=fine, max_iterations=max_iterations)
-    baseline = (xx.dual + yy.dual) / 2 - problem.apart / eps
-    goal = Goal(tol, baseline, scale=max(1.0, problem.mean_cost / eps), floor=1.5 * fine)
-    # The potential of y against itself is a good start, and for equal clouds the solution.
-    s = _log_kernel(x, y, eps, p)
-    xy = solve(s, a, b, goal=goal, max_iterations=max_iterations, start=yy.g)
-    for found, aim in ((xx, fine), (yy, fine), (xy, goal.error(xy.dual))):
-        if not found.converged:
-            warn_unconverged(found.iterations, found.error, aim, eps)
-    return xx, yy, xy
+@dataclass(frozen=True)
+class Past:
+    """Points of x in an earlier problem, with f + ε log a at each, in units of the cost."""
+
+    x: Float[Tensor, "n d"]
+    f: Float[Tensor, " n"]
+
+    def start(self, clouds: Clouds) -> Float[Tensor, " m"]:
+        """Extend the potentials to the y of another problem."""
+        x = clouds.inside(self.x, clouds.centre)
+        return extended(clouds.kernel(x, clouds.y), (self.f - clouds.slope(x)) / clouds.eps)
 
 
-def _gradients(problem: _Problem, xx: Scaling, yy: Scaling, xy: Scaling) -> tuple[Tensor, ...]:
+def divergence(
+    x: Tensor, y: Tensor, a: Tensor, b: Tensor, options: Options, past: Past | None = None
+) -> tuple[Tensor, Past]:
+    """Return the divergence between checked clouds, and what a later problem may start from."""
+    inputs = (x, y, a, b)
+    live = [t.requires_grad and torch.is_grad_enabled() and not options.sharp for t in inputs]
+    with torch.no_grad():
+        a, b = (w.detach().double() / w.detach().double().sum() for w in (a, b))
+        kept = (a > 0, b > 0)
+        if not bool(kept[0].all() & kept[1].all()):
+            x, y, a, b = x[kept[0]], y[kept[1]], a[kept[0]], b[kept[1]]
+        each = x.element_size() + (16 if options.p != 2 else 0)
+        dense = entries(len(x), len(y)) * each <= options.memory
+        single = x.dtype == torch.float32 and options.tol >= 1e-4
+        clouds = prepared(x, y, a, b, eps=options.eps, p=options.p, single=single, dense=dense)
+        found = _solved(clouds, options, dense=dense, live=live, past=past)
+        value = _sharp(clouds, found) if options.sharp else clouds.eps * found.dual + clouds.apart
+        slopes = _slopes(clouds, found, live)
+        if len(clouds.x) < len(kept[0]) or len(clouds.y) < len(kept[1]):
+            slopes = _everywhere(slopes, inputs, kept, clouds, found)
+        gradients = tuple(None if slope is None else slope.to(inputs[0].dtype) for slope in slopes)
+        some = few(len(x), REMEMBERED)
+        f = clouds.eps * (found.xy.f + clouds.a.double().log()) + clouds.slope(clouds.x)
+        later = Past(x[some].detach(), f[some])
+    return attach(inputs[0].new_tensor(value), inputs, gradients), later
+
+
+Forces = tuple[Tensor | None, Tensor | None]
+
+
+def _solved(
+    clouds: Clouds, options: Options, *, dense: bool, live: list[bool], past: Past | None
+) -> Debiased[Forces]:
+    """The three solutions, with the forces that are wanted."""
+    pairs = ((clouds.x, clouds.x), (clouds.y, clouds.y), (clouds.x, clouds.y))
+    wanted = ((live[0], False), (live[1], False), (live[0], live[1]))
+    if options.sharp:
+        wanted = ((True, False), (True, False), (True, True))
+
+    def take(i: int, solution: Scaling) -> Forces:
+        if not any(wanted[i]):
+            return None, None
+        return forces(solution.pieces(), *pairs[i], clouds.p, to_x=wanted[i][0], to_y=wanted[i][1])
+
+    return debiased(
+        [lambda x=x, y=y: clouds.kernel(x, y) for x, y in pairs],
+        clouds.a,
+        clouds.b,
+        tol=options.tol,
+        max_iterations=options.max_iterations,
+        scale=clouds.scale,
+        apart=clouds.apart / clouds.eps,
+        eps=clouds.eps,
+        dense=dense,
+        start=None if past is None else past.start(clouds),
+        take=take,
+    )
+
+
+def _slopes(clouds: Clouds, found: Debiased[Forces], live: list[bool]) -> tuple[Tensor | None, ...]:
     """∂S_ε for x, y, a and b; for the weights up to a constant, to which normalised weights are blind."""
-    x, y, p, eps = problem.x, problem.y, problem.p, problem.eps
-    push = 2 * problem.shift
-    gx = _force(xy.plan, x, y, p) - _force(xx.plan, x, x, p) + problem.a[:, None] * push
-    gy = _force(xy.plan.T, y, x, p) - _force(yy.plan, y, y, p) - problem.b[:, None] * push
-    ga = eps * (xy.f - xx.f) + x.double() @ push
-    gb = eps * (xy.g - yy.g) - y.double() @ push
+    (on_xx, _), (on_yy, _), (on_x, on_y) = found.taken
+    push = (2 * clouds.shift).to(clouds.a.dtype)
+    gx = gy = None
+    if on_x is not None and on_xx is not None:
+        gx = clouds.unit * (on_x - on_xx) + clouds.a[:, None] * push
+    if on_y is not None and on_yy is not None:
+        gy = clouds.unit * (on_y - on_yy) - clouds.b[:, None] * push
+    ga = clouds.eps * (found.xy.f - found.xx.f) + clouds.slope(clouds.x) if live[2] else None
+    gb = clouds.eps * (found.xy.g - found.yy.g) - clouds.slope(clouds.y) if live[3] else None
     return gx, gy, ga, gb
 
 
-def _log_kernel(x: Tensor, y: Tensor, eps: float, p: float) -> Tensor:
-    """−C/ε; for the square, and centred clouds, as one product [2x/ε, −‖x‖²/ε, 1]·[y, 1, −‖y‖²/ε]."""
-    if p != 2:
-        return power_cost(x, y, p).mul_(-1 / eps)
-    left = torch.cat([x * (2 / eps), x.square().sum(1, keepdim=True) / -eps, x.new_ones(len(x), 1)], 1)
-    right = torch.cat([y, y.new_ones(len(y), 1), y.square().sum(1, keepdim=True) / -eps], 1)
-    return left @ right.T
+def _everywhere(
+    slopes: tuple[Tensor | None, ...],
+    inputs: tuple[Tensor, ...],
+    kept: tuple[Tensor, Tensor],
+    clouds: Clouds,
+    found: Debiased[Forces],
+) -> tuple[Tensor | None, ...]:
+    """Slopes at all points: those without weight feel no force, and have potentials from their equations."""
+    full = [None if s is None else scattered(s, kept[i % 2]) for i, s in enumerate(slopes)]
+    sides = (
+        (clouds.x, clouds.y, found.xx.f + clouds.a.double().log(), found.xy.g + clouds.b.double().log()),
+        (clouds.y, clouds.x, found.yy.f + clouds.b.double().log(), found.xy.f + clouds.a.double().log()),
+    )
+    for i, (own, other, to_own, to_other) in enumerate(sides):
+        slope = full[2 + i]
+        if slope is None or bool(kept[i].all()):
+            continue
+        centre, sign = (clouds.centre, 1) if i == 0 else (clouds.centre - clouds.shift, -1)
+        z = clouds.inside(inputs[i].detach()[~kept[i]], centre)
+        across, along = (extended(clouds.kernel(u, z), f) for u, f in ((other, to_other), (own, to_own)))
+        slope[~kept[i]] = clouds.eps * (across - along) + sign * clouds.slope(z)
+    return tuple(full)
 
 
-def _force(plan: Tensor, x: Tensor, y: Tensor, p: float) -> Tensor:
-    """Σ_j P_ij ∇₁C(x_i, y_j), with ∇₁C = p ‖x − y‖^{p−2} (x − y), and 0 where the points meet."""
-    if p == 2:
-        return 2 * (plan.sum(1, keepdim=True) * x - plan @ y)
-    distance = distances(x, y)
-    pull = torch.where(distance > 0, p * plan * distance ** (p - 2), 0.0)
-    return pull.sum(1, keepdim=True) * x - pull @ y
+def _sharp(clouds: Clouds, found: Debiased[Forces]) -> float:
+    """⟨P, C⟩ debiased, by Euler's theorem: x·∇₁C + y·∇₂C = p C for a cost that is homogeneous of degree p."""
+    (on_xx, _), (on_yy, _), (on_x, on_y) = found.taken
+    work = 0.0
+    for z, across, along in ((clouds.x, on_x, on_xx), (clouds.y, on_y, on_yy)):
+        assert across is not None
+        assert along is not None
+        work += float((z.double() * (across - along)).sum())
+    return work / clouds.p * clouds.unit**2 + clouds.apart

@@ -12,22 +12,27 @@ alone, an entropy instead of the KL divergence (which shifts the value), or half
 OT_ε(x, x) > 0: as a distance between clouds use `sinkhorn_divergence`.
 """
 
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_count, check_pair, check_positive, check_tensor, check_weights
-from metrics.transport._cost import check_exponent, power_cost
+from metrics.transport._clouds import Clouds, prepared, resolve_eps, scattered
+from metrics.transport._cost import check_exponent
+from metrics.transport._debiased import warn_unconverged
 from metrics.transport._envelope import attach
+from metrics.transport._logkernel import Table
+from metrics.transport._plan import Scaling, forces
 from metrics.transport._scaling import Goal, solve
+from metrics.transport._start import extended
+from metrics.transport._stream import solve_streaming
 
-__all__ = ["SinkhornResult", "entropic_cost", "resolve_eps", "sinkhorn", "warn_unconverged"]
+__all__ = ["MEMORY", "SinkhornResult", "entropic_cost", "sinkhorn"]
 
-RELATIVE_EPS = 0.05
-"""The default ε, as a fraction of the mean cost."""
+MEMORY = 2**30
+"""Bytes that a kernel may take before it is formed in pieces instead."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,11 @@ def sinkhorn(
     weights_y: Float[Tensor, " m"] | None = None,
     tol: float = 1e-6,
     max_iterations: int = 10_000,
+    memory: float | int = MEMORY,
 ) -> SinkhornResult:
     """Solve entropic transport between two clouds: OT_ε with cost ‖x − y‖₂^p and penalty ε·KL(P ‖ a⊗b).
 
-    Computed in float64, in memory O(n·m).
+    Computed in float64.
 
     Args:
         x: The first cloud, [n, d].
@@ -76,6 +82,8 @@ def sinkhorn(
         weights_y: Weights of y.
         tol: Stop at this L1 distance between the plan's marginals and the weights.
         max_iterations: Give up after so many iterations, with a RuntimeWarning.
+        memory: Bytes for the kernel, n·m numbers. A larger one is never stored: memory is then O(n + m), and every
+            iteration forms it anew.
 
     Returns:
         The value, differentiable once in the clouds and the weights, with the potentials and the convergence.
@@ -91,10 +99,59 @@ def sinkhorn(
     check_pair(x, y)
     p = check_exponent(p)
     a, b = check_weights(weights_x, x, "weights_x"), check_weights(weights_y, y, "weights_y")
-    cost = power_cost(x, y, p)
-    result = entropic_cost(cost, a.double(), b.double(), eps=eps, tol=tol, max_iterations=max_iterations)
-    f, g = (v.to(x.dtype) for v in result.potentials)
-    return replace(result, value=result.value.to(x.dtype), potentials=(f, g))
+    goal, limit = Goal(check_positive(tol, "tol")), check_count(max_iterations, "max_iterations")
+    eps = None if eps is None else check_positive(eps, "eps")
+    dense = len(x) * len(y) * (8 if p == 2 else 24) <= check_positive(memory, "memory")
+    inputs = (x, y, a, b)
+    live = [t.requires_grad and torch.is_grad_enabled() for t in inputs]
+    with torch.no_grad():
+        a, b = a.detach().double(), b.detach().double()
+        kept = (a > 0, b > 0)
+        points = (x.detach()[kept[0]], y.detach()[kept[1]], a[kept[0]] / a.sum(), b[kept[1]] / b.sum())
+        clouds = prepared(*points, eps=eps, p=p, single=False, dense=dense)
+        run = solve if dense else solve_streaming
+        found = run(clouds.kernel(clouds.x, clouds.y), clouds.a, clouds.b, goal=goal, max_iterations=limit)
+        if not found.converged:
+            warn_unconverged(found.iterations, found.error, goal.tol, clouds.eps)
+        potentials = _potentials(clouds, found, x, y, kept)
+        pulls: tuple[Tensor | None, ...] = (None, None)
+        if live[0] or live[1]:
+            pulls = _pulls(clouds, found, live, kept)
+        value = x.new_tensor(clouds.eps * found.dual + clouds.apart)
+        f, g = (v.to(x.dtype) for v in potentials)
+        slopes = (*(None if v is None else v.to(x.dtype) for v in pulls), f, g)
+        gradients = tuple(v if wanted else None for v, wanted in zip(slopes, live, strict=True))
+    value = attach(value, inputs, gradients)
+    return SinkhornResult(value, (f, g), found.iterations, found.error, found.converged, clouds.eps)
+
+
+def _potentials(
+    clouds: Clouds, found: Scaling, x: Tensor, y: Tensor, kept: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Both potentials at all points, in units of the cost; those without weight have theirs from their equations."""
+    f = clouds.eps * found.f + clouds.slope(clouds.x) + float(clouds.shift @ clouds.shift)
+    g = clouds.eps * found.g - clouds.slope(clouds.y)
+    f, g = scattered(f, kept[0]), scattered(g, kept[1])
+    if not bool(kept[0].all()):
+        z = clouds.inside(x.detach()[~kept[0]], clouds.centre)
+        there = extended(clouds.kernel(clouds.y, z), found.g + clouds.b.log())
+        f[~kept[0]] = clouds.eps * there + clouds.slope(z) + float(clouds.shift @ clouds.shift)
+    if not bool(kept[1].all()):
+        z = clouds.inside(y.detach()[~kept[1]], clouds.centre - clouds.shift)
+        there = extended(clouds.kernel(clouds.x, z), found.f + clouds.a.log())
+        g[~kept[1]] = clouds.eps * there - clouds.slope(z)
+    return f, g
+
+
+def _pulls(
+    clouds: Clouds, found: Scaling, live: list[bool], kept: tuple[Tensor, Tensor]
+) -> tuple[Tensor | None, ...]:
+    """∂OT_ε/∂x and ∂OT_ε/∂y: the forces of the plan, and those of what centring has taken off."""
+    on_x, on_y = forces(found.pieces(), clouds.x, clouds.y, clouds.p, to_x=live[0], to_y=live[1])
+    push = 2 * clouds.shift
+    gx = None if on_x is None else scattered(clouds.unit * on_x + clouds.a[:, None] * push, kept[0])
+    gy = None if on_y is None else scattered(clouds.unit * on_y - clouds.b[:, None] * push, kept[1])
+    return gx, gy
 
 
 def entropic_cost(
@@ -116,33 +173,26 @@ def entropic_cost(
     """
     check_tensor(cost, "cost", shape="[n, m]", ndim=2)
     a, b = check_weights(a, cost, "a"), check_weights(b, cost.T, "b")
-    c, a64, b64 = (t.detach().double() for t in (cost, a, b))
-    eps = resolve_eps(eps, float(a64 @ c @ b64))
-    goal = Goal(check_positive(tol, "tol"))
-    limit = check_count(max_iterations, "max_iterations")
-    found = solve(c * (-1 / eps), a64 / a64.sum(), b64 / b64.sum(), goal=goal, max_iterations=limit)
-    if not found.converged:
-        warn_unconverged(found.iterations, found.error, goal.tol, eps)
-    f, g = eps * found.f, eps * found.g
-    value = torch.tensor(eps * found.dual, dtype=torch.float64).to(cost)
-    value = attach(value, (cost, a, b), tuple(t.to(cost) for t in (found.plan, f, g)))
-    return SinkhornResult(
-        value, (f.to(cost), g.to(cost)), found.iterations, found.error, found.converged, eps
-    )
-
-
-def resolve_eps(eps: float | None, mean_cost: float) -> float:
-    """Return ε, by default a fraction of the mean cost; any will do for clouds that are one point."""
-    if eps is not None:
-        return check_positive(eps, "eps")
-    return RELATIVE_EPS * mean_cost or 1.0
-
-
-def warn_unconverged(iterations: int, error: float, tol: float, eps: float) -> None:
-    """Say that an iteration gave up, and what helps."""
-    warnings.warn(
-        f"Sinkhorn's iteration stopped after {iterations} iterations at a marginal error of {error:.2g}, "
-        f"above its tolerance of {tol:.2g}; raise eps (now {eps:.3g}), max_iterations or tol",
-        RuntimeWarning,
-        stacklevel=4,
-    )
+    inputs = (cost, a, b)
+    with torch.no_grad():
+        c, a64, b64 = (t.detach().double() for t in inputs)
+        rows, columns, a64, b64 = a64 > 0, b64 > 0, a64 / a64.sum(), b64 / b64.sum()
+        eps = resolve_eps(eps, float(a64 @ c @ b64))
+        goal, limit = Goal(check_positive(tol, "tol")), check_count(max_iterations, "max_iterations")
+        s, wa, wb = c * (-1 / eps), a64[rows], b64[columns]
+        part = s[rows][:, columns]
+        found = solve(Table(part), wa, wb, goal=goal, max_iterations=limit)
+        if not found.converged:
+            warn_unconverged(found.iterations, found.error, goal.tol, eps)
+        plan = torch.zeros_like(s)
+        plan[rows.nonzero(), columns.nonzero()[:, 0]] = next(found.pieces()).plan()
+        # Points without weight have potentials from their equations.
+        f, g = (
+            extended(Table(s[:, columns].T), found.g + wb.log()),
+            extended(Table(s[rows]), found.f + wa.log()),
+        )
+        f[rows], g[columns] = found.f, found.g
+        f, g = (eps * f).to(cost), (eps * g).to(cost)
+        value = cost.new_tensor(eps * found.dual)
+    value = attach(value, inputs, (plan.to(cost), f, g))
+    return SinkhornResult(value, (f, g), found.iterations, found.error, found.converged, eps)

@@ -1,0 +1,97 @@
+"""A plan in pieces, and what gradients want of it.
+
+A piece is P[rows, columns] = diag(u) K diag(v). A plan between two clouds comes in slabs of whole rows, and in one slab
+where it is kept whole. One between a cloud and itself comes in tiles on and above the diagonal: each tile off the
+diagonal stands for its mirror image too.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metrics.distances import distances
+
+__all__ = ["Piece", "Scaling", "forces"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """P[rows, columns] = diag(u) K diag(v), in a buffer that the next piece may overwrite."""
+
+    rows: slice
+    columns: slice
+    k: Float[Tensor, "r c"]
+    u: Float[Tensor, " r"]
+    v: Float[Tensor, " c"]
+    mirrored: bool = False
+
+    def plan(self) -> Float[Tensor, "r c"]:
+        """P itself, in place of K."""
+        return self.k.mul_(self.u[:, None]).mul_(self.v)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A solution: potentials and dual value in units of ε (float64), how well it was solved, and its plan.
+
+    Attributes:
+        f: Potentials of the rows.
+        g: Potentials of the columns.
+        dual: ⟨f, a⟩ + ⟨g, b⟩ less what the mass exceeds one.
+        iterations: How many updates of both potentials were made.
+        error: The L1 error of the marginals.
+        converged: Whether that was good enough.
+        pieces: Makes the plan, piece by piece; once, where it is kept in a buffer that is used again.
+    """
+
+    f: Float[Tensor, " n"]
+    g: Float[Tensor, " m"]
+    dual: float
+    iterations: int
+    error: float
+    converged: bool
+    pieces: Callable[[], Iterator[Piece]]
+
+
+def forces(
+    pieces: Iterable[Piece], x: Tensor, y: Tensor, p: float, *, to_x: bool, to_y: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return Σ_j P_ij ∇₁C(x_i, y_j) for every x_i and Σ_i P_ij ∇₂C(x_i, y_j) for every y_j, C = ‖x − y‖^p.
+
+    With P_ij ∇₁C = W_ij (x_i − y_j), W = p P ‖x − y‖^{p−2} and 0 where points meet, they are W1 ∘ x − W y and
+    Wᵀ1 ∘ y − Wᵀ x: for p = 2 a matrix product each with the plan. A mirrored piece counts in both directions, in the
+    sum for x: there y is x.
+    """
+    if p != 2:  # W is large where points are near, and the difference small
+        x, y = x.double(), y.double()
+    on_x, on_y = (_Pull(z) if wanted else None for z, wanted in ((x, to_x), (y, to_y)))
+    for piece in pieces:
+        k, u, v = piece.k, piece.u, piece.v
+        if p != 2:
+            distance = distances(x[piece.rows], y[piece.columns])
+            k = torch.where(distance > 0, piece.plan() * distance ** (p - 2), 0.0)
+            u, v = x.new_ones(len(u)), y.new_ones(len(v))
+        if on_x:
+            on_x.add(piece.rows, k, u, v, y[piece.columns])
+            if piece.mirrored:
+                on_x.add(piece.columns, k.T, v, u, x[piece.rows])
+        if on_y:
+            on_y.add(piece.columns, k.T, v, u, x[piece.rows])
+    return tuple(None if side is None else side.force(p) for side in (on_x, on_y))  # pyright: ignore[reportReturnType]
+
+
+class _Pull:
+    """Accumulates Σ_j W_ij z_j beside Σ_j W_ij."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x, self.pulled, self.mass = x, torch.zeros_like(x), x.new_zeros(len(x), 1)
+
+    def add(self, rows: slice, k: Tensor, u: Tensor, v: Tensor, z: Tensor) -> None:
+        self.pulled[rows].add_(torch.mm(k, z * v[:, None]).mul_(u[:, None]))
+        self.mass[rows, 0] += torch.mv(k, v).mul_(u)
+
+    def force(self, p: float) -> Tensor:
+        return (self.mass * self.x).sub_(self.pulled).mul_(p)

@@ -1,0 +1,127 @@
+"""Entropic optimal transport without an n×m matrix: slabs of rows that fit a cache, one pass an iteration.
+
+For a slab of rows, Z = q + (g + log b − β) is a matrix product; a softmax over its rows leaves the rows of the plan,
+divided by their weights a, and in passing their f; and the plan's column sums c collect over the slabs. So a single
+pass over the slabs is a whole iteration of Sinkhorn, g ← g + log(b/c), in the log domain throughout: nothing is
+absorbed and nothing underflows. It costs n·m exponentials, about as much as the matrix product at d = 64, and no
+traffic of n·m numbers with memory.
+
+A pass is dear, so Anderson mixing follows each, on a start that is nearly right: the dense solution for a few thousand
+points, extended to all (`_start`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from metrics.transport._anderson import Anderson
+from metrics.transport._logkernel import LogKernel
+from metrics.transport._plan import Piece, Scaling
+from metrics.transport._scaling import TRUST, Goal, solve
+from metrics.transport._start import extended, few, log_sums
+
+__all__ = ["solve_streaming"]
+
+SLAB = 3 * 2**20
+"""Numbers in a slab: 12 MiB in float32."""
+
+START = 4096
+"""Points of each cloud that the start is solved for."""
+
+
+def solve_streaming(
+    kernel: LogKernel,
+    a: Tensor,
+    b: Tensor,
+    *,
+    goal: Goal,
+    max_iterations: int,
+    start: Tensor | None = None,
+) -> Scaling:
+    """Solve for the plan between positive weights a and b, as `solve`, in memory O(n + m) and a slab."""
+    home = _Slabs(kernel, a, b)
+    g = _start(kernel, a, b, max_iterations) if start is None else start
+    mixing, done = Anderson(len(b), b.device, memory=8), 0
+    kept: _Pass | None = None
+    plain: Tensor | None = None
+    while True:
+        at = home.passed(g)
+        done += 1
+        if start is not None and done == 1 and at.error > TRUST:
+            g = _start(kernel, a, b, max_iterations)
+            continue
+        if kept and plain is not None and not at.improves(kept) and done < max_iterations:
+            g, plain = plain, None
+            mixing.forget()
+            continue
+        converged = at.error <= goal.error(at.dual)
+        if converged or done >= max_iterations:
+            return Scaling(at.f, at.g, at.dual, done, at.error, converged, partial(home.pieces, at.g))
+        residual = home.log_b - at.c.clamp(min=1e-25).log()
+        kept, plain = at, at.g + residual
+        g = mixing.step(at.g, residual)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """Potentials f and g, column sums, their L1 error and the dual value, of a plan whose rows are exact."""
+
+    f: Tensor
+    g: Tensor
+    c: Tensor
+    error: float
+    dual: float
+
+    def improves(self, other: "_Pass") -> bool:
+        """Whether the error has halved or the dual value risen, as after a plain pass it has."""
+        return self.error <= other.error / 2 or self.dual >= other.dual
+
+
+class _Slabs:
+    """The plan at potentials g, slab by slab."""
+
+    def __init__(self, kernel: LogKernel, a: Tensor, b: Tensor) -> None:
+        self.kernel, self.a, self.b = kernel, a, b
+        self.a64, self.b64 = a.double(), b.double()
+        self.log_b = self.b64.log()
+        self.height = max(16, SLAB // len(b))
+        self.buffer = a.new_empty(min(self.height, len(a)), len(b))
+
+    def __call__(self, g: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield rows, the softmax over j of s + g + log b in these rows, and their log-sums."""
+        column = self._column(g)
+        for low in range(0, len(self.a), self.height):
+            rows = slice(low, min(low + self.height, len(self.a)))
+            k = self.kernel.fill(column, self.buffer[: rows.stop - low], rows)
+            yield rows, k, log_sums(k)
+
+    def passed(self, g: Tensor) -> _Pass:
+        """One iteration."""
+        c, f = torch.zeros_like(self.b64), self.kernel.alpha.clone()
+        for rows, k, sums in self(g):
+            f[rows] -= sums
+            c += torch.mv(k.T, self.a[rows])
+        g = self._column(g).double() - self.log_b + self.kernel.beta  # as the kernel saw it
+        error = float((c - self.b64).abs().sum())
+        return _Pass(f, g, c, error, float(self.a64 @ f + self.b64 @ g))
+
+    def pieces(self, g: Tensor) -> Iterator[Piece]:
+        """The plan."""
+        one = torch.ones_like(self.b)
+        for rows, k, _ in self(g):
+            yield Piece(rows, slice(None), k, self.a[rows], one)
+
+    def _column(self, g: Tensor) -> Tensor:
+        return (g + self.log_b - self.kernel.beta).to(self.b.dtype)
+
+
+def _start(kernel: LogKernel, a: Tensor, b: Tensor, max_iterations: int) -> Tensor:
+    """Return g from a dense solution on some of the points, as good as they stand for all."""
+    rows, columns = few(len(a), START), few(len(b), START)
+    some_a, some_b = a[rows] / a[rows].sum(), b[columns] / b[columns].sum()
+    part = kernel.part(rows, columns)
+    found = solve(part, some_a, some_b, goal=Goal(1e-2), max_iterations=max_iterations)
+    return extended(kernel.part(rows, slice(None)), found.f + some_a.double().log())
