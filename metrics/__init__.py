@@ -5,7 +5,7 @@ A metric is a plain function of tensors that returns a tensor, differentiable wh
 the floor that a perfect model would reach.
 """
 
-from metrics import plots, streaming
+from metrics import geometry, plots, streaming
 from metrics.brier import brier_decomposition
 from metrics.calibration import calibration_error, classwise_calibration_error, reliability_diagram
 from metrics.chains import chain_diagnostics, effective_sample_size, monte_carlo_error, r_hat
@@ -65,6 +65,7 @@ __all__ = [
     "frechet_distance",
     "gaussian_kl",
     "gaussian_nll",
+    "geometry",
     "interval_coverage",
     "interval_score",
     "knn_kl",

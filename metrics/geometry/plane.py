@@ -138,7 +138,7 @@ class PlaneRegions:
 
     def _batches(self, coordinates: Tensor) -> Iterator[Tensor]:
         widest = max(self._origin.numel(), 4096)
-        return (coordinates[part] for part in chunks(len(coordinates), widest))
+        return (coordinates[part] for part in chunks(len(coordinates), widest) or [slice(0, 0)])
 
     @property
     def _heads(self) -> Tensor:

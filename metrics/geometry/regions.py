@@ -23,7 +23,7 @@ from metrics.geometry._layers import Layers, Stage, layers_of
 from metrics.geometry._refine import Born
 from metrics.geometry._zeros import edge_zeros, signs_of
 
-__all__ = ["LineRegions", "linear_regions_on_line"]
+__all__ = ["LineRegions", "linear_regions_on_line", "polyline_breaks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,13 +96,24 @@ def linear_regions_on_line(net: nn.Module, a: Tensor, b: Tensor) -> LineRegions:
             raise ValueError(
                 f"a and b must be two different points of one shape, got {list(start.shape)} and {list(end.shape)}"
             )
-        t, layers = np.array([0.0, 1.0]), np.zeros(2, np.int64)
-        rows = torch.stack([start, end])
-        for layer, stage in enumerate(network.stages, 1):
-            if stage.activation is not None:
-                t, layers, rows = _cut(stage, layer, t, layers, rows)
-    breakpoints, first = (torch.from_numpy(x)[1:-1] for x in (t, layers))
-    return LineRegions(breakpoints, first, network, start, end - start)
+        t, layers = polyline_breaks(network, torch.stack([start, end]))
+    return LineRegions(t[1:-1], layers[1:-1], network, start, end - start)
+
+
+def polyline_breaks(
+    network: Layers, points: Float64[Tensor, "n ..."]
+) -> tuple[Float64[Tensor, " k"], Int64[Tensor, " k"]]:
+    """Return the positions of a polyline's corners 0 … n − 1 and breakpoints, ascending, and the breakpoints' layers.
+
+    >>> line = layers_of(nn.Sequential(nn.Identity(), nn.ReLU()))
+    >>> polyline_breaks(line, torch.tensor([[-1.0], [1.0], [-3.0]]).double())[0]
+    tensor([0.0000, 0.5000, 1.0000, 1.2500, 2.0000], dtype=torch.float64)
+    """
+    t, layers, rows = np.arange(len(points), dtype=np.float64), np.zeros(len(points), np.int64), points
+    for layer, stage in enumerate(network.stages, 1):
+        if stage.activation is not None:
+            t, layers, rows = _cut(stage, layer, t, layers, rows)
+    return torch.from_numpy(t), torch.from_numpy(layers)
 
 
 def _cut(
