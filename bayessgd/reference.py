@@ -279,7 +279,7 @@ def _finite(value: float) -> float | None:
 
 
 def _warn_unless_enough(posterior: Ensemble) -> None:
-    origin: Any = posterior.origin
+    origin = posterior.origin
     r_hat, ess = origin["max_r_hat"] or math.inf, origin["min_ess"] or 0.0
     if ess < ENOUGH_DRAWS * posterior.chains or r_hat >= 1.01 or origin["divergences"]:
         warnings.warn(

@@ -111,8 +111,14 @@ class LearnedScale(nn.Module):
         self.model = model
         size = check_count(num_outputs, "num_outputs")
         first = next(model.parameters(), torch.empty(0))
-        start = torch.full((size,), check_positive(scale, "scale"), dtype=first.dtype, device=first.device)
+        self.start = check_positive(scale, "scale")
+        start = torch.full((size,), self.start, dtype=first.dtype, device=first.device)
         self.log_scale = nn.Parameter(start.log())
+
+    def reset_parameters(self) -> None:
+        """Put the noise back to where it started; the network resets itself. `Chains` starts anew by this."""
+        with torch.no_grad():
+            self.log_scale.fill_(self.start).log_()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `[n, ..., 2k]`."""

@@ -7,6 +7,7 @@ says so.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ class Ensemble(Posterior):
     """
 
     def __init__(
-        self, draws: Mapping[str, Tensor], *, chains: int = 1, origin: Mapping[str, object] | None = None
+        self, draws: Mapping[str, Tensor], *, chains: int = 1, origin: Mapping[str, Any] | None = None
     ) -> None:
         check_named(draws, "draws", lead=1)
         self.draws = dict(draws)
@@ -53,7 +54,7 @@ class Ensemble(Posterior):
             raise ValueError(
                 f"chains must divide the {len(self)} draws, got {chains}; chains are equally long"
             )
-        self.origin = dict(origin or {})
+        self.origin: dict[str, Any] = dict(origin or {})
 
     def __len__(self) -> int:
         return len(next(iter(self.draws.values())))

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from bayessgd.chains import Chains
+from bayessgd.likelihoods import LearnedScale
 from bayessgd.starts import jittered_starts, reset_starts
 
 
@@ -86,3 +87,11 @@ def test_refuses_parameters_that_nothing_resets():
 def test_refuses_a_negative_jitter():
     with pytest.raises(ValueError, match=r"jitter must be finite and above 0, got -1\.0"):
         jittered_starts(mlp(), 2, seed=0, scale=-1.0)
+
+
+def test_a_learned_noise_starts_where_it_was_set():
+    net = LearnedScale(nn.Linear(2, 1), scale=0.3)
+    net.log_scale.data.fill_(5.0)
+    first, second = reset_starts(net, 2, seed=0)
+    torch.testing.assert_close(first["log_scale"].exp(), torch.tensor([0.3]))
+    assert not torch.equal(first["model.weight"], second["model.weight"])
