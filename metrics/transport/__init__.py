@@ -2,12 +2,15 @@
 
 from metrics.transport.divergence import sinkhorn_divergence
 from metrics.transport.exact import transport_cost, wasserstein
+from metrics.transport.gaussians import entropic_gaussian_cost, entropic_gaussian_divergence
 from metrics.transport.sinkhorn import SinkhornResult, entropic_cost, sinkhorn
 from metrics.transport.sliced import sliced_wasserstein
 
 __all__ = [
     "SinkhornResult",
     "entropic_cost",
+    "entropic_gaussian_cost",
+    "entropic_gaussian_divergence",
     "sinkhorn",
     "sinkhorn_divergence",
     "sliced_wasserstein",
