@@ -1,7 +1,7 @@
 """The geometry of networks: how finely they fold their input space, and how they bend what passes through.
 
-- exact linear regions on a line (`regions`) and in a plane (`plane`), the decision boundary there (`boundary`), and
-  bounds of their number (`bounds`, `patterns`);
+- exact linear regions on a line (`regions`) and in a plane (`plane`), the decision boundary there (`boundary`), a
+  picture of both (`draw`), and bounds of their number (`bounds`, `patterns`);
 - curves through a network: length and total curvature (`curves`), and what mean field theory says of both at infinite
   width (`mean_field`, `simulation`);
 - the apparent box-counting dimension of a picture (`dimension`).
@@ -16,6 +16,7 @@ from metrics.geometry.bounds import (
 )
 from metrics.geometry.curves import Circle, Jets, curve_jets, total_curvature, trajectory_length
 from metrics.geometry.dimension import BoxCount, box_counting_dimension
+from metrics.geometry.draw import draw_regions
 from metrics.geometry.mean_field import CircleGeometry, MeanField
 from metrics.geometry.patterns import PatternCount, sampled_patterns
 from metrics.geometry.plane import Cells, PlaneRegions, linear_regions_in_plane
@@ -36,6 +37,7 @@ __all__ = [
     "box_counting_dimension",
     "curve_jets",
     "decision_boundary",
+    "draw_regions",
     "linear_regions_in_plane",
     "linear_regions_on_line",
     "max_regions_arrangement",
