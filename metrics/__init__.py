@@ -25,7 +25,16 @@ from metrics.modes import mode_coverage
 from metrics.neighbours import knn_kl, precision_recall_density_coverage
 from metrics.report import Comparison, Report
 from metrics.scoring import brier_score, categorical_nll, crps_gaussian, gaussian_nll
-from metrics.transport import SinkhornResult, sinkhorn, sinkhorn_divergence, sliced_wasserstein, wasserstein
+from metrics.transport import (
+    SinkhornDivergence,
+    SinkhornResult,
+    entropic_gaussian_cost,
+    entropic_gaussian_divergence,
+    sinkhorn,
+    sinkhorn_divergence,
+    sliced_wasserstein,
+    wasserstein,
+)
 from metrics.two_sample import classifier_two_sample_test, nearest_neighbour_accuracy
 from metrics.uncertainty import (
     agreement,
@@ -45,6 +54,7 @@ __all__ = [
     "LayerFeatures",
     "Measure",
     "Report",
+    "SinkhornDivergence",
     "SinkhornResult",
     "agreement",
     "brier_decomposition",
@@ -61,6 +71,8 @@ __all__ = [
     "effective_sample_size",
     "energy_distance",
     "energy_score",
+    "entropic_gaussian_cost",
+    "entropic_gaussian_divergence",
     "evaluate",
     "frechet_distance",
     "gaussian_kl",

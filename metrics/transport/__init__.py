@@ -5,8 +5,10 @@ from metrics.transport.exact import transport_cost, wasserstein
 from metrics.transport.gaussians import entropic_gaussian_cost, entropic_gaussian_divergence
 from metrics.transport.sinkhorn import SinkhornResult, entropic_cost, sinkhorn
 from metrics.transport.sliced import sliced_wasserstein
+from metrics.transport.warm import SinkhornDivergence
 
 __all__ = [
+    "SinkhornDivergence",
     "SinkhornResult",
     "entropic_cost",
     "entropic_gaussian_cost",

@@ -20,7 +20,9 @@ has to be. The kernel is float32 for float32 clouds with ε ≤ E C and tol ≥ 
 final sums are float64.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -29,6 +31,7 @@ from torch import Tensor
 from metrics.inputs import check_count, check_pair, check_positive, check_weights
 from metrics.transport._clouds import Clouds, prepared, scattered
 from metrics.transport._cost import check_exponent
+from metrics.transport._costs import Cost, divergence_of_costs
 from metrics.transport._debiased import Debiased, debiased, entries
 from metrics.transport._envelope import attach
 from metrics.transport._plan import Scaling, forces
@@ -44,30 +47,33 @@ REMEMBERED = 512
 
 
 def sinkhorn_divergence(
-    x: Float[Tensor, "n d"],
-    y: Float[Tensor, "m d"],
+    x: Float[Tensor, "*batch n d"],
+    y: Float[Tensor, "*batch m d"],
     *,
     eps: float | int | None = None,
     p: float | int = 2,
-    weights_x: Float[Tensor, " n"] | None = None,
-    weights_y: Float[Tensor, " m"] | None = None,
+    weights_x: Float[Tensor, "*batch n"] | None = None,
+    weights_y: Float[Tensor, "*batch m"] | None = None,
+    cost: Cost | None = None,
     tol: float = 4e-4,
     max_iterations: int = 10_000,
     memory: float | int = MEMORY,
     sharp: bool = False,
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, "*batch"]:
     """Return the Sinkhorn divergence S_ε = OT_ε(x, y) − ½OT_ε(x, x) − ½OT_ε(y, y), cost ‖x − y‖₂^p.
 
     Never clamped: rounding may leave equal clouds a little below 0.
 
     Args:
-        x: The first cloud, [n, d].
-        y: The second cloud, [m, d].
+        x: The first cloud, [n, d], or a batch of problems [b, n, d], solved one by one.
+        y: The second cloud, [m, d] or [b, m, d].
         eps: ε in units of the cost; None is 0.05 × the mean cost between the clouds, a constant for the
             gradient.
         p: The exponent of the cost, at least 1; up to 2 the divergence is positive.
         weights_x: Weights of x, normalised to sum one; None is uniform; zeros are allowed.
         weights_y: Weights of y.
+        cost: A cost of one's own instead of ‖x − y‖₂^p: a differentiable function from two clouds to C [n, m],
+            symmetric, not negative, zero between a point and itself. Then p and `memory` do not count.
         tol: The relative error of the gradient to aim at; that of the value is about its square.
         max_iterations: Give up after so many iterations, with a RuntimeWarning.
         memory: Bytes for the largest kernel, (n + m)² numbers at most. A larger one is never stored: memory is then
@@ -87,10 +93,40 @@ def sinkhorn_divergence(
     >>> sinkhorn_divergence(torch.zeros(4, 2), torch.ones(4, 2))
     tensor(2.)
     """
+    if x.ndim == 3:
+        each = partial(
+            sinkhorn_divergence,
+            eps=eps,
+            p=p,
+            cost=cost,
+            tol=tol,
+            max_iterations=max_iterations,
+            memory=memory,
+            sharp=sharp,
+        )
+        return batched(each, x, y, weights_x, weights_y)
     check_pair(x, y)
     weights = check_weights(weights_x, x, "weights_x"), check_weights(weights_y, y, "weights_y")
     options = Options(eps, check_exponent(p), tol, max_iterations, memory, sharp)
+    if cost is not None:
+        return divergence_of_costs(
+            cost, x, y, *weights, eps=eps, tol=tol, max_iterations=max_iterations, sharp=sharp
+        )
     return divergence(x, y, *weights, options)[0]
+
+
+def batched(
+    each: Callable[..., Tensor], x: Tensor, y: Tensor, weights_x: Tensor | None, weights_y: Tensor | None
+) -> Tensor:
+    """Return the divergences of a batch of problems, [b]."""
+    if y.ndim != 3 or len(x) != len(y) or len(x) == 0:
+        raise ValueError(
+            f"x and y must be batches of as many problems, [b, n, d] and [b, m, d], got {list(x.shape)} and "
+            f"{list(y.shape)}; repeat one with .expand"
+        )
+    weights = [w if w is not None else [None] * len(x) for w in (weights_x, weights_y)]
+    problems = zip(x, y, *weights, strict=True)
+    return torch.stack([each(u, v, weights_x=a, weights_y=b) for u, v, a, b in problems])
 
 
 @dataclass(frozen=True)
@@ -141,7 +177,7 @@ def divergence(
         single = x.dtype == torch.float32 and options.tol >= 1e-4
         clouds = prepared(x, y, a, b, eps=options.eps, p=options.p, single=single, dense=dense)
         found = _solved(clouds, options, dense=dense, live=live, past=past)
-        value = _sharp(clouds, found) if options.sharp else clouds.eps * found.dual + clouds.apart
+        value = clouds.eps * found.dual + clouds.apart
         slopes = _slopes(clouds, found, live)
         if len(clouds.x) < len(kept[0]) or len(clouds.y) < len(kept[1]):
             slopes = _everywhere(slopes, inputs, kept, clouds, found)
@@ -149,6 +185,8 @@ def divergence(
         some = few(len(x), REMEMBERED)
         f = clouds.eps * (found.xy.f + clouds.a.double().log()) + clouds.slope(clouds.x)
         later = Past(x[some].detach(), f[some])
+    if options.sharp:
+        return inputs[0].new_tensor(_sharp(clouds, found)), later
     return attach(inputs[0].new_tensor(value), inputs, gradients), later
 
 

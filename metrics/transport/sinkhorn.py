@@ -21,6 +21,7 @@ from torch import Tensor
 from metrics.inputs import check_count, check_pair, check_positive, check_tensor, check_weights
 from metrics.transport._clouds import Clouds, prepared, resolve_eps, scattered
 from metrics.transport._cost import check_exponent
+from metrics.transport._costs import Cost, cost_between
 from metrics.transport._debiased import warn_unconverged
 from metrics.transport._envelope import attach
 from metrics.transport._logkernel import Table
@@ -64,6 +65,7 @@ def sinkhorn(
     p: float | int = 2,
     weights_x: Float[Tensor, " n"] | None = None,
     weights_y: Float[Tensor, " m"] | None = None,
+    cost: Cost | None = None,
     tol: float = 1e-6,
     max_iterations: int = 10_000,
     memory: float | int = MEMORY,
@@ -80,6 +82,8 @@ def sinkhorn(
         p: The exponent of the cost, at least 1.
         weights_x: Weights of x, normalised to sum one; None is uniform; zeros are allowed.
         weights_y: Weights of y.
+        cost: A cost of one's own instead of ‖x − y‖₂^p: a differentiable function from two clouds to C [n, m]. Then p
+            and `memory` do not count.
         tol: Stop at this L1 distance between the plan's marginals and the weights.
         max_iterations: Give up after so many iterations, with a RuntimeWarning.
         memory: Bytes for the kernel, n·m numbers. A larger one is never stored: memory is then O(n + m), and every
@@ -99,6 +103,9 @@ def sinkhorn(
     check_pair(x, y)
     p = check_exponent(p)
     a, b = check_weights(weights_x, x, "weights_x"), check_weights(weights_y, y, "weights_y")
+    if cost is not None:
+        c = cost_between(cost, x, y)
+        return entropic_cost(c, a, b, eps=eps, tol=tol, max_iterations=max_iterations)
     goal, limit = Goal(check_positive(tol, "tol")), check_count(max_iterations, "max_iterations")
     eps = None if eps is None else check_positive(eps, "eps")
     dense = len(x) * len(y) * (8 if p == 2 else 24) <= check_positive(memory, "memory")
