@@ -412,7 +412,12 @@ def main() -> None:
                 name, (draws, cost) = "NUTS", by_nuts(problem, at, seed=0)
             else:
                 name, (draws, cost) = sampler.name, sample(problem, at, sampler, seed=0)
-            lines.append(line(problem.name, name, score(draws, problem.draws, cost, len(problem.x))))
+            if draws.isfinite().all() and float(draws[..., -1].max()) < 100 * float(
+                problem.draws[..., -1].max()
+            ):
+                lines.append(line(problem.name, name, score(draws, problem.draws, cost, len(problem.x))))
+            else:  # too long a step for so few data: log σ runs away
+                lines.append(f"| {problem.name} | {name} | diverged |  |  |  |  |  |  |")
             print(lines[-1], flush=True)
     if arguments.only in "eight_schools":
         lines.append(schools(folder))
