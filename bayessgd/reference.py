@@ -27,7 +27,7 @@ from pyro.infer import MCMC, NUTS
 from torch import Tensor, nn
 from torch.func import grad_and_value
 from torch.fx.experimental.proxy_tensor import make_fx
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from bayessgd._cache import Cache
 from bayessgd._evaluating import evaluating

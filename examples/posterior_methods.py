@@ -123,7 +123,7 @@ def fits(task: Task, *, members: int = 5, seed: int = 0) -> dict[str, Fit]:
     )
     found.append(Fit("deep ensemble", ensemble, members, members * start))
     found.append(_langevin(task, chains, start, seed=seed))
-    found.append(_cyclical(task, seed=seed))
+    found.append(_cyclical(task, chains, start, seed=seed))
     found.append(_subspace(task, first, further, seed=seed))
     return {fit.name: fit for fit in found}
 
@@ -187,11 +187,7 @@ def _wander(task: Task, model: nn.Module, *, seed: int) -> _Wandering:
 
 def _langevin(task: Task, chains: Chains, start: float, *, seed: int) -> Fit:
     """SGLD: sixteen chains from the trained networks, the last two thirds of them kept, thinned."""
-    many = Chains(task.make(), 16, seed=seed)
-    with torch.no_grad():
-        own = dict(chains.named_parameters())
-        for name, p in many.named_parameters():
-            p.copy_(own[name][torch.arange(16) % len(chains)])
+    many = _copies(task, chains, 16, seed=seed)
     optimizer = SGLD(many.parameters(), task.rate / 2, num_data=len(task.x), generator=_generator(seed + 1))
     steps, size, random = task.steps, min(len(task.x), 4 * task.batch), _generator(seed)
     path = Trajectory(many)
@@ -201,34 +197,45 @@ def _langevin(task: Task, chains: Chains, start: float, *, seed: int) -> Fit:
     return Fit("SGLD, 16 chains", _flat(path), 160, len(chains) * start + 16 * steps * size / len(task.x))
 
 
-def _cyclical(task: Task, *, seed: int) -> Fit:
-    """Cyclical SGHMC: four chains from scratch, four cycles each, draws from the end of every cycle."""
-    chains = Chains(task.make(), 4, seed=seed + 7)
+def _cyclical(task: Task, chains: Chains, start: float, *, seed: int) -> Fit:
+    """Cyclical SGHMC: a chain from each trained network, four cycles each, draws from the end of every cycle."""
+    many = _copies(task, chains, len(chains), seed=seed)
     optimizer = SGHMC(
-        chains.parameters(), task.rate, num_data=len(task.x), momentum=0.9, generator=_generator(seed + 8)
+        many.parameters(), task.rate / 4, num_data=len(task.x), momentum=0.9, generator=_generator(seed + 8)
     )
-    steps, random = 4 * task.steps, _generator(seed + 9)
-    schedule = CyclicalSchedule(optimizer, num_steps=steps, num_cycles=4, exploration=0.8)
-    path, late = Trajectory(chains), 0
+    steps, size, random = 2 * task.steps, min(len(task.x), 2 * task.batch), _generator(seed + 9)
+    schedule = CyclicalSchedule(optimizer, num_steps=steps, num_cycles=4, exploration=0.6)
+    path, late = Trajectory(many), 0
     for _ in range(steps):
-        _step(task, chains, optimizer, task.batch, random)
+        _step(task, many, optimizer, size, random)
         late = late + 1 if schedule.sampling else 0
-        if late and late % max(1, task.steps // 20) == 0:
+        if late and late % max(1, task.steps // 25) == 0:
             path.update()
         schedule.step()
     draws = _flat(path)
-    return Fit("cyclical SGHMC", draws, len(draws), 4 * steps * task.batch / len(task.x))
+    return Fit("cyclical SGHMC", draws, len(draws), len(many) * (start + steps * size / len(task.x)))
 
 
 def _subspace(task: Task, wandering: _Wandering, passes: float, *, seed: int) -> Fit:
     """NUTS among the five leading principal components of SGD's snapshots."""
-    space = principal_subspace(wandering.path, rank=5)
+    size = sum(t.numel() for t in wandering.path.mean.values())
+    space = principal_subspace(wandering.path, rank=min(5, size))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="NUTS ended")
         found = subspace_nuts(
             wandering.model, space, task.x, task.y, **task.laws, num_samples=100, seed=seed, progress=False
         )
     return Fit("subspace NUTS", found, 100, passes + float(found.origin["gradient_evaluations"]))
+
+
+def _copies(task: Task, chains: Chains, count: int, *, seed: int) -> Chains:
+    """As many chains as asked for, at the states of the given ones in turn."""
+    many = Chains(task.make(), count, seed=seed)
+    own = dict(chains.named_parameters())
+    with torch.no_grad():
+        for name, p in many.named_parameters():
+            p.copy_(own[name][torch.arange(count) % len(chains)])
+    return many
 
 
 def _step(
