@@ -3,8 +3,8 @@
 Skin (logistic regression, N = 245 057) and Protein (linear regression with its noise inferred, N = 45 730), features
 standardised, prior N(0, 1) for every parameter. SGD with the exact preconditioner, the corrected sampler and iterate
 averaging (IASG) on batches of 500, and NUTS on all data with a dense mass matrix, from the same optimum. The truth that
-all are held against is NUTS in whitened coordinates with five times the draws. An effective draw's cost counts gradients
-of single data, warm-up and burn-in included, over N; A and C cost some passes more, once.
+all are held against is NUTS in whitened coordinates with five times the draws. The cost of an effective draw counts
+gradients of single data, warm-up and burn-in included, over N; A and C cost some passes more, once.
 """
 
 import argparse
