@@ -55,8 +55,8 @@ def solve_symmetric(
     while True:
         c = w * k.product(w)
         done += 1
-        # Within a cycle an error may rise before it falls.
-        if done % len(CHEBYSHEV) == 1 or done >= max_iterations:
+        # Within a cycle an error may rise before it falls; but a product that forms its tiles is dear.
+        if done % len(CHEBYSHEV) == 1 or buffer is None or done >= max_iterations:
             error = float((c - a).abs().sum())
             if error <= tol or done >= max_iterations:
                 break
