@@ -1,0 +1,120 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NOTEBOOK = EXAMPLES / "posterior_predictions.ipynb"
+sys.path.insert(0, str(EXAMPLES))
+
+from posterior_methods import Fit, Task, fits, full  # noqa: E402
+from posterior_scores import classification_table, densities, regression_table  # noqa: E402
+
+from bayessgd.likelihoods import Categorical, Gaussian  # noqa: E402
+from bayessgd.posteriors import Ensemble  # noqa: E402
+from bayessgd.priors import GaussianPrior  # noqa: E402
+
+METHODS = [
+    "SGD",
+    "iterate average",
+    "SWAG",
+    "SWAG, calibrated",
+    "MultiSWAG, calibrated",
+    "deep ensemble",
+    "SGLD, 16 chains",
+    "cyclical SGHMC",
+    "subspace NUTS",
+    "NUTS",
+]
+
+
+def line(noise=0.5, n=60):
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 2, generator=random)
+    y = x.sum(1, keepdim=True) + noise * torch.randn(n, 1, generator=random)
+    return Task(
+        lambda: nn.Linear(2, 1), x, y, Gaussian(noise), GaussianPrior(1.0), rate=0.01, batch=10, steps=200
+    )
+
+
+def test_every_method_finds_a_conjugate_posterior():
+    task = line()
+    found = {**fits(task), "NUTS": full(task, samples=40)}
+    assert list(found) == METHODS
+    x = torch.cat([task.x, torch.ones(len(task.x), 1)], 1).double()
+    precision = x.T @ x / 0.25 + torch.eye(3, dtype=torch.float64)
+    mean, std = (
+        torch.linalg.solve(precision, x.T @ task.y.double() / 0.25)[:, 0],
+        torch.linalg.inv(precision).diagonal().sqrt(),
+    )
+    for name, fit in found.items():
+        m = fit.posterior.mean
+        flat = torch.cat([m["weight"][0], m["bias"]]).double()
+        assert ((flat - mean).abs() < 1.0 * std).all(), name
+        assert fit.passes > 0
+    for name in ("SWAG, calibrated", "MultiSWAG, calibrated", "SGLD, 16 chains", "NUTS"):
+        drawn = found[name].posterior.sample(400, generator=torch.Generator().manual_seed(0))
+        flat = torch.cat([drawn["weight"][:, 0], drawn["bias"]], 1).double()
+        # Calibration sets the mean of N·A·Σ, not each direction; the chains are short.
+        assert 0.6 < float((flat.std(0) / std).mean()) < 1.4, name
+
+
+def test_densities_are_those_of_the_mixture():
+    task = line()
+    output = torch.tensor([[[0.0]], [[1.0]]])  # two networks, one point
+    grid = torch.linspace(-4, 5, 2001)
+    found = densities(task, output, grid)[0]
+    law = torch.distributions.Normal(torch.tensor([0.0, 1.0]), 0.5)
+    expected = law.log_prob(grid[:, None]).exp().mean(1) * float(grid[1] - grid[0])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_tables_say_zero_for_the_reference_itself():
+    task = line()
+    same = {"weight": torch.ones(3, 1, 2), "bias": torch.zeros(3, 1)}
+    both = {"NUTS": Fit("NUTS", Ensemble(same), 3, 1.0), "twin": Fit("twin", Ensemble(same), 3, 1.0)}
+    table = regression_table(task, both, task.x, task.y).splitlines()
+    assert table[3].split("|")[-2].strip() == "0.000 ± 0.000"
+    classes = Task(
+        lambda: nn.Linear(2, 3), task.x, task.y, Categorical(), GaussianPrior(1.0), rate=0.1, batch=8, steps=1
+    )
+    same = {
+        "weight": torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(0)),
+        "bias": torch.zeros(2, 3),
+    }
+    both = {"NUTS": Fit("NUTS", Ensemble(same), 2, 1.0), "twin": Fit("twin", Ensemble(same), 2, 1.0)}
+    labels = torch.zeros(len(task.x), dtype=torch.long)
+    table = classification_table(classes, both, task.x, labels, {"far": 5 * task.x}).splitlines()
+    cells = [cell.strip() for cell in table[3].split("|")]
+    assert cells[7:9] == ["1.000", "0.000 ± 0.000"]
+
+
+def test_the_notebook_was_run_from_top_to_bottom_without_errors():
+    cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not any(output["output_type"] == "error" for output in outputs)
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+    tables = [
+        "".join(output["data"]["text/markdown"])
+        for output in outputs
+        if "text/markdown" in output.get("data", {})
+    ]
+    assert len(tables) == 4
+    for table in tables:
+        assert all(f"| {method} |" in table for method in METHODS)
+    assert str(Path.home()) not in NOTEBOOK.read_text()
+    assert "/tmp/" not in NOTEBOOK.read_text()
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(monkeypatch):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    monkeypatch.setenv("BAYESSGD_NOTEBOOK_SCALE", "0.02")
+    monkeypatch.delenv("BAYESSGD_DATA", raising=False)
+    notebook = nbformat.read(NOTEBOOK, 4)
+    where = {"metadata": {"path": str(EXAMPLES)}}
+    nbclient.NotebookClient(notebook, timeout=500, kernel_name="python3", resources=where).execute()
