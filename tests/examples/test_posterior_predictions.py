@@ -96,7 +96,7 @@ def test_the_notebook_was_run_from_top_to_bottom_without_errors():
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]
-    assert not any(output["output_type"] == "error" for output in outputs)
+    assert not any(output["output_type"] == "error" or output.get("name") == "stderr" for output in outputs)
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
     tables = [
         "".join(output["data"]["text/markdown"])
