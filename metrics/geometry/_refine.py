@@ -91,13 +91,19 @@ def refine(
         np.concatenate([on_edges.shares, share]),
         on_edges.inside_edges,
     )
+    return _assembled(plane, zeros, chords, crossings, born, layer), born
+
+
+def _assembled(
+    plane: Subdivision, zeros: EdgeZeros, chords: Chords, crossings: Crossings, born: Born, layer: int
+) -> Subdivision:
     old_edges, parent = _split_edges(plane, zeros)
-    new_edges, cut = _split_chords(chords, crossings, len(points))
-    along = heads - tails
-    angles = np.concatenate([plane.angles[parent], np.arctan2(along[:, 1], along[:, 0])[cut]])
+    new_edges, cut = _split_chords(chords, crossings, len(plane.points) + born.inside_edges)
+    of_edges = _turns_of_edges(plane, old_edges, parent)
+    of_chords = _turns_of_chords(plane, chords, new_edges, cut)
     layers = np.concatenate([plane.layers[parent], np.full(len(cut), layer, plane.layers.dtype)])
-    edges = np.concatenate([old_edges, new_edges])
-    return assemble(born.extend(plane.points), edges, angles, layers), born
+    edges, turns = np.concatenate([old_edges, new_edges]), np.concatenate([of_edges, of_chords])
+    return assemble(born.extend(plane.points), edges, turns, layers)
 
 
 def _split_edges(plane: Subdivision, zeros: EdgeZeros) -> tuple[np.ndarray, np.ndarray]:
@@ -106,6 +112,38 @@ def _split_edges(plane: Subdivision, zeros: EdgeZeros) -> tuple[np.ndarray, np.n
     middle = len(plane.points) + np.arange(len(zeros.share))
     sources, targets, parent = links(plane.edges[:, 0], plane.edges[:, 1], counts, middle)
     return np.stack([sources, targets], 1), parent
+
+
+def _turns_of_edges(plane: Subdivision, pieces: np.ndarray, parent: np.ndarray) -> np.ndarray:
+    """The order of the pieces around the old vertices is as before; around a new one, forwards is before backwards."""
+    old, turns = pieces < len(plane.points), plane.turns
+    before = np.stack([turns[2 * parent], turns[2 * parent + 1]], 1)
+    degree = plane.degrees[np.where(old, pieces, 0)]
+    return np.where(old, before, [0, 1]) / np.where(old, degree, 2)
+
+
+def _turns_of_chords(
+    plane: Subdivision, chords: Chords, pieces: np.ndarray, parent: np.ndarray
+) -> np.ndarray:
+    """Where chords stand around their ends and around each other's crossings.
+
+    Around a crossing they have the order of their ends around the cell. Around an end on the cell's border they come
+    after the half-edge of that border which leaves it, in the order in which the border meets their other ends.
+    """
+    size = plane.sizes[chords.cell].astype(np.float64)
+    span = (chords.high - chords.low) / size
+    turns = np.empty(pieces.shape)
+    before, degree = plane.turns, plane.degrees
+    for side, (place, other, gap) in enumerate(
+        ((chords.low, chords.high, span), (chords.high, chords.low, 1 - span))
+    ):
+        border = plane.loops[plane.starts[chords.cell] + place.astype(np.int64)]
+        end = chords.ends[:, side]
+        vertex = end < len(plane.points)
+        sector = np.where(vertex, before[border], border & 1)
+        at_end = (sector + gap) / np.where(vertex, degree[np.where(vertex, end, 0)], 2)
+        turns[:, side] = np.where(pieces[:, side] == end[parent], at_end[parent], (other / size)[parent])
+    return turns
 
 
 def _split_chords(chords: Chords, crossings: Crossings, vertices: int) -> tuple[np.ndarray, np.ndarray]:

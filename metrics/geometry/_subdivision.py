@@ -1,9 +1,10 @@
 """A planar subdivision into convex cells, as half-edges.
 
 Edge e runs from a to b; half-edge 2e is a → b and 2e + 1 is b → a, so that h and h ^ 1 are twins. A half-edge belongs
-to the cell on its left. Around each vertex the half-edges that leave it are sorted by angle; behind h = u → v the
-cell's border goes on with the half-edge that leaves v next clockwise from the twin v → u. The cells are the cycles of
-that permutation: no geometry is needed but the angles, and a piece of a longer line inherits the angle of the whole.
+to the cell on its left. Around each vertex the half-edges that leave it have a counter-clockwise order; behind h = u
+→ v the cell's border goes on with the half-edge that leaves v next clockwise from the twin v → u. The cells are the
+cycles of that permutation. The order is combinatorial: who refines a subdivision tells it from what it knows of the
+cells, and no angle is computed that rounding could turn round.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ class Subdivision:
     Attributes:
         points: Coordinates, [V, 2].
         edges: Ends a and b, [E, 2]; the window's edges run counter-clockwise.
-        angles: The direction a → b, [E].
         layers: The layer (from 1) whose neuron is zero on an edge, or `WINDOW`, [E].
         cell_of: The cell to the left of each half-edge, −1 outside the window, [2E].
         rank: The half-edge's place on the border of its cell, [2E].
@@ -35,7 +35,6 @@ class Subdivision:
 
     points: np.ndarray
     edges: np.ndarray
-    angles: np.ndarray
     layers: np.ndarray
     cell_of: np.ndarray
     rank: np.ndarray
@@ -49,6 +48,23 @@ class Subdivision:
         """The vertex that each half-edge leaves, [2E]."""
         return self.edges.ravel()
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """How many corners each cell has, [F]."""
+        return np.diff(self.starts)
+
+    @property
+    def degrees(self) -> np.ndarray:
+        """How many edges meet at each vertex, [V]."""
+        return np.diff(self.first)
+
+    @property
+    def turns(self) -> np.ndarray:
+        """How many half-edges come before each one around the vertex that it leaves, [2E]."""
+        slots = np.empty_like(self.around)
+        slots[self.around] = np.arange(len(slots))
+        return slots - self.first[self.origins]
+
     def corners(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The half-edges of some cells one after the other, and their numbers."""
         sizes = self.starts[cells + 1] - self.starts[cells]
@@ -59,17 +75,24 @@ def window_subdivision(left: float, right: float, bottom: float, top: float) -> 
     """One cell, a rectangle."""
     points = np.array([[left, bottom], [right, bottom], [right, top], [left, top]])
     edges = np.array([[0, 1], [1, 2], [2, 3], [3, 0]])
-    angles = np.arange(4) * (np.pi / 2)
-    return assemble(points, edges, angles, np.full(4, WINDOW, np.int16))
+    turns = np.array([[0.0, 0.5]] * 4)
+    return assemble(points, edges, turns, np.full(4, WINDOW, np.int16))
 
 
-def assemble(points: np.ndarray, edges: np.ndarray, angles: np.ndarray, layers: np.ndarray) -> Subdivision:
+def assemble(points: np.ndarray, edges: np.ndarray, turns: np.ndarray, layers: np.ndarray) -> Subdivision:
     """Find the cells of a connected planar graph, and hold it against Euler's formula.
 
+    Args:
+        points: Coordinates of the vertices, [V, 2].
+        edges: Their ends, [E, 2].
+        turns: Where the half-edges a → b and b → a stand in the order around the vertex that they leave: numbers in
+            [0, 1) that grow counter-clockwise, [E, 2].
+        layers: The mark of each edge, [E].
+
     Raises:
-        RuntimeError: V − E + F ≠ 1 (F without the outside): rounding has crossed two edges.
+        RuntimeError: V − E + F ≠ 1 (F without the outside): rounding has put crossings in an impossible order.
     """
-    around, first, following = _next_half_edges(len(points), edges, angles)
+    around, first, following = _next_half_edges(len(points), edges, turns)
     outside = np.flatnonzero(layers == WINDOW) * 2 + 1
     following[outside] = outside
     heads = _cycle_heads(following)
@@ -92,21 +115,19 @@ def assemble(points: np.ndarray, edges: np.ndarray, angles: np.ndarray, layers: 
             f"the cells contradict Euler's formula: {len(points)} − {len(edges)} + {len(heads)} ≠ 1; lines of the "
             "network are closer than float64 resolves: shift the window a little or scale the weights"
         )
-    return Subdivision(points, edges, angles, layers, cell_of, rank, loops, starts, around, first)
+    return Subdivision(points, edges, layers, cell_of, rank, loops, starts, around, first)
 
 
 def _next_half_edges(
-    vertices: int, edges: np.ndarray, angles: np.ndarray
+    vertices: int, edges: np.ndarray, turns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Half-edges around each vertex, where each vertex begins, and the successor on the left of each half-edge."""
-    origins = edges.ravel()
-    turns = np.stack([angles, angles + np.pi], 1).ravel() / (2 * np.pi)
-    turns -= np.floor(turns)
+    origins, turn = edges.ravel(), turns.ravel()
     if vertices < 1 << 23:
-        # One integer sorts faster than two keys; 40 bits tell angles of 6e-12 apart.
-        around = np.argsort((origins << 40) | np.minimum((turns * 2**40).astype(np.int64), 2**40 - 1))
+        # One integer sorts faster than two keys, and 40 bits hold more places than a border has.
+        around = np.argsort((origins << 40) | (turn * 2**40).astype(np.int64))
     else:
-        around = np.lexsort((turns, origins))
+        around = np.lexsort((turn, origins))
     first = np.r_[0, np.bincount(origins, minlength=vertices).cumsum()]
     clockwise = np.empty_like(around)
     clockwise[around[1:]] = around[:-1]
@@ -116,7 +137,9 @@ def _next_half_edges(
 
 def _cycle_heads(following: np.ndarray) -> np.ndarray:
     """The least member of each cycle of a permutation, by doubling the stretch that each member sees."""
-    least, hop = np.arange(len(following)), following
+    # Half the bytes for the scattered reads, which are what this costs.
+    kind = np.int32 if len(following) < 1 << 31 else np.int64
+    least, hop = np.arange(len(following), dtype=kind), following.astype(kind)
     while True:
         seen = np.minimum(least, least[hop])
         if np.array_equal(seen, least):

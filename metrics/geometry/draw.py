@@ -49,7 +49,7 @@ def draw_regions(
     >>> axes.get_legend().get_title().get_text()
     '4 linear regions'
     """
-    axes = Figure(figsize=(5.4, 4.9), layout="constrained").subplots() if ax is None else ax
+    axes = Figure(figsize=(5.4, 5.3), layout="constrained").subplots() if ax is None else ax
     points = regions.vertices.numpy()
     small = regions.count > MANY
     if values is not None:
