@@ -151,9 +151,9 @@ def test_the_page_says_how_many_splits_and_who_is_ahead(uci, tmp_path):
         scores["SGHMC"] = {"log_likelihood": value, "rmse": 3.0, "crps": 1.0}
         uci.main.keep(tmp_path, "boston", i, uci.main.SETTINGS["boston"], scores, 1.0)
     page = uci.main.report(tmp_path)
-    assert "| boston | 2 | σ(x) | SGHMC | -2.350 ± 0.050 | -2.40 (reached) | -2.27 (missed) |" in page
+    assert "| boston | 2 | σ(x) | SGHMC | -2.350 ± 0.050 | -2.39 (reached) | -2.27 (missed) |" in page
     assert "**-2.35 ± 0.05**" in page
-    assert "same splits: 1 of 1 sets; HMC: 0 of 1" in page
+    assert "- the best row of the same splits: 1 and 1 of 1\n- HMC: 0 and 0 of 1" in page
 
 
 def test_a_missing_folder_is_refused_with_what_to_do(uci, tmp_path, monkeypatch, capsys):
