@@ -50,24 +50,24 @@ class Stage:
         """What is zero for each pre-activation, given the largest |input| of each coordinate, [*shape]."""
         return ROUNDING * self.magnitude(largest[None])[0]
 
-    def evaluate(self, inputs: Iterable[Tensor], rows: int) -> tuple[np.ndarray, Tensor]:
-        """Pre-activations [rows, n] of inputs that come piece by piece, and their rounding [*shape].
+    def width(self, shape: torch.Size) -> int:
+        """How many pre-activations an input of this shape has."""
+        return self.affine(torch.zeros(1, *shape, dtype=torch.float64)).numel()
+
+    def evaluate(self, inputs: Iterable[tuple[slice, Tensor]], values: np.ndarray) -> Tensor:
+        """Write the pre-activations of inputs that come piece by piece, and return their rounding [*shape].
 
         Args:
-            inputs: Pieces [k, *shape], of which this stage may do what it likes.
-            rows: How many they are together.
+            inputs: Rows of `values`, and the inputs [k, *shape] that belong there.
+            values: Where the pre-activations go, [rows, n]. A piece is read before its rows are written.
         """
-        values, largest, at = None, None, 0
-        for x in inputs:
+        largest = None
+        for rows, x in inputs:
             most = torch.maximum(x.amax(0), -x.amin(0))  # without a temporary |x|
             largest = most if largest is None else torch.maximum(largest, most)
-            z = self.affine(x)
-            values = np.empty((rows, z[0].numel())) if values is None else values
-            values[at : at + len(z)] = z.flatten(1).numpy()
-            at += len(z)
-        assert values is not None
+            values[rows] = self.affine(x).flatten(1).numpy()
         assert largest is not None
-        return values, self.rounding(largest)
+        return self.rounding(largest)
 
     def lines(self, values: np.ndarray, rounding: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Columns whose zeros are this stage's kinks, and their rounding."""

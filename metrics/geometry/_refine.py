@@ -37,18 +37,21 @@ class Born:
                 full[old + new.start : old + new.stop] = _between(full, self.segments[new], self.shares[new])
         return full
 
-    def pieces(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """What `extend` gives, piece by piece and never as a whole: old rows, then new ones."""
+    def pieces(self, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """What `extend` gives, piece by piece and never as a whole, with its place there.
+
+        The new rows come first, and each old one is read only when its own piece comes: then it may be overwritten.
+        """
         old, columns = rows.shape
-        for part in chunks(old, columns):
-            yield rows[part]
         for part in chunks(self.inside_edges, columns):
-            yield _between(rows, self.segments[part], self.shares[part])
+            yield _moved(part, old), _between(rows, self.segments[part], self.shares[part])
         for part in chunks(len(self.shares) - self.inside_edges, columns):
-            new = slice(self.inside_edges + part.start, self.inside_edges + part.stop)
+            new = _moved(part, self.inside_edges)
             ends = self._rows_of(rows, self.segments[new, 0])
             ends += self.shares[new, None] * (self._rows_of(rows, self.segments[new, 1]) - ends)
-            yield ends
+            yield _moved(new, old), ends
+        for part in chunks(old, columns):
+            yield part, rows[part]
 
     def _rows_of(self, rows: np.ndarray, vertices: np.ndarray) -> np.ndarray:
         """Rows of old vertices and of those inside old edges."""
@@ -57,6 +60,10 @@ class Born:
         point[known] = 0
         segments = np.where(known[:, None], vertices[:, None], self.segments[point])
         return _between(rows, segments, np.where(known, 0.0, self.shares[point]))
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
 
 
 def _between(rows: np.ndarray, segments: np.ndarray, shares: np.ndarray) -> np.ndarray:

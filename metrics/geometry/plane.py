@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from metrics.geometry._affine import affine_maps_at
 from metrics.geometry._inputs import check_basis, check_point, check_window
-from metrics.geometry._layers import Layers, chunks, layers_of
+from metrics.geometry._layers import Layers, Stage, chunks, layers_of
 from metrics.geometry._refine import Born, refine
 from metrics.geometry._subdivision import Subdivision, window_subdivision
 
@@ -198,20 +198,35 @@ def linear_regions_in_plane(
 
 
 def _cut(plane: Subdivision, network: Layers, corners: Tensor) -> Subdivision:
-    inputs = iter([corners])
-    for layer, stage in enumerate(network.stages, 1):
-        if stage.activation is None:
-            break
-        values, rounding = stage.evaluate(inputs, len(plane.points))
+    stages = [stage for stage in network.stages if stage.activation is not None]
+    inputs, shape, values = iter([(slice(0, len(corners)), corners)]), corners.shape[1:], np.empty((0, 0))
+    for layer, stage in enumerate(stages, 1):
+        values = _grown(values, len(plane.points), stage.width(shape))
+        rounding = stage.evaluate(inputs, values)
+        old, shape = len(values), rounding.shape
         plane, born = refine(plane, *stage.lines(values, rounding), layer)
-        inputs = _activated(stage.activation, born, values, rounding.shape)
+        inputs = _activated(stage, born, values, old, shape)
     return plane
 
 
-def _activated(activation: nn.Module, born: Born, values: np.ndarray, shape: torch.Size) -> Iterator[Tensor]:
-    """The next layer's inputs at all vertices: pre-activations are linear on every cell before the cut."""
-    for piece in born.pieces(values):
-        yield activation(torch.from_numpy(piece).reshape(-1, *shape))
+def _grown(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Room for the next layer's values: this one's memory, grown in place, where the width allows."""
+    if columns != values.shape[1]:
+        return np.empty((rows, columns))
+    values.resize((rows, columns), refcheck=False)
+    return values
+
+
+def _activated(
+    stage: Stage, born: Born, values: np.ndarray, old: int, shape: torch.Size
+) -> Iterator[tuple[slice, Tensor]]:
+    """The next layer's inputs at all vertices: pre-activations are linear on every cell before the cut.
+
+    Nothing runs before the first input is asked for, and by then `values` may have grown beyond its `old` rows.
+    """
+    assert stage.activation is not None
+    for rows, piece in born.pieces(values[:old]):
+        yield rows, stage.activation(torch.from_numpy(piece).reshape(-1, *shape))
 
 
 def _result(plane: Subdivision, network: Layers, origin: Tensor, basis: Tensor) -> PlaneRegions:

@@ -120,7 +120,8 @@ def _cut(
     stage: Stage, layer: int, t: np.ndarray, layers: np.ndarray, rows: Tensor
 ) -> tuple[np.ndarray, np.ndarray, Tensor]:
     """Insert one layer's breakpoints, and return the layer's activations at all of them."""
-    values, rounding = stage.evaluate([rows], len(t))
+    values = np.empty((len(t), stage.width(rows.shape[1:])))
+    rounding = stage.evaluate([(slice(0, len(t)), rows)], values)
     lines, tolerance = stage.lines(values, rounding)
     segments = np.stack([np.arange(len(t) - 1), np.arange(1, len(t))], 1)
     zeros = edge_zeros(lines, segments, tolerance, signs_of(lines, tolerance))
