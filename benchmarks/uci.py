@@ -26,7 +26,8 @@ import torch
 from timing import machine
 from tqdm import tqdm
 from uci_data import SETS, data_folder, load, split, splits, validation
-from uci_methods import METHODS, Settings, run, sampled
+from uci_methods import METHODS, run, sampled
+from uci_network import Settings
 from uci_published import PUBLISHED
 
 SMALL = Settings()
@@ -209,7 +210,7 @@ def report(folder: Path) -> str:
         "The standard splits, one hidden layer of 50 ReLUs (protein: 100), features and targets standardised on the "
         "training part, results in the targets' units, ± one standard error over splits. The prior's precisions by "
         "evidence on the training part (`EmpiricalBayes`). Noise, steps and their length were chosen once for each "
-        "set, on validation parts of the training parts of its first two splits, never on a test part; a validation "
+        "set, on validation parts of the training parts of its first splits, never on a test part; a validation "
         "part of one split may hold test data of another. The subspace paper draws splits of its own.",
         "",
         *comparison(found),

@@ -14,6 +14,9 @@ import torch
 from scipy import integrate
 from scipy.stats import norm
 
+from bayessgd import Chains
+from bayessgd.likelihoods import GaussianLogScale, GaussianPrior, mean_negative_log_joint
+
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("BAYESSGD_DATA", ROOT.parent / "shared" / "data"))
 
@@ -24,7 +27,8 @@ def uci():
     folder = str(ROOT / "benchmarks")
     sys.path.append(folder)  # last, for benchmarks/bayessgd.py would hide the package
     yield SimpleNamespace(
-        main=import_module("uci"), **{name: import_module(f"uci_{name}") for name in ("data", "methods")}
+        main=import_module("uci"),
+        **{name: import_module(f"uci_{name}") for name in ("data", "methods", "network", "sampling")},
     )
     sys.path.remove(folder)
 
@@ -61,6 +65,16 @@ def test_inputs_and_targets_are_standard_on_the_training_part(noisy_line):
     assert not noisy_line.x_test[:, 1].any()
 
 
+def test_inputs_far_out_are_cut(uci):
+    x = np.zeros((50, 1))
+    x[0] = 1.0
+    train, test = np.arange(40), np.arange(40, 50)
+    parts = uci.data.split(x, x[:, 0], train, test, clip=2.0)
+    assert float(parts.x.max()) == 2.0
+    # Its deviation is √(39/1600), so that uncut it stands at (1 − 1/40)/√(39/1600) = √39.
+    assert float(uci.data.split(x, x[:, 0], train, test).x.max()) == pytest.approx(39**0.5)
+
+
 def test_scores_of_a_mixture_against_their_definitions(uci):
     mean, scale, y, std = np.array([0.3, -1.0]), np.array([0.5, 2.0]), 0.8, 10.0
     outputs = torch.tensor(np.stack([mean, np.log(scale)], 1)[:, None]).repeat(1, 1, 1)
@@ -79,7 +93,7 @@ def test_scores_of_a_mixture_against_their_definitions(uci):
 
 
 def test_every_method_on_a_noisy_line(uci, noisy_line):
-    small = uci.methods.Settings(
+    small = uci.network.Settings(
         members=3,
         warm_up=60,
         steps=300,
@@ -98,19 +112,17 @@ def test_every_method_on_a_noisy_line(uci, noisy_line):
 
 
 def test_a_seed_gives_the_same_scores(uci, noisy_line):
-    small = uci.methods.Settings(members=2, warm_up=5, steps=30, draws=5, fraction=0.1, batch=20)
+    small = uci.network.Settings(members=2, warm_up=5, steps=30, draws=5, fraction=0.1, batch=20)
     first, second = (uci.methods.sampled(noisy_line, 4, small, seed=3) for _ in range(2))
     assert first == second
 
 
 def test_stiffness_is_the_largest_eigenvalue(uci, noisy_line):
-    methods = uci.methods
-    problem = methods.Problem(noisy_line, methods.Settings(members=2), 0)
-    model = methods.Network(2, 3, constant=False)
-    chains = methods.Chains(model, 2, seed=0)
-    prior = methods.GaussianPrior(model.first_precisions())
+    problem = uci.network.Problem(noisy_line, uci.network.Settings(members=2), 0)
+    model = uci.network.Network(2, 3, constant=False)
+    chains, prior = Chains(model, 2, seed=0), GaussianPrior(model.first_precisions())
     scales = [0.5, 2.0, 1.0, 3.0, 1.5, 0.7]
-    found = methods.Stiffness(chains, scales, 0)(lambda: problem.loss(chains, prior, look=True), 60)
+    found = uci.sampling.Stiffness(chains, scales, 0)(lambda: problem.loss(chains, prior, look=True), 60)
     tops = []
     for i in range(2):
         own = {k: t.detach() for k, t in chains.chain(i).named_parameters()}
@@ -119,8 +131,8 @@ def test_stiffness_is_the_largest_eigenvalue(uci, noisy_line):
         def loss(flat, own=own, sizes=sizes):
             pieces = dict(zip(own, flat.split(sizes), strict=True))
             named = {k: t.view_as(own[k]) for k, t in pieces.items()}
-            law = {"likelihood": methods.GaussianLogScale(), "prior": prior, "num_data": len(problem.x)}
-            return methods.mean_negative_log_joint(model, named, problem.x, problem.y, **law)
+            law = {"likelihood": GaussianLogScale(), "prior": prior, "num_data": len(problem.x)}
+            return mean_negative_log_joint(model, named, problem.x, problem.y, **law)
 
         hessian = torch.func.hessian(loss)(torch.cat([t.flatten() for t in own.values()]))
         root = torch.cat([torch.full((n,), s**0.5) for n, s in zip(sizes, scales, strict=True)])
@@ -129,14 +141,14 @@ def test_stiffness_is_the_largest_eigenvalue(uci, noisy_line):
 
 
 def test_a_diverging_sampler_is_refused(uci, noisy_line):
-    wild = uci.methods.Settings(members=2, warm_up=20, steps=100, fraction=50.0)
-    problem = uci.methods.Problem(noisy_line, wild, 0)
-    with pytest.raises(uci.methods.Diverged, match="loss"):
-        uci.methods.sample(problem, uci.methods.Network(2, 8, constant=False), 0)
+    wild = uci.network.Settings(members=2, warm_up=20, steps=100, fraction=50.0)
+    problem = uci.network.Problem(noisy_line, wild, 0)
+    with pytest.raises(uci.sampling.Diverged, match="loss"):
+        uci.sampling.sample(problem, uci.network.Network(2, 8, constant=False), 0)
 
 
 def test_a_stopped_run_goes_on(uci, tmp_path):
-    settings = uci.methods.Settings()
+    settings = uci.network.Settings()
     scores = {name: {"log_likelihood": -1.0, "rmse": 2.0, "crps": 1.0} for name in uci.methods.METHODS}
     assert uci.main.kept(tmp_path, "yacht", 3, settings) is None
     uci.main.keep(tmp_path, "yacht", 3, settings, scores, 1.5)
