@@ -112,8 +112,8 @@ def test_relu_networks_keep_lengths_at_he(gain, low, high):
         gen = torch.Generator().manual_seed(seed)
         modules = []
         for _ in range(10):
-            modules += [linear(gain / 200**0.5 * torch.randn(200, 200, generator=gen)), nn.ReLU()]
-        corners = unit_circle(200, gen)(torch.linspace(0, 1, 41).double())
+            modules += [linear(gain / 100**0.5 * torch.randn(100, 100, generator=gen)), nn.ReLU()]
+        corners = unit_circle(100, gen)(torch.linspace(0, 1, 21).double())
         length = trajectory_length(nn.Sequential(*modules), corners)
         ratios.append(float(length / trajectory_length(nn.Identity(), corners)))
     assert low < sum(ratios) / 6 < high
@@ -123,8 +123,8 @@ def test_curvature_of_wide_networks_is_mean_field():
     """Twenty networks of width 1000; one varies by about 1 %, and the mean is to be within 2 %."""
     field = MeanField(torch.tanh, 4.0, 0.3)
     gen = torch.Generator().manual_seed(0)
-    draws = [simulated_circle(field, width=1000, depth=4, points=64, generator=gen) for _ in range(20)]
-    for layer, want in enumerate(field.circle(4)):
+    draws = [simulated_circle(field, width=1000, depth=3, points=48, generator=gen) for _ in range(20)]
+    for layer, want in enumerate(field.circle(3)):
         for name in ("q", "g", "gauss_length"):
             mean = sum(getattr(draw[layer], name) for draw in draws) / 20
             assert mean == pytest.approx(getattr(want, name), rel=0.02), (layer, name)
