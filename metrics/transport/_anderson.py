@@ -22,7 +22,6 @@ class Anderson:
         self.seen = 0
         self.residuals = torch.empty(memory, size, dtype=torch.float64, device=device)
         self.targets = torch.empty_like(self.residuals)
-        self.gram = torch.zeros(memory, memory, dtype=torch.float64, device=device)
 
     def forget(self) -> None:
         """Empty the memory, so that the next step is a plain one."""
@@ -33,15 +32,13 @@ class Anderson:
         slot, self.seen = self.seen % self.memory, self.seen + 1
         q = min(self.seen, self.memory)
         target = torch.add(z, residual, out=self.targets[slot])
-        self.residuals[slot] = residual
-        products = torch.mv(self.residuals[:q], residual)
-        self.gram[slot, :q] = products
-        self.gram[:q, slot] = products
+        self.residuals[slot].copy_(residual)
         if q == 1:
             return target.clone()
+        residuals = self.residuals[:q]
+        gram = torch.mm(residuals, residuals.T)
         # Residuals differ by orders of magnitude: a unit diagonal, and a ridge for nearly parallel ones.
-        scale = self.gram[:q, :q].diagonal().rsqrt()
-        matrix = self.gram[:q, :q] * scale * scale[:, None]
-        matrix.diagonal().add_(1e-9)
-        alpha = torch.linalg.solve_ex(matrix, scale)[0] * scale
-        return torch.mv(self.targets[:q].T, alpha / alpha.sum())
+        scale = gram.diagonal().rsqrt()
+        gram.mul_(scale).mul_(scale[:, None]).diagonal().add_(1e-9)
+        alpha = torch.linalg.solve_ex(gram, scale)[0].mul_(scale)
+        return torch.mv(self.targets[:q].T, alpha.div_(alpha.sum()))

@@ -94,7 +94,7 @@ def solve(
         k.absorb(g)
         at, steps, converged = _iterate(k, goal, max_iterations - done, trial=trial)
         done += steps
-        f, g = k.potentials(at.u, at.v)
+        f, g = at.potentials()
         if converged or done >= max_iterations:
             return Scaling(f, g, at.dual, done, at.error, converged, partial(k.pieces, at))
         # A start that was no good is dropped; an iteration that got stuck is mended in the log domain.
@@ -109,6 +109,7 @@ class _Absorbed:
         self.kernel, self.a, self.b, self.k = kernel, a, b, k
         self.a64, self.b64 = a.double(), b.double()
         self.log_a, self.log_b = self.a64.log(), self.b64.log()
+        self.turned = k.T
 
     def absorb(self, g: Tensor) -> None:
         column = (g + self.log_b - self.kernel.beta).to(self.b.dtype)
@@ -116,20 +117,19 @@ class _Absorbed:
         # The first f, of u = a.
         self.f = self.kernel.alpha - log_sums(self.kernel.fill(column, self.k))
         threshold_(self.k, NEGLIGIBLE, 0.0)
-
-    def potentials(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return f and g in float64."""
-        return self.f + u.double().log() - self.log_a, self.g + v.double().log()
+        self.f -= self.log_a
+        self.dual = float(torch.dot(self.a64, self.f) + torch.dot(self.b64, self.g))
 
     def sweep(self, v: Tensor) -> Tensor:
         """Return the next v."""
-        return self.b / (self.k.T @ (self.a / (self.k @ v)))
+        return self.b / torch.mv(self.turned, self.a / torch.mv(self.k, v))
 
     def look(self, v: Tensor) -> "_Point":
         """Return the point at v."""
-        u = self.a / (self.k @ v)
-        c = v * (self.k.T @ u)
-        return _Point(self, u, v, c, *torch.stack([(c - self.b).abs_().sum(), (c / self.b).amin()]).tolist())
+        u = self.a / torch.mv(self.k, v)
+        c = v * torch.mv(self.turned, u)
+        ratio = c / self.b
+        return _Point(self, u, v, ratio, *torch.stack([torch.dist(c, self.b, 1), ratio.amin()]).tolist())
 
     def pieces(self, at: "_Point") -> Iterator[Piece]:
         """The plan, whole."""
@@ -138,20 +138,38 @@ class _Absorbed:
 
 @dataclass(frozen=True)
 class _Point:
-    """Corrections u and v, the column sums c of their plan, Σ|c − b| and min c/b."""
+    """Corrections u and v, c/b for the column sums c of their plan, Σ|c − b| and min c/b."""
 
     home: _Absorbed
     u: Tensor
     v: Tensor
-    c: Tensor
+    ratio: Tensor
     error: float
     least: float
 
     @cached_property
     def dual(self) -> float:
         """⟨f, a⟩ + ⟨g, b⟩."""
-        f, g = self.home.potentials(self.u, self.v)
-        return float(self.home.a64 @ f + self.home.b64 @ g)
+        of_u, of_v = torch.dot(self.home.a64, self.log_u), torch.dot(self.home.b64, self.log_v)
+        return self.home.dual + float(of_u + of_v)
+
+    @cached_property
+    def log_u(self) -> Tensor:
+        """In float64."""
+        return self.u.double().log()
+
+    @cached_property
+    def log_v(self) -> Tensor:
+        """In float64."""
+        return self.v.double().log()
+
+    def potentials(self) -> tuple[Tensor, Tensor]:
+        """Return f and g."""
+        return self.home.f + self.log_u, self.home.g + self.log_v
+
+    def plain(self) -> Tensor:
+        """Return the v that Sinkhorn's iteration goes on to."""
+        return self.v / self.ratio
 
     @property
     def sound(self) -> bool:
@@ -175,16 +193,16 @@ def _iterate(k: _Absorbed, goal: Goal, max_iterations: int, *, trial: bool) -> t
     Returns:
         The last point in range, the number of iterations, and whether the goal was reached.
     """
-    log_b, sweeps = k.log_b, _sweeps(k.k)
-    mixing, done, plain, kept = Anderson(len(k.b), k.b.device), 0, None, None
+    sweeps = _sweeps(k.k)
+    mixing, done, mixed, kept = Anderson(len(k.b), k.b.device), 0, False, None
     v = torch.ones_like(k.b)
     while True:
         for _ in range(sweeps if done else 0):
             v = k.sweep(v)
         done += 1 + (sweeps if done else 0)
         at = k.look(v)
-        if kept and plain is not None and not (at.sound and at.improves(kept)):
-            v, plain = plain.exp().to(k.b.dtype), None
+        if kept and mixed and not (at.sound and at.improves(kept)):
+            v, mixed = kept.plain(), False
             mixing.forget()
             continue
         if not at.sound:
@@ -193,15 +211,20 @@ def _iterate(k: _Absorbed, goal: Goal, max_iterations: int, *, trial: bool) -> t
             return at, done, True
         if done >= max_iterations or (trial and kept is None and at.error > TRUST):
             return at, done, False
-        kept, log_v, residual = at, v.double().log(), log_b - at.c.double().log()
-        plain = log_v + residual
-        mixed = mixing.step(log_v, residual)
-        if float(mixed.abs().amax()) > SPREAD:
-            mixed, plain = plain, None
+        kept, residual = at, at.ratio.log().neg_()
+        log_v = mixing.step(at.log_v, residual)
+        mixed = not _spread(log_v)
+        if not mixed:
+            log_v = at.log_v + residual
             mixing.forget()
-            if float(mixed.abs().amax()) > SPREAD:
+            if _spread(log_v):
                 return at, done, False
-        v = mixed.exp().to(k.b.dtype)
+        v = log_v.exp_().to(k.b.dtype)
+
+
+def _spread(log_v: Tensor) -> bool:
+    """Whether it has to be absorbed; not a number has, too."""
+    return not float(torch.linalg.vector_norm(log_v, math.inf)) <= SPREAD
 
 
 def _sweeps(k: Tensor) -> int:
