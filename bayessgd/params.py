@@ -179,6 +179,6 @@ def unflatten(flat: Float[Tensor, "... size"], like: Mapping[str, Tensor]) -> di
         raise ValueError(f"flat must have shape [..., {sum(sizes)}], got {list(flat.shape)}")
     pieces = flat.split(list(sizes), -1)
     return {
-        name: piece.reshape(*flat.shape[:-1], *tensor.shape)
+        name: piece.reshape((*flat.shape[:-1], *tensor.shape))
         for (name, tensor), piece in zip(like.items(), pieces, strict=True)
     }

@@ -96,7 +96,7 @@ def samplers(data: Simulations) -> list[Sampler]:
         return PreconditionedSGD(chains.parameters(), preconditioner=H, stacked=True)
 
     def corrected(chains: Chains, seed: int) -> torch.optim.Optimizer:
-        H = 0.1 * torch.linalg.inv(data.A)
+        H = 0.05 * torch.linalg.inv(data.A)
         Q = [
             theory.injected_noise(A, C, preconditioner=h, num_data=N, batch_size=S)
             for A, C, h in zip(data.A, data.C, H, strict=True)
@@ -109,6 +109,19 @@ def samplers(data: Simulations) -> list[Sampler]:
             generator=torch.Generator().manual_seed(seed),
         )
 
+    def window(rate: float) -> int:
+        """Return the T at which the means of windows have the posterior's spread, exactly, on the first data."""
+        A, x, y = data.A[0], data.x[0], data.y[0, :, 0]
+        problem = theory.LinearRegression(x, y, noise_precision=SIGMA**-2, prior_precision=1.0)
+        H = rate * torch.linalg.inv(A)
+        C = problem.noise(problem.stationary_covariance(preconditioner=H, batch_size=S))
+        found = [
+            theory.iterate_average_covariance(A, C, num_iterates=T, batch_size=S, preconditioner=H)
+            for T in range(2, 4 * N // S)
+        ]
+        errors = [abs(float((N * A @ cov).trace()) / D - 1) for cov in found]
+        return 2 + errors.index(min(errors))
+
     def newton(rate: float, chains: Chains, seed: int) -> torch.optim.Optimizer:
         return PreconditionedSGD(
             chains.parameters(), preconditioner=rate * torch.linalg.inv(data.A), stacked=True
@@ -120,10 +133,10 @@ def samplers(data: Simulations) -> list[Sampler]:
     return [
         Sampler("SGD, exact preconditioner", exact, S, 40),
         Sampler("corrected", corrected, S, 60),
-        Sampler("IASG", partial(newton, 1.0), S, N // S, window=N // S),
-        Sampler("SGLD", partial(of, SGLD, lr=0.01), 50, 300),
-        Sampler("preconditioned SGLD", partial(of, PreconditionedSGLD, lr=2e-3, alpha=0.999), 50, 300),
-        Sampler("SGHMC", partial(of, SGHMC, lr=2e-3, momentum=0.9), 50, 150),
+        Sampler(f"IASG, T = {window(0.4)}", partial(newton, 0.4), S, window(0.4), window=window(0.4)),
+        Sampler("SGLD", partial(of, SGLD, lr=0.03), 50, 200),
+        Sampler("preconditioned SGLD", partial(of, PreconditionedSGLD, lr=4e-3, decay=0.999), 50, 200),
+        Sampler("SGHMC", partial(of, SGHMC, lr=4e-3, momentum=0.9), 50, 150),
         Sampler("SGLD, too long a step", partial(of, SGLD, lr=0.3), 5, 30),
     ]
 

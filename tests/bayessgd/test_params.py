@@ -125,3 +125,9 @@ LIKE = {"w": torch.zeros(2, 3), "b": torch.zeros(2)}
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_number_is_a_parameter_too():
+    like = {"a": torch.zeros(()), "b": torch.zeros(2)}
+    assert params.unflatten(torch.tensor([1.0, 2.0, 3.0]), like)["a"].shape == ()
+    assert params.unflatten(torch.ones(5, 3), like)["a"].shape == (5,)
