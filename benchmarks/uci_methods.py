@@ -20,7 +20,7 @@ from uci_network import LOOK, Network, Problem, Settings
 from uci_sampling import SMALL_BATCH, Diverged, descend, sample, wander
 
 from bayessgd import Chains, Ensemble, Mixture, calibrate, predict
-from bayessgd.likelihoods import GaussianLogScale
+from bayessgd.likelihoods import GaussianLogScale, GaussianPrior
 from bayessgd.posteriors import LowRankGaussian, Posterior
 from metrics import crps_ensemble
 
@@ -59,29 +59,38 @@ def posteriors(problem: Problem, model: Network, seed: int) -> dict[str, Posteri
     swag, average = wander(problem, chains, prior, seed)
     law = swag.posterior()
     members = [_member(law, i) for i in range(s.members)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a search that ends early is still the width that is reported
-        calibrated = calibrate(
-            model,
-            members[0],
-            problem.x[:LOOK],
-            problem.y[:LOOK],
-            likelihood=GaussianLogScale(),
-            prior=prior,
-            num_data=len(problem.x),
-            generator=torch.Generator().manual_seed(seed),
-            max_iterations=15,
-        ).posterior
     return {
         "SGD (MAP)": _first(modes.draws),
         "iterate average": _first({name: t[0] for name, t in average.posterior().draws.items()}),
         "SWAG": members[0],
-        "calibrated SWAG": calibrated,
+        "calibrated SWAG": _calibrated(problem, model, members[0], prior, seed),
         "deep ensemble": modes,
         "MultiSWAG": Mixture(members),
         "SGHMC, 1 chain": _first(mcmc.draws, len(mcmc) // s.members),
         "SGHMC": mcmc,
     }
+
+
+def _calibrated(
+    problem: Problem, model: Network, law: LowRankGaussian, prior: GaussianPrior, seed: int
+) -> LowRankGaussian:
+    """Return SWAG at the width of the posterior, or as it is where its mean lies in no minimum."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a search that ends early is still the width that is reported
+        try:
+            return calibrate(
+                model,
+                law,
+                problem.x[:LOOK],
+                problem.y[:LOOK],
+                likelihood=GaussianLogScale(),
+                prior=prior,
+                num_data=len(problem.x),
+                generator=torch.Generator().manual_seed(seed),
+                max_iterations=15,
+            ).posterior
+        except ValueError:
+            return law
 
 
 def score(outputs: Tensor, y: Tensor, std: float, *, seed: int = 0) -> dict[str, float]:

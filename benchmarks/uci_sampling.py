@@ -116,17 +116,30 @@ def sample(problem: Problem, model: Network, seed: int) -> tuple[Ensemble, Gauss
 
 
 def wander(problem: Problem, chains: Chains, prior: GaussianPrior, seed: int) -> tuple[SWAG, IterateAverage]:
-    """Run SGD at a constant step from where the chains are; 20 snapshots, and the mean of all iterates."""
-    s = problem.settings
-    top = Stiffness(chains, [1.0] * len(list(chains.parameters())), seed)
+    """Run SGD at a constant step from where the chains are; 20 snapshots, and the mean of all iterates.
+
+    Away from the modes the curvature may be larger: where a chain escapes, all go back and take a third of the step.
+
+    Raises:
+        Diverged: Ten times in a row.
+    """
+    s, start = problem.settings, {name: p.detach().clone() for name, p in chains.named_parameters()}
+    top = Stiffness(chains, [1.0] * len(start), seed)
     lr = 1.0 / top(lambda: problem.loss(chains, prior, look=True), 10)
-    optimizer = torch.optim.SGD(chains.parameters(), lr=lr, momentum=0.9)
-    swag, average = SWAG(chains, rank=20), IterateAverage(chains)
-    start = s.wander_steps // 6
-    swag.attach(optimizer, every=(s.wander_steps - start) // 20, start=start)
-    average.attach(optimizer, start=start)
-    for _ in range(s.wander_steps):
-        optimizer.zero_grad()
-        problem.loss(chains, prior, batch=SMALL_BATCH).sum().backward()
-        optimizer.step()
-    return swag, average
+    burn_in = s.wander_steps // 6
+    for _ in range(10):
+        optimizer = torch.optim.SGD(chains.parameters(), lr=lr, momentum=0.9)
+        swag, average = SWAG(chains, rank=20), IterateAverage(chains)
+        swag.attach(optimizer, every=(s.wander_steps - burn_in) // 20, start=burn_in)
+        average.attach(optimizer, start=burn_in)
+        for _ in range(s.wander_steps):
+            optimizer.zero_grad()
+            problem.loss(chains, prior, batch=SMALL_BATCH).sum().backward()
+            optimizer.step()
+        if all(bool(p.isfinite().all()) for p in chains.parameters()):
+            return swag, average
+        lr /= 3
+        with torch.no_grad():
+            for name, p in chains.named_parameters():
+                p.copy_(start[name])
+    raise Diverged("SGD around the modes escapes at any step")
