@@ -71,7 +71,8 @@ class Squares(LogKernel):
 
     def block(self, rows: slice, columns: slice, out: Tensor) -> Tensor:
         """The product x yᵀ less β and α."""
-        torch.addmm(-self.beta[columns].to(self.dtype), self.x[rows], self.y[columns].T, out=out)
+        beta = self.beta[columns].to(self.dtype)
+        torch.addmm(beta, self.x[rows], self.y[columns].T, beta=-1, out=out)
         return out.sub_(self.alpha[rows, None].to(self.dtype))
 
     def part(self, rows: slice, columns: slice) -> "Squares":

@@ -84,14 +84,15 @@ def forces(
 
 
 class _Pull:
-    """Accumulates Σ_j W_ij z_j beside Σ_j W_ij."""
+    """Accumulates Σ_j W_ij (z_j − x_i)."""
 
     def __init__(self, x: Tensor) -> None:
-        self.x, self.pulled, self.mass = x, torch.zeros_like(x), x.new_zeros(len(x), 1)
+        self.x, self.total = x, torch.zeros_like(x)
 
     def add(self, rows: slice, k: Tensor, u: Tensor, v: Tensor, z: Tensor) -> None:
-        self.pulled[rows].add_(torch.mm(k, z * v[:, None]).mul_(u[:, None]))
-        self.mass[rows, 0] += torch.mv(k, v).mul_(u)
+        pulled = torch.mm(k, z * v[:, None])
+        mass = torch.mv(k, v)
+        self.total[rows] += torch.addcmul(pulled, mass[:, None], self.x[rows], value=-1).mul_(u[:, None])
 
     def force(self, p: float) -> Tensor:
-        return (self.mass * self.x).sub_(self.pulled).mul_(p)
+        return self.total.mul_(-p)

@@ -48,7 +48,7 @@ def annealed(kernel: LogKernel, a: Tensor, b: Tensor) -> Tensor:
 def _cooled(s: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Return f + log a after a few iterations at each of the falling temperatures t ≥ 1 of exp(s/t)."""
     t, g, k = max(1.0, float(s.amin()) / -COLD), b.log(), torch.empty_like(s)
-    factor, sweeps = COOLING[t > PATIENCE]
+    (factor, sweeps), turned = COOLING[t > PATIENCE], k.T
     while True:
         # k has rows that sum to one, so that u = a at v = 1.
         top = torch.add(s, g, out=k).amax(1)
@@ -57,7 +57,7 @@ def _cooled(s: Tensor, a: Tensor, b: Tensor) -> Tensor:
         torch.softmax(k, 1, out=k)
         u, v = a, b
         for _ in range(sweeps if t > 1 else 6):
-            v = b / torch.mv(k.T, u).clamp_(min=1e-25)
+            v = b / torch.mv(turned, u).clamp_(min=1e-25)
             u = a / torch.mv(k, v)
         if t == 1:
             return u.log_().sub_(top).add_(k.amax(1).log_())

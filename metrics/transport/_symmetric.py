@@ -57,7 +57,7 @@ def solve_symmetric(
         done += 1
         # Within a cycle an error may rise before it falls; but a product that forms its tiles is dear.
         if done % len(CHEBYSHEV) == 1 or buffer is None or done >= max_iterations:
-            error = float((c - a).abs().sum())
+            error = float(torch.dist(c, a, 1))
             if error <= tol or done >= max_iterations:
                 break
         w = w * (a / c).pow_(CHEBYSHEV[(done - 1) % len(CHEBYSHEV)])
@@ -108,7 +108,7 @@ class _Tiles:
     def product(self, w: Tensor) -> Tensor:
         """Return K w."""
         if len(self.kept) == 1:
-            return self.kept[0] @ w
+            return torch.mv(self.kept[0], w)
         out = torch.zeros_like(w)
         for rows, columns, k in self:
             out[rows].addmv_(k, w[columns])

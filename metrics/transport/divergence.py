@@ -228,12 +228,23 @@ def _slopes(clouds: Clouds, found: Debiased[Forces], live: list[bool]) -> tuple[
     push = (2 * clouds.shift).to(clouds.a.dtype)
     gx = gy = None
     if on_x is not None and on_xx is not None:
-        gx = clouds.unit * (on_x - on_xx) + clouds.a[:, None] * push
+        gx = _moved(on_x - on_xx, clouds.a, push, clouds)
     if on_y is not None and on_yy is not None:
-        gy = clouds.unit * (on_y - on_yy) - clouds.b[:, None] * push
+        gy = _moved(on_y - on_yy, clouds.b, -push, clouds)
     ga = clouds.eps * (found.xy.f - found.xx.f) + clouds.slope(clouds.x) if live[2] else None
     gb = clouds.eps * (found.xy.g - found.yy.g) - clouds.slope(clouds.y) if live[3] else None
     return gx, gy, ga, gb
+
+
+def _moved(force: Tensor, weights: Tensor, push: Tensor, clouds: Clouds) -> Tensor:
+    """The slope for a cloud: its force, and what centring has taken out.
+
+    For p = 2 the forces between centred clouds sum to zero; what they sum to instead is error, and is taken off.
+    """
+    force = force.mul_(clouds.unit)
+    if clouds.p == 2:
+        force.addcmul_(weights[:, None], push - force.sum(0))
+    return force
 
 
 def _everywhere(

@@ -195,6 +195,18 @@ def test_symmetry_and_permutation(gen, p):
     torch.testing.assert_close(sinkhorn_divergence(x[order], y, p=p, tol=1e-6), forward, rtol=1e-11, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_sum_to_that_of_the_means(gen, dtype):
+    """Moving a whole cloud moves S_ε by ‖Δ‖² alone: Σ_i ∂S/∂x_i = 2Δ, to rounding, however loose tol is."""
+    x, y = clouds(gen, 40, 30)
+    x, y = x.to(dtype).requires_grad_(), (y + 3).to(dtype).requires_grad_()
+    gx, gy = torch.autograd.grad(sinkhorn_divergence(x, y, eps=0.05, tol=0.1), (x, y))
+    twice = 2 * (x.detach().mean(0) - y.detach().mean(0))
+    rounding = 40 * torch.finfo(dtype).eps  # in sums of 40 terms, relative to ‖Δ‖
+    torch.testing.assert_close(gx.sum(0), twice, rtol=rounding, atol=rounding)
+    torch.testing.assert_close(gy.sum(0), -twice, rtol=rounding, atol=rounding)
+
+
 def test_a_shift_adds_its_square(gen):
     """S_ε(x, y + m) − S_ε(x, y) = ‖m‖² + 2m·(E y − E x), exactly, for p = 2."""
     x, y = clouds(gen)
