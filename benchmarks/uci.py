@@ -217,7 +217,8 @@ def report(folder: Path) -> str:
         "evidence on the training part (`EmpiricalBayes`). Noise, steps and their length were chosen once for each "
         "set, on validation parts of the training parts of its first splits, never on a test part; a validation "
         "part of one split may hold test data of another. Energy's and power-plant's "
-        "were chosen anew, in the same way, after the test scores of their first two splits had been seen. The subspace paper draws splits of its own. "
+        "were chosen anew, in the same way, after the test scores of their first two splits had been seen. "
+        "The subspace paper draws splits of its own. "
         "Where splits are missing, a published mean is one over other splits; the differences from tuned dropout are "
         "over the same ones.",
         "",
