@@ -70,6 +70,15 @@ def test_dual_is_a_lower_bound_with_a_quadratic_error(gen):
         assert -1e-12 <= best - found.dual <= 20 * found.error**2
 
 
+def test_taking_a_step_back_leads_to_the_plain_one(gen):
+    """The plain step of a point that was looked at is a sweep from it, up to the rounding of a few operations."""
+    cost, a, b = problem(gen)
+    home = _scaling._Absorbed(Table(-cost / cost.mean()), a, b, torch.empty_like(cost))
+    home.absorb(torch.zeros_like(b))
+    v = torch.rand(len(b), dtype=torch.float64, generator=gen) + 0.1
+    torch.testing.assert_close(home.look(v).plain(), home.sweep(v), rtol=1e-14, atol=0)
+
+
 def test_a_kernel_that_float32_cannot_hold(gen):
     """ε of 1e-3 of the mean cost: without absorption all entries of a row underflow."""
     cost, a, b = problem(gen, dtype=torch.float32)
