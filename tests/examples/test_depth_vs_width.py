@@ -1,0 +1,118 @@
+"""The example end to end, its folds against closed forms, and its networks' sizes."""
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from metrics.geometry import MeanField
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--draws", "2", "--steps", "2", "--depth", "3", "--pixels", "32", "--quiet")
+PICTURES = ("folding", "regions", "curvature", "boundary")
+
+
+@pytest.fixture(scope="module")
+def depth():
+    """The example's modules, which are a folder of scripts and no package."""
+    sys.path.insert(0, str(ROOT / "examples"))
+    yield SimpleNamespace(
+        script=import_module("depth_vs_width"),
+        folding=import_module("depth_folding"),
+        measures=import_module("depth_measures"),
+    )
+    sys.path.remove(str(ROOT / "examples"))
+
+
+def test_the_lecture_as_a_user_runs_it(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "depth_vs_width.py"), *SMALL, "--out", str(tmp_path)]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert answer.returncode == 0, answer.stderr
+    results, report = (
+        json.loads((tmp_path / "results.json").read_text()),
+        (tmp_path / "report.md").read_text(),
+    )
+    for name in PICTURES:
+        assert name in results
+        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert f"({name}.png)" in report
+    assert "not with its width" in answer.stdout
+    assert results["folding"]["successive"] == [2**n for n in range(1, 15)]
+    assert results["folding"]["parallel"] == [n * (n + 1) // 2 + 1 for n in range(1, 15)]
+
+
+def test_folding_networks_have_the_regions_of_the_formulas(depth):
+    assert [depth.folding.parallel_regions(n).count for n in (1, 2, 3, 10)] == [2, 4, 7, 56]
+    assert [depth.folding.successive_regions(n) for n in (1, 2, 5, 12)] == [2, 4, 32, 4096]
+    assert [depth.folding.plane_folds(n).count for n in (1, 2, 4)] == [4, 16, 256]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 9])
+def test_the_dragon_is_a_strip_of_equal_segments_at_right_angles(depth, n):
+    points = depth.folding.dragon_curve(n)
+    steps = points.diff(dim=0)
+    assert steps.shape == (2**n, 2)
+    assert torch.equal(steps.norm(dim=1), torch.ones(2**n, dtype=torch.float64))
+    assert torch.equal((steps[1:] * steps[:-1]).sum(1), torch.zeros(2**n - 1, dtype=torch.float64))
+    end = (1 + 1j) ** n  # every fold turns the end by 45° and lengthens it by √2
+    assert points[-1].tolist() == [end.real, end.imag]
+    # No segment is walked twice.
+    assert len({tuple(m) for m in (points[1:] + points[:-1]).tolist()}) == 2**n
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 5])
+def test_all_networks_have_the_same_number_of_parameters_to_5_percent(depth, gen, layers):
+    net = depth.measures.network(layers, gen)
+    assert abs(depth.measures.parameters(net) / depth.measures.PARAMETERS - 1) < 0.05
+    assert sum(isinstance(m, torch.nn.ReLU) for m in net) == layers
+
+
+def test_training_raises_the_share_of_points_on_the_right_side(depth, gen):
+    net = depth.measures.network(2, gen)
+    assert depth.measures.train(net, 1, gen) < depth.measures.train(net, 200, gen)
+
+
+def test_a_straight_boundary_has_the_apparent_dimension_1(depth):
+    assert depth.measures.boundary_scales(torch.eye(64, dtype=torch.bool)).dimension == pytest.approx(1)
+
+
+def test_a_circle_has_the_curvature_of_a_circle_in_its_first_layer(depth, gen):
+    field = MeanField(torch.tanh, 4.0, 0.3)
+    assert float(depth.measures.curvature_ratios(field, 20, 2, gen)[0]) == pytest.approx(1, abs=1e-9)
+    radius = depth.measures.carried_circle(field, 20, 1, gen)[0][:-1].norm(dim=1)
+    # The mean that is taken off counts the circle's first point twice.
+    assert float(radius.std() / radius.mean()) < 1e-3
+
+
+def test_the_same_seed_gives_the_same_numbers(depth):
+    def numbers(seed):
+        args = depth.script.arguments([*SMALL, "--seed", str(seed)])
+        return depth.script.curvature(args)[0], depth.script.boundary(args)[0]
+
+    first = numbers(3)
+    assert numbers(3) == first
+    assert numbers(4) != first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--draws", "1"), "--draws must be at least 2"),
+        (("--pixels", "8"), "--pixels must be at least 32"),
+        (("--depth", "1"), "--depth must be at least 2"),
+        (("--seed", "-1"), "--seed"),
+        (("--steps", "many"), "many"),
+    ],
+)
+def test_mistakes_are_refused_in_one_line(depth, capsys, arguments, told):
+    with pytest.raises(SystemExit) as leaving:
+        depth.script.main(list(arguments))
+    answer = capsys.readouterr().err
+    assert leaving.value.code == 2
+    assert told in answer
+    assert len(answer.splitlines()) == 1
