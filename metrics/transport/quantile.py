@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from metrics.sorting import ascending
+
 __all__ = ["line_cost"]
 
 
@@ -44,13 +46,15 @@ def line_cost(
     tensor([0.5000], dtype=torch.float64)
     """
     n, m = x.shape[1], y.shape[1]
-    (x, order_x), (y, order_y) = x.double().sort(stable=True), y.double().sort(stable=True)
+    x, y = x.double(), y.double()
     if a is None and b is None:
+        x, y = ascending(x), ascending(y)
         if n == m:
             return ((x - y).abs() ** p).mean(1)
         i, j, width = _uniform_levels(n, m, x.device)
         gap = x[:, i] - y[:, j]
     else:
+        (x, order_x), (y, order_y) = x.sort(stable=True), y.sort(stable=True)
         a, b = (_normalised(*side, x.device) for side in ((a, n), (b, m)))
         i, j, width = _weighted_levels(a[order_x], b[order_y])
         gap = x.gather(1, i) - y.gather(1, j)
