@@ -17,7 +17,10 @@ def estimates(values, *, stderr=0.02, floor=True, dof=math.inf):
     }
 
 
-MODELS = {"good": estimates((0.8, 0.7, 1.1, 0.6)), "bad": estimates((0.4, 0.3, 0.2, 0.1), stderr=0.05, dof=5.0)}
+MODELS = {
+    "good": estimates((0.8, 0.7, 1.1, 0.6)),
+    "bad": estimates((0.4, 0.3, 0.2, 0.1), stderr=0.05, dof=5.0),
+}
 
 
 def points(axis):
