@@ -9,7 +9,7 @@ posterior, `noise` measures the gradient noise and the curvature that the theory
 a file; `predict` turns draws into predictions.
 """
 
-from bayessgd import likelihoods, noise, optim, priors, reference, theory
+from bayessgd import interop, likelihoods, noise, optim, priors, reference, theory
 from bayessgd.calibrate import calibrate, effective_temperature
 from bayessgd.chains import Chains
 from bayessgd.collectors import SWAG, IterateAverage, Trajectory
@@ -33,6 +33,7 @@ __all__ = [
     "calibrate",
     "effective_temperature",
     "iid_loader",
+    "interop",
     "likelihoods",
     "load",
     "noise",

@@ -28,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import vmap
 
+from bayessgd._data import check_finite_data, check_laws, check_of_model
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import named_parameters
 from bayessgd.posteriors import Ensemble, LowRankGaussian
@@ -99,8 +100,10 @@ def calibrate(
         s* is unbiased up to O(1/num_samples).
 
     Raises:
-        TypeError: Not a Gaussian posterior.
-        ValueError: Draws at which U is no larger than at the mean: that is no minimum.
+        TypeError: Not a Gaussian posterior, or arguments that are not as above.
+        ValueError: Data that are empty, not finite or of different lengths; a posterior of another network, without
+            variance or with U not finite at its mean; draws at which U is no larger than at the mean: that is
+            no minimum.
 
     >>> from bayessgd.likelihoods import Gaussian
     >>> from bayessgd.priors import FlatPrior
@@ -116,10 +119,16 @@ def calibrate(
             f"posterior must be a LowRankGaussian, got {type(posterior).__name__}; fit one by SWAG"
         )
     count = check_count(num_samples, "num_samples", least=2)
+    if not any(bool(v.any()) for v in posterior.marginal_variance.values()):
+        raise ValueError(
+            "posterior must have a variance above 0 somewhere, got 0 everywhere, which no scale widens; collect "
+            "iterates that move"
+        )
     laws = {"likelihood": likelihood, "prior": prior, "num_data": num_data}
     mean = posterior.mean
-    drawn = posterior.sample(count, generator=generator)
     lowest = potential(model, {name: t[None] for name, t in mean.items()}, x, y, **laws)
+    _check_lowest(lowest, "posterior's mean")
+    drawn = posterior.sample(count, generator=generator)
 
     def excess(scale: float) -> Tensor:
         pairs = {}
@@ -164,8 +173,8 @@ def effective_temperature(
         posterior has 1; plain SGD at a learning rate ε has about ε/ε* (`theory.optimal_learning_rate`).
 
     Raises:
-        TypeError: Not an ensemble.
-        ValueError: An optimum of other parameters.
+        TypeError: Not an ensemble, or arguments that are not as above.
+        ValueError: An optimum of other parameters, or with U not finite there; data as in `calibrate`.
 
     >>> from bayessgd.likelihoods import Gaussian
     >>> from bayessgd.priors import FlatPrior
@@ -182,6 +191,7 @@ def effective_temperature(
         raise ValueError(f"optimum must have the names {list(iterates.draws)}, got {list(optimum)}")
     laws = {"likelihood": likelihood, "prior": prior, "num_data": num_data}
     lowest = potential(model, {name: t[None] for name, t in optimum.items()}, x, y, **laws)
+    _check_lowest(lowest, "optimum")
     size = sum(t.numel() for t in optimum.values())
     series = (2 / size) * (potential(model, iterates.draws, x, y, **laws) - lowest)
     by_chain = series.unflatten(0, (iterates.chains, -1))
@@ -210,7 +220,10 @@ def potential(
     >>> potential(line, {"weight": torch.tensor([[[0.0]], [[1.0]]])}, x, x, **laws)  # log 2π + 1, log 2π
     tensor([2.8379, 1.8379], dtype=torch.float64)
     """
+    check_finite_data(x, y)
+    check_laws(likelihood, prior)
     n = len(x) if num_data is None else check_count(num_data, "num_data")
+    check_of_model(draws, model, "posterior", lead=1)
     own = named_parameters(model)
     bank = Ensemble({name: draws[name].to(own[name]) for name in draws})
     total = torch.zeros(len(bank), dtype=torch.float64, device=x.device)
@@ -219,6 +232,15 @@ def potential(
         terms = vmap(likelihood.log_prob, (0, None))(outputs, targets)
         total -= terms.double().sum(1)
     return total * (n / len(x)) - vmap(prior.log_prob)(bank.draws).double()
+
+
+def _check_lowest(lowest: Tensor, name: str) -> None:
+    """Refuse a point of no finite potential: every excess is counted from there."""
+    if not bool(lowest.isfinite()):
+        raise ValueError(
+            f"{name} must have a finite potential, got U = {float(lowest)}; did the training diverge, or are "
+            "targets impossible under the likelihood?"
+        )
 
 
 def _search(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from bayessgd._data import check_data
 from bayessgd.collectors._collector import Collector
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import unflatten
@@ -58,12 +59,18 @@ def to_arviz(
 
     Raises:
         ImportError: ArviZ is not there; `pip install 'bayessgd[notebook]'`.
-        ValueError: A model without inputs or likelihood.
+        TypeError: Not a posterior, or data that are no tensors.
+        ValueError: A model without inputs or likelihood, or these without a model; data of different lengths.
 
     >>> law = Ensemble({"w": torch.zeros(6, 2)}, chains=2)
     >>> dict(to_arviz(law).posterior.sizes)
     {'chain': 2, 'draw': 3, 'w_dim_0': 2}
     """
+    _check_posterior(posterior)
+    if model is None and not (x is None and y is None and likelihood is None):
+        raise ValueError("model must be given with x, y or likelihood, got None; without it they say nothing")
+    if x is not None and y is not None:
+        check_data(x, y)
     arviz = _needed("arviz", "notebook")
     if isinstance(posterior, Ensemble):
         bank = posterior
@@ -99,6 +106,9 @@ def to_pyro(posterior: Posterior, *, prefix: str = "") -> Callable[..., dict[str
     Returns:
         A function of anything; for `pyro.infer.Predictive(model, guide=…, num_samples=…)`.
 
+    Raises:
+        TypeError: Not a posterior.
+
     >>> import pyro, pyro.distributions as dist
     >>> from pyro.infer import Predictive
     >>> guide = to_pyro(Ensemble({"w": torch.tensor([[1.0], [1.0]])}))
@@ -106,6 +116,7 @@ def to_pyro(posterior: Posterior, *, prefix: str = "") -> Callable[..., dict[str
     >>> Predictive(model, guide=guide, num_samples=3)()["w"].flatten()
     tensor([1., 1., 1.])
     """
+    _check_posterior(posterior)
     import pyro
     from pyro.distributions import Delta
 
@@ -134,7 +145,15 @@ def lightning_callback(collector: Collector, *, every: int = 1, start: int = 0) 
 
     Raises:
         ImportError: Lightning is not there; `pip install lightning`.
+        TypeError, ValueError: Not a collector; counts that are not as `Collector.attach` has them.
     """
+    if not isinstance(collector, Collector):
+        raise TypeError(
+            f"collector must be SWAG, IterateAverage or Trajectory, got {type(collector).__name__}; make it "
+            "from the network that is trained"
+        )
+    check_count(every, "every")
+    check_count(start, "start", least=0)
     lightning = _needed("lightning.pytorch", "lightning")
 
     class Collecting(lightning.Callback):
@@ -165,6 +184,14 @@ def lightning_callback(collector: Collector, *, every: int = 1, start: int = 0) 
             collector.load_state_dict(state_dict)
 
     return Collecting()
+
+
+def _check_posterior(posterior: object) -> None:
+    if not isinstance(posterior, Posterior):
+        raise TypeError(
+            f"posterior must be a bayessgd.Posterior, got {type(posterior).__name__}; collect one, or wrap draws "
+            "in Ensemble"
+        )
 
 
 def _as_pyro(law: torch.distributions.Distribution) -> Any:

@@ -30,6 +30,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from tqdm import tqdm
 
 from bayessgd._cache import Cache
+from bayessgd._data import check_finite_data, check_laws
 from bayessgd._evaluating import evaluating
 from bayessgd.likelihoods import Likelihood, log_joint
 from bayessgd.params import flatten, named_parameters, unflatten, unwrap
@@ -93,7 +94,8 @@ def nuts(
         `gradient_evaluations` (of all N data, warm-up included), `divergences`, `max_r_hat` and `min_ess`.
 
     Raises:
-        TypeError, ValueError: Arguments that are not as above; a start of no finite density.
+        TypeError, ValueError: Arguments that are not as above; data that are empty, not finite or of different
+            lengths; a start of no finite density.
 
     Warns:
         UserWarning: R̂ ≥ 1.01, fewer than 100 effective draws per chain, or divergent trajectories; a gradient
@@ -111,6 +113,8 @@ def nuts(
     (True, True)
     """
     network = unwrap(model)
+    check_finite_data(x, y)
+    check_laws(likelihood, prior)
     settings = _Settings(
         check_count(num_samples, "num_samples", least=4),
         check_count(num_samples if num_warmup is None else num_warmup, "num_warmup"),
@@ -215,10 +219,14 @@ def _starts(
     named = jittered_starts(network, settings.chains, seed=settings.seed, scale=settings.jitter)
     starts = [flatten({name: start[name] for name in like}) for start in named]
     for i, start in enumerate(starts):
+        if not bool(start.isfinite().all()):
+            raise ValueError(
+                "model must have finite parameters, got NaN or infinity; did the training diverge?"
+            )
         if not bool(potential.value(start).isfinite()):
             raise ValueError(
-                f"the start of chain {i} must have a finite density, got none; train the model a little "
-                "first, or lower the jitter"
+                f"the start of chain {i} must have a finite density, got none; the data are finite, so train "
+                "the model a little first, or lower the jitter"
             )
     return starts
 

@@ -25,13 +25,15 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.func import functional_call
 
+from bayessgd._data import check_laws, check_of_model
 from bayessgd._evaluating import evaluating
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import flatten, unflatten, unwrap
 from bayessgd.posteriors import Ensemble
+from bayessgd.posteriors.base import check_named
 from bayessgd.priors import GaussianPrior, Prior
 from bayessgd.reference import nuts
-from metrics.inputs import check_count, check_positive
+from metrics.inputs import check_count, check_positive, check_tensor
 
 __all__ = ["Subspace", "principal_subspace", "subspace_nuts"]
 
@@ -44,11 +46,24 @@ class Subspace:
         mean: m by name.
         basis: B [K, P], rows orthogonal, of length λ_k^½; the flat order is that of `mean`.
         explained: The share of the iterates' total variance along each row, [K].
+
+    Raises:
+        TypeError, ValueError: A mean that is no dict of tensors; a basis that is not [K, P].
     """
 
     mean: Mapping[str, Tensor]
     basis: Float[Tensor, "k p"]
     explained: Float[Tensor, " k"]
+
+    def __post_init__(self):
+        check_named(self.mean, "mean")
+        check_tensor(self.basis, "basis", shape="[k, p]", ndim=2)
+        size = sum(t.numel() for t in self.mean.values())
+        if self.basis.shape[1] != size:
+            raise ValueError(
+                f"basis must have a column for each of the mean's {size} parameters, got {self.basis.shape[1]}; "
+                "flatten directions by bayessgd.params.flatten"
+            )
 
     def parameters(self, z: Float[Tensor, "... k"]) -> dict[str, Tensor]:
         """Return θ(z) by name, [..., *shape].
@@ -129,7 +144,8 @@ def subspace_nuts(
         θ(zᵢ), chain after chain; `origin` as `reference.nuts`.
 
     Raises:
-        TypeError, ValueError: As `reference.nuts`; a temperature that is not above 0.
+        TypeError, ValueError: As `reference.nuts`; no subspace, or one of another network; a temperature that is not
+            above 0.
 
     Reference: Izmailov, Maddox, Kirichenko, Garipov, Vetrov & Wilson 2019, "Subspace inference for Bayesian deep
     learning", UAI.
@@ -143,6 +159,10 @@ def subspace_nuts(
     True
     """
     network = unwrap(model)
+    if not isinstance(subspace, Subspace):
+        raise TypeError(f"subspace must be a Subspace, got {type(subspace).__name__}; use principal_subspace")
+    check_of_model(subspace.mean, network, "subspace")
+    check_laws(likelihood, prior)
     t = check_positive(temperature, "temperature")
     with evaluating(network):
         found = nuts(

@@ -18,6 +18,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from bayessgd._data import check_data
 from bayessgd.params import named_parameters, unwrap
 
 __all__ = ["Loss", "example_loss", "per_example_gradients", "trainable"]
@@ -107,17 +108,7 @@ def check_batch(model: object, x: object, y: object) -> None:
     """Refuse a model without per-example gradients, and a batch whose parts do not match."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    for name, tensor in (("x", x), ("y", y)):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"{name} must be a torch.Tensor, got {type(tensor).__name__}; use torch.as_tensor"
-            )
-        if tensor.ndim == 0 or tensor.numel() == 0:
-            raise ValueError(f"{name} must have shape [n, ...] with n ≥ 1, got {list(tensor.shape)}")
-    assert isinstance(x, Tensor)
-    assert isinstance(y, Tensor)
-    if len(x) != len(y):
-        raise ValueError(f"x and y must have the same length, got {len(x)} and {len(y)}")
+    check_data(x, y)
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
             raise ValueError(

@@ -181,13 +181,47 @@ def test_a_search_that_does_not_end_warns():
         ({"posterior": 3}, TypeError, "posterior must be a LowRankGaussian"),
         ({"num_samples": 1}, ValueError, "num_samples must be at least 2"),
         ({"num_data": 0}, ValueError, "num_data must be at least 1"),
+        ({"x": torch.ones(0, D), "y": torch.ones(0, 1)}, ValueError, "x must have shape .* with n ≥ 1"),
+        ({"x": [[1.0] * D]}, TypeError, r"x must be a torch\.Tensor, got list"),
+        ({"y": torch.ones(7, 1).double()}, ValueError, "must have the same length, got 60 and 7"),
+        ({"y": torch.full((60, 1), math.nan).double()}, ValueError, "y must be finite, got 60 NaN"),
+        # Squares beyond the largest float64, so that U is infinite at the mean though the data are finite.
+        (
+            {"y": torch.full((60, 1), 1e200, dtype=torch.float64)},
+            ValueError,
+            "posterior's mean must have a finite potential, got U = inf",
+        ),
+        ({"model": 3}, TypeError, r"model must be a torch\.nn\.Module, got int"),
+        ({"likelihood": None}, TypeError, "likelihood must be one of"),
+        ({"prior": 1.0}, TypeError, "prior must be one of"),
+        (
+            {"model": nn.Linear(D + 1, 1, bias=False)},
+            ValueError,
+            "must have the shape .* it is of another network",
+        ),
+        ({"model": nn.Sequential(nn.Linear(D, 1))}, ValueError, r"got unknown \['weight'\]"),
     ],
 )
 def test_refusals(regression, change, error, message):
-    arguments = {"posterior": regression.gaussian(torch.ones(D, dtype=torch.float64)), **change}
-    posterior = arguments.pop("posterior")
+    arguments = {
+        "model": regression.net,
+        "posterior": regression.gaussian(torch.ones(D, dtype=torch.float64)),
+        "x": regression.x,
+        "y": regression.y,
+        **regression.laws,
+        **change,
+    }
+    positional = [arguments.pop(name) for name in ("model", "posterior", "x", "y")]
     with pytest.raises(error, match=message):
-        calibrate(regression.net, posterior, regression.x, regression.y, **regression.laws, **arguments)
+        calibrate(*positional, **arguments)
+
+
+def test_refusal_of_a_posterior_that_is_a_point(regression):
+    law = regression.gaussian(torch.zeros(D, dtype=torch.float64))
+    with pytest.raises(
+        ValueError, match="posterior must have a variance above 0 somewhere, got 0 everywhere"
+    ):
+        calibrate(regression.net, law, regression.x, regression.y, **regression.laws)
 
 
 def test_refusals_of_iterates(regression):
@@ -196,4 +230,10 @@ def test_refusals_of_iterates(regression):
         effective_temperature(regression.net, 3, regression.x, regression.y, **laws)
     path, laws["optimum"] = Ensemble({"weight": regression.mean[None]}), {}
     with pytest.raises(ValueError, match="optimum must have the names"):
+        effective_temperature(regression.net, path, regression.x, regression.y, **laws)
+    laws["optimum"] = {"weight": torch.full_like(regression.mean, math.nan)}
+    with pytest.raises(ValueError, match="must be finite"):
+        effective_temperature(regression.net, path, regression.x, regression.y, **laws)
+    laws["optimum"] = {"weight": torch.full_like(regression.mean, 1e200)}
+    with pytest.raises(ValueError, match="optimum must have a finite potential, got U = inf"):
         effective_temperature(regression.net, path, regression.x, regression.y, **laws)

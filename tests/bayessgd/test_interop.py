@@ -1,6 +1,8 @@
 import builtins
 import importlib
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -49,9 +51,45 @@ def test_arviz_takes_draws_of_a_gaussian(arviz):
     assert found.posterior["weight"].shape == (1, 50, 1, 2)
 
 
-def test_arviz_needs_inputs_with_a_model(arviz):
-    with pytest.raises(ValueError, match="x and likelihood must be given"):
-        to_arviz(gaussian(), nn.Linear(2, 1))
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((3,), TypeError, r"posterior must be a bayessgd\.Posterior, got int"),
+        (({"weight": torch.zeros(3, 1)},), TypeError, "got dict; collect one, or wrap draws in Ensemble"),
+        ((gaussian(), nn.Linear(2, 1)), ValueError, "x and likelihood must be given"),
+        ((gaussian(), None, torch.ones(2, 2)), ValueError, "model must be given with x, y or likelihood"),
+        (
+            (gaussian(), nn.Linear(2, 1), torch.ones(2, 2), torch.ones(3, 1)),
+            ValueError,
+            "same length, got 2 and 3",
+        ),
+        ((gaussian(), nn.Linear(2, 1), [1.0], [1.0]), TypeError, r"x must be a torch\.Tensor, got list"),
+    ],
+)
+def test_refusals_of_arviz(arguments, error, message):
+    with pytest.raises(error, match=message):
+        to_arviz(*arguments)
+
+
+def test_refusals_of_pyro_and_lightning():
+    net = nn.Linear(1, 1)
+    with pytest.raises(TypeError, match=r"posterior must be a bayessgd\.Posterior, got Linear"):
+        to_pyro(net)
+    with pytest.raises(TypeError, match="collector must be SWAG, IterateAverage or Trajectory, got Linear"):
+        lightning_callback(net)
+    with pytest.raises(ValueError, match="every must be at least 1, got 0"):
+        lightning_callback(SWAG(net), every=0)
+    with pytest.raises(TypeError, match="start must be an int, got float"):
+        lightning_callback(SWAG(net), start=0.5)
+
+
+def test_the_package_asks_for_no_optional_library():
+    # A process of its own: this one may have imported them already.
+    program = (
+        "import sys, bayessgd; bayessgd.interop.to_arviz; print({'arviz', 'lightning'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "ensemble", "mixture"])

@@ -192,8 +192,55 @@ def test_a_damaged_cache_is_made_anew(kept, tmp_path):
         ({"seed": -1}, ValueError, "seed must be at least 0"),
         ({"max_tree_depth": 2.5}, TypeError, "max_tree_depth must be an int"),
         ({"jitter": 1e200}, ValueError, "start of chain 0 must have a finite density"),
+        ({"likelihood": 3}, TypeError, "likelihood must be one of bayessgd.likelihoods, got int"),
+        ({"prior": torch.zeros(1)}, TypeError, "prior must be one of bayessgd.priors, got Tensor"),
     ],
 )
 def test_refusals(kept, changed, error, message):
     with pytest.raises(error, match=message):
         kept(**changed)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "message"),
+    [
+        ([[1.0, 2.0]], torch.ones(1, 1), TypeError, r"x must be a torch\.Tensor, got list"),
+        (torch.ones(1, 2), [1.0], TypeError, r"y must be a torch\.Tensor, got list"),
+        (
+            torch.ones(0, 2),
+            torch.ones(0, 1),
+            ValueError,
+            r"x must have shape \[n, \.\.\.\] with n ≥ 1, got \[0, 2\]",
+        ),
+        (
+            torch.ones(3, 2),
+            torch.tensor(1.0),
+            ValueError,
+            r"y must have shape \[n, \.\.\.\] with n ≥ 1, got \[\]",
+        ),
+        (torch.ones(3, 2), torch.ones(2, 1), ValueError, "must have the same length, got 3 and 2"),
+        (
+            torch.full((3, 2), math.nan),
+            torch.ones(3, 1),
+            ValueError,
+            "x must be finite, got 6 NaN or infinite",
+        ),
+        (
+            torch.ones(2, 2),
+            torch.tensor([[1.0], [math.inf]]),
+            ValueError,
+            "y must be finite, got 1 NaN or infinite",
+        ),
+    ],
+)
+def test_refusals_of_data(x, y, error, message):
+    laws = {"likelihood": Gaussian(0.5), "prior": GaussianPrior(1.0)}
+    with pytest.raises(error, match=message):
+        reference.nuts(line().float(), x, y, **laws, progress=False)
+
+
+def test_refusal_of_a_model_that_diverged():
+    net = line()
+    nn.init.constant_(net.weight, math.nan)
+    with pytest.raises(ValueError, match="model must have finite parameters"):
+        reference.nuts(net, *data(4), likelihood=Gaussian(0.5), prior=GaussianPrior(1.0), progress=False)

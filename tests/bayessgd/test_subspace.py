@@ -126,3 +126,59 @@ def test_the_network_is_left_alone():
 def test_refusals(iterates, rank, error, message):
     with pytest.raises(error, match=message):
         principal_subspace(iterates, rank=rank)
+
+
+LINE = Subspace({"weight": torch.zeros(1, 2)}, torch.eye(2), torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"subspace": torch.eye(2)},
+            TypeError,
+            "subspace must be a Subspace, got Tensor; use principal_subspace",
+        ),
+        (
+            {"model": nn.Linear(3, 1, bias=False)},
+            ValueError,
+            "subspace must have the shape .* of another network",
+        ),
+        ({"model": nn.Sequential(nn.Linear(2, 1))}, ValueError, "subspace must be of the model's parameters"),
+        ({"x": torch.full((3, 2), math.nan)}, ValueError, "x must be finite"),
+        ({"y": torch.ones(2, 1)}, ValueError, "must have the same length, got 3 and 2"),
+        ({"likelihood": 1.0}, TypeError, "likelihood must be one of"),
+        ({"prior": 1.0}, TypeError, "prior must be one of"),
+        ({"temperature": 0.0}, ValueError, "temperature must be finite and above 0"),
+    ],
+)
+def test_refusals_of_sampling(change, error, message):
+    arguments = {
+        "model": nn.Linear(2, 1, bias=False),
+        "subspace": LINE,
+        "x": torch.ones(3, 2),
+        "y": torch.ones(3, 1),
+        "likelihood": Gaussian(1.0),
+        "prior": GaussianPrior(1.0),
+        **change,
+    }
+    with pytest.raises(error, match=message):
+        subspace_nuts(**arguments, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("mean", "basis", "error", "message"),
+    [
+        (torch.zeros(2), torch.eye(2), TypeError, "mean must be a dict from parameter name to tensor"),
+        ({"weight": torch.zeros(1, 2)}, torch.ones(2), ValueError, r"basis must have shape \[k, p\]"),
+        (
+            {"weight": torch.zeros(1, 2)},
+            torch.eye(3),
+            ValueError,
+            "a column for each of the mean's 2 parameters",
+        ),
+    ],
+)
+def test_refusals_of_directions(mean, basis, error, message):
+    with pytest.raises(error, match=message):
+        Subspace(mean, basis, torch.ones(1))
