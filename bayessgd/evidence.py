@@ -7,8 +7,10 @@ N(0, σ²). EM climbs it (Dempster, Laird & Rubin 1977): with q the posterior at
 
 and their fixed points are the stationary points of the evidence. SGD that samples the posterior (Mandt, Hoffman &
 Blei 2017, section 4, where it is variational EM) gives one draw of q per step; the expectations become running
-means with falling weights ρₜ = (t + 1)^{−κ}, ½ < κ ≤ 1 (Delyon, Lavielle & Moulines 1999), and λ and σ are those of
-the running means.
+means with falling weights ρₜ = (t + 1)^{−κ}, t = 1, 2, …, ½ < κ ≤ 1 (Delyon, Lavielle & Moulines 1999), and λ and σ
+are those of the running means. The start counts as the draw before the first, t = 0: its share after t updates is
+Π(1 − ρₛ), 2e-5 after 100 of them at κ = 0.7. Were the first update to forget it, as ρ₁ = 1 would, one iterate that no
+sampler drew, near zero after a fresh start, would set λ alone: thousands, that hold the weights where they are.
 
 The same without sampling, a joint minimum over θ and λ, does not exist: λ → ∞, θ → 0. And an optimizer that wanders
 too far or too little (`bayessgd.effective_temperature` ≠ 1) biases λ: its ‖θ‖² is not the posterior's.
@@ -34,10 +36,11 @@ class EmpiricalBayes:
     Args:
         model: The network that is trained, under `likelihoods.mean_negative_log_joint` with this object's `prior`
             and `likelihood`, both read anew at every step.
-        precision: λ to start from.
-        scale: σ to start from; `None` where the likelihood has none to learn.
+        precision: λ to start from; it counts as one draw.
+        scale: σ to start from, likewise; `None` where the likelihood has none to learn.
         per_tensor: One λ for each parameter tensor in place of one for all.
-        decay: κ, in (½, 1): how fast the weights fall. Near ½ forgets the start sooner, and ends noisier.
+        decay: κ, in (½, 1): how fast the weights fall. Near ½ forgets the start and early iterates sooner, and ends
+            noisier.
 
     Raises:
         TypeError, ValueError: Arguments that are not as above.
@@ -49,8 +52,8 @@ class EmpiricalBayes:
     >>> em.prior, em.likelihood
     (GaussianPrior(precision=1.0, mean=0.0), Gaussian(scale=0.5))
     >>> em.update(torch.ones(8, 1))   # after a step, with the residuals y − f of its batch
-    >>> em.likelihood
-    Gaussian(scale=1.0)
+    >>> round(em.scale ** 2, 3)       # 0.25 + (1 − 0.25)·2^−0.7
+    0.712
     """
 
     def __init__(
@@ -116,14 +119,15 @@ class EmpiricalBayes:
             raise ValueError(
                 f"residuals must be given exactly where scale is learned; here scale {state} None"
             )
-        weight = (self.num_updates + 1) ** -self.decay
+        if residuals is not None:
+            check_tensor(residuals, "residuals", shape="[...]", ndim=getattr(residuals, "ndim", 0))
         squares = torch.stack([p.detach().double().square().sum() for p in self._parameters.values()])
-        if residuals is not None and self._residual is not None:
-            check_tensor(residuals, "residuals", shape="[...]", ndim=residuals.ndim)
-            self._residual += weight * (float(residuals.detach().double().square().mean()) - self._residual)
         values = squares.tolist()
         if not all(value < float("inf") for value in values):
             raise ValueError("the model's parameters must be finite; did the training diverge?")
+        weight = (self.num_updates + 2) ** -self.decay  # this update is number t = num_updates + 1
+        if residuals is not None and self._residual is not None:
+            self._residual += weight * (float(residuals.detach().double().square().mean()) - self._residual)
         for name, value in zip(self._squares, values, strict=True):
             self._squares[name] += weight * (value - self._squares[name])
         self.num_updates += 1
@@ -136,11 +140,15 @@ class EmpiricalBayes:
         """Go on where another one stopped.
 
         Raises:
-            ValueError: The state of another network.
+            ValueError: The state of another network, or with noise where this one has none to learn.
         """
         if set(state["squares"]) != set(self._squares):
             raise ValueError(
                 f"state must be of the parameters {list(self._squares)}, got {list(state['squares'])}"
+            )
+        if (state["residual"] is None) != (self._residual is None):
+            raise ValueError(
+                "state must have a scale exactly where this one has; make it with or without scale="
             )
         self.num_updates = int(state["num_updates"])
         self._squares, self._residual = dict(state["squares"]), state["residual"]

@@ -82,16 +82,45 @@ def test_exact_draws_have_the_maximum_as_their_fixed_point():
     assert em.scale == pytest.approx(scale, rel=2e-3)
 
 
-def test_the_first_update_forgets_the_start_and_weights_fall():
+def test_the_start_counts_as_one_draw_and_weights_fall():
     net = nn.Linear(2, 1, bias=False)
-    em = EmpiricalBayes(net, precision=123.0, decay=0.75)
-    net.weight.data = torch.tensor([[1.0, 1.0]])
+    em = EmpiricalBayes(net, precision=8.0, scale=3.0, decay=0.75)
+    squares, noise = 2 / 8.0, 9.0
+    for t, (weight, residual) in enumerate(
+        [([1.0, 1.0], 1.0), ([2.0, 0.0], 4.0), ([3.0, 1.0], 0.5)], start=1
+    ):
+        net.weight.data = torch.tensor([weight])
+        em.update(torch.tensor([residual, residual]))
+        rho = (t + 1) ** -0.75
+        squares += rho * (sum(w * w for w in weight) - squares)
+        noise += rho * (residual**2 - noise)
+        assert em.precision == pytest.approx(2 / squares)
+        assert em.scale == pytest.approx(noise**0.5)
+
+
+def test_a_network_at_zero_does_not_decide_alone():
+    # ρ₁ = 1 would make λ = D/0 of it.
+    net = nn.Linear(4, 1)
+    nn.init.zeros_(net.weight)
+    nn.init.zeros_(net.bias)
+    em = EmpiricalBayes(net, precision=2.0)
     em.update()
-    assert em.precision == pytest.approx(1.0)
-    net.weight.data = torch.tensor([[2.0, 0.0]])
-    em.update()
-    weight = 2**-0.75
-    assert em.precision == pytest.approx(2 / (2 + weight * (4 - 2)))
+    assert em.precision == pytest.approx(2 / (1 - 2**-0.7))
+
+
+def test_the_start_is_forgotten():
+    # Draws of N(0, ¼I): whatever λ was at first, 4 is what is left, and to the digits the same.
+    random = torch.Generator().manual_seed(0)
+    net = nn.Linear(100, 1, bias=False).double()
+    low, high = EmpiricalBayes(net, precision=1e-3), EmpiricalBayes(net, precision=1e3)
+    for _ in range(500):
+        net.weight.data = 0.5 * torch.randn(1, 100, generator=random, dtype=torch.float64)
+        low.update()
+        high.update()
+    # The share of the start is Π(1 − ρₜ) = 4e-9 after 500, of a ‖θ‖² that is 4000 times too large.
+    assert low.precision == pytest.approx(high.precision, rel=1e-4)
+    # A draw's ‖θ‖² has a relative deviation of √(2/100), and a mean with ρ = 500^−0.7 weighs 2/ρ = 150 of them: 1.2 %.
+    assert high.precision == pytest.approx(4.0, rel=0.05)
 
 
 def test_one_precision_per_tensor():
@@ -99,8 +128,10 @@ def test_one_precision_per_tensor():
     net.weight.data, net.bias.data = torch.tensor([[1.0, 1.0]]), torch.tensor([0.5])
     em = EmpiricalBayes(net, per_tensor=True)
     em.update()
-    assert em.precision == {"weight": pytest.approx(1.0), "bias": pytest.approx(4.0)}
-    assert em.prior.precision_of("bias") == pytest.approx(4.0)
+    # The start, λ = 1, has a share of 1 − 2^−0.7; ‖θ‖²/D is 1 and ¼.
+    bias = 1 / (1 + 2**-0.7 * (0.25 - 1))
+    assert em.precision == {"weight": pytest.approx(1.0), "bias": pytest.approx(bias)}
+    assert em.prior.precision_of("bias") == pytest.approx(bias)
 
 
 def test_it_goes_on_from_its_state():
@@ -123,6 +154,14 @@ def test_it_goes_on_from_its_state():
         (lambda net: EmpiricalBayes(net).update(torch.ones(1)), "residuals must be given exactly"),
         (lambda net: EmpiricalBayes(net, scale=1.0).update(), "residuals must be given exactly"),
         (lambda net: EmpiricalBayes(net).load_state_dict({"squares": {}}), "state must be of the parameters"),
+        (
+            lambda net: EmpiricalBayes(net, scale=1.0).load_state_dict(EmpiricalBayes(net).state_dict()),
+            "state must have a scale exactly where this one has",
+        ),
+        (
+            lambda net: EmpiricalBayes(net, scale=1.0).update(torch.tensor([math.nan])),
+            "residuals must be finite",
+        ),
     ],
 )
 def test_refusals(call, message):
@@ -130,8 +169,13 @@ def test_refusals(call, message):
         call(nn.Linear(1, 1))
 
 
-def test_refusal_of_a_run_that_diverged():
+def test_refusal_of_a_run_that_diverged_changes_nothing():
     net = nn.Linear(1, 1)
+    em = EmpiricalBayes(net, scale=1.0)
+    before = em.state_dict()
     net.weight.data.fill_(math.inf)
     with pytest.raises(ValueError, match="did the training diverge"):
-        EmpiricalBayes(net).update()
+        em.update(torch.ones(2))
+    with pytest.raises(TypeError, match=r"residuals must be a torch\.Tensor, got list"):
+        em.update([1.0])
+    assert em.state_dict() == before
