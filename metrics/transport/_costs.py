@@ -25,6 +25,11 @@ Cost = Callable[[Tensor, Tensor], Tensor]
 
 def cost_between(cost: Cost, x: Tensor, y: Tensor) -> Tensor:
     """Return cost(x, y), checked."""
+    if not callable(cost):
+        raise TypeError(
+            f"cost must be a function from two clouds to C [n, m], got {type(cost).__name__}; ‖x − y‖^p is p=, and "
+            "a matrix is for entropic_cost"
+        )
     c = check_tensor(cost(x, y), "cost(x, y)", shape="[n, m]", ndim=2)
     if c.shape != (len(x), len(y)):
         raise ValueError(

@@ -96,7 +96,8 @@ class _Tiles:
         k = self.kernel.block(rows, columns, out[: _area(rows, columns)].view(rows.stop - rows.start, -1))
         if rows == columns:
             k.fill_diagonal_(0)
-        return k.clamp_(min=NEGLIGIBLE).exp_()
+        # A power of two takes a third of the time of an exponential.
+        return k.clamp_(min=NEGLIGIBLE).mul_(1 / math.log(2)).exp2_()
 
     def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
         for index, (rows, columns) in enumerate(self.grid):

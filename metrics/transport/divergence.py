@@ -20,7 +20,7 @@ has to be. The kernel is float32 for float32 clouds with ε ≤ E C and tol ≥ 
 final sums are float64.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.inputs import check_count, check_pair, check_positive, check_weights
+from metrics.inputs import check_count, check_pair, check_positive, check_tensor, check_weights
 from metrics.transport._clouds import Clouds, prepared, scattered
 from metrics.transport._cost import check_exponent
 from metrics.transport._costs import Cost, divergence_of_costs
@@ -36,11 +36,9 @@ from metrics.transport._debiased import Debiased, debiased, entries
 from metrics.transport._envelope import attach
 from metrics.transport._plan import Scaling, forces
 from metrics.transport._start import extended, few
+from metrics.transport.sinkhorn import MEMORY
 
-__all__ = ["MEMORY", "Options", "Past", "divergence", "sinkhorn_divergence"]
-
-MEMORY = 2**30
-"""Bytes that a kernel may take before it is formed in pieces instead."""
+__all__ = ["Options", "Past", "divergence", "sinkhorn_divergence"]
 
 REMEMBERED = 512
 """Points whose potentials are kept for the next problem."""
@@ -95,7 +93,7 @@ def sinkhorn_divergence(
     >>> sinkhorn_divergence(torch.zeros(4, 2), torch.ones(4, 2))
     tensor(2.)
     """
-    if x.ndim == 3:
+    if isinstance(x, Tensor) and x.ndim == 3:
         each = partial(
             sinkhorn_divergence,
             eps=eps,
@@ -121,14 +119,29 @@ def batched(
     each: Callable[..., Tensor], x: Tensor, y: Tensor, weights_x: Tensor | None, weights_y: Tensor | None
 ) -> Tensor:
     """Return the divergences of a batch of problems, [b]."""
-    if y.ndim != 3 or len(x) != len(y) or len(x) == 0:
+    check_tensor(y, "y", shape="[b, m, d]", ndim=3)
+    if len(x) != len(y) or len(x) == 0:
         raise ValueError(
             f"x and y must be batches of as many problems, [b, n, d] and [b, m, d], got {list(x.shape)} and "
             f"{list(y.shape)}; repeat one with .expand"
         )
-    weights = [w if w is not None else [None] * len(x) for w in (weights_x, weights_y)]
-    problems = zip(x, y, *weights, strict=True)
+    sides = ((weights_x, x, "weights_x"), (weights_y, y, "weights_y"))
+    a, b = (_each_weights(*side) for side in sides)
+    problems = zip(x, y, a, b, strict=True)
     return torch.stack([each(u, v, weights_x=a, weights_y=b) for u, v, a, b in problems])
+
+
+def _each_weights(weights: Tensor | None, clouds: Tensor, name: str) -> Iterable[Tensor | None]:
+    """The weights of each problem of a batch."""
+    if weights is None:
+        return [None] * len(clouds)
+    check_tensor(weights, name, shape="[b, n]", ndim=2)
+    if weights.shape != clouds.shape[:2]:
+        raise ValueError(
+            f"{name} must have one entry per point of each problem, {list(clouds.shape[:2])}, got "
+            f"{list(weights.shape)}; repeat one row with .expand"
+        )
+    return weights
 
 
 @dataclass(frozen=True)

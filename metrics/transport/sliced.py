@@ -4,7 +4,8 @@
 
 estimated with L directions, SW_p^p ≈ (1/L) Σ_l W_p^p(θ_l·x, θ_l·y). The estimate of SW_p^p is unbiased in
 the directions, with a variance of Var_θ(W_p^p)/L; its root SW_p is biased downwards by O(1/L). Every W_p^p
-is on the line, by quantiles (`metrics.transport.quantile`), which costs a sort.
+is on the line, by quantiles (`metrics.transport.quantile`), which costs a sort; weights and unequal sizes merge the
+levels of the two quantile functions.
 
 For laws that differ by a shift m alone SW_2² = ‖m‖²/d: a distance of the order of W_2/√d.
 """
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from metrics.inputs import check_count, check_pair
+from metrics.inputs import check_count, check_pair, check_weights
 from metrics.transport._cost import check_exponent, root
 from metrics.transport.quantile import line_cost
 
@@ -30,6 +31,8 @@ def sliced_wasserstein(
     *,
     p: float | int = 2,
     num_projections: int = 512,
+    weights_x: Float[Tensor, " n"] | None = None,
+    weights_y: Float[Tensor, " m"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, ""]:
     """Return SW_p = (mean over directions θ of W_p^p(θ·x, θ·y))^{1/p}.
@@ -39,15 +42,17 @@ def sliced_wasserstein(
         y: The second cloud, [m, d]; m may differ from n.
         p: The exponent, at least 1.
         num_projections: L, the number of directions; the relative error of SW_p^p is O(1/√L).
+        weights_x: Weights of x, normalised to sum one; None is uniform; zeros are allowed.
+        weights_y: Weights of y.
         generator: Draws the directions, in float64 on its own device. None is a fresh one with seed 0.
 
     Returns:
-        SW_p in the units of the clouds, in their type; computed in float64. Differentiable in both clouds,
-        with gradient 0 at SW_p = 0. Memory stays bounded in L: blocks of directions are computed anew in the
-        backward pass.
+        SW_p in the units of the clouds, in their type; computed in float64. Differentiable in both clouds and
+        in the weights, with gradient 0 at SW_p = 0. Memory stays bounded in L: blocks of directions are computed
+        anew in the backward pass.
 
     Raises:
-        ValueError: Clouds that cannot be compared, p < 1, no projections.
+        ValueError: Clouds that cannot be compared, weights that are no weights, p < 1, no projections.
         TypeError: A type that is none of these.
 
     >>> round(float(sliced_wasserstein(torch.zeros(4, 2), torch.ones(4, 2))), 1)   # √(‖m‖²/d) = 1
@@ -55,16 +60,20 @@ def sliced_wasserstein(
     """
     check_pair(x, y)
     p = check_exponent(p)
+    # Without weights the levels of all directions are the same: None stays None.
+    a = None if weights_x is None else check_weights(weights_x, x, "weights_x")
+    b = None if weights_y is None else check_weights(weights_y, y, "weights_y")
     count = check_count(num_projections, "num_projections")
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
     directions = _directions(count, x.shape[1], generator).to(x.device)
     blocks = directions.split(max(1, BLOCK // (len(x) + len(y))))
     if len(blocks) == 1:
-        total = _block_sum(x, y, directions, p)
+        total = _block_sum(x, y, directions, p, a, b)
     else:
         sums = [
-            checkpoint(_block_sum, x, y, d, p, use_reentrant=False, preserve_rng_state=False) for d in blocks
+            checkpoint(_block_sum, x, y, d, p, a, b, use_reentrant=False, preserve_rng_state=False)
+            for d in blocks
         ]
         total = torch.stack(sums).sum()
     return root(total / count, p).to(x.dtype)
@@ -77,6 +86,8 @@ def _directions(count: int, d: int, generator: torch.Generator | None) -> Float[
     return normal / normal.norm(dim=1, keepdim=True)
 
 
-def _block_sum(x: Tensor, y: Tensor, directions: Tensor, p: float) -> Tensor:
+def _block_sum(
+    x: Tensor, y: Tensor, directions: Tensor, p: float, a: Tensor | None, b: Tensor | None
+) -> Tensor:
     """Σ_l W_p^p along the directions of one block."""
-    return line_cost(directions @ x.double().T, directions @ y.double().T, p=p).sum()
+    return line_cost(directions @ x.double().T, directions @ y.double().T, p=p, a=a, b=b).sum()

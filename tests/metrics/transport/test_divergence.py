@@ -329,6 +329,12 @@ ONES = torch.ones(3, 2)
         ((ONES, ONES), {"weights_y": torch.zeros(3)}, ValueError, "weights_y must have a positive sum"),
         ((ONES, ONES), {"weights_y": torch.ones(4)}, ValueError, "weights_y must have one entry per sample"),
         ((ONES, ONES), {"weights_y": [1, 1, 1]}, TypeError, "weights_y must be a torch.Tensor"),
+        ((ONES.tolist(), ONES), {}, TypeError, "x must be a torch.Tensor"),
+        ((ONES, ONES), {"cost": "l2"}, TypeError, "cost must be a function from two clouds"),
+        ((ONES[None], ONES), {}, ValueError, r"y must have shape \[b, m, d\]"),
+        ((ONES[None], ONES[None]), {"weights_x": ONES[0]}, ValueError, r"weights_x must have shape \[b, n\]"),
+        ((ONES[None], ONES[None]), {"weights_y": ONES}, ValueError, "one entry per point of each problem"),
+        ((ONES[None], ONES[None]), {"weights_y": [1.0]}, TypeError, "weights_y must be a torch.Tensor"),
     ],
 )
 def test_refusals(args, options, error, match):

@@ -110,6 +110,45 @@ def test_symmetry_permutation_and_scale(gen):
     torch.testing.assert_close(sliced_wasserstein(3 * x, 3 * y), 3 * value, rtol=1e-13, atol=0)
 
 
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_weights_equal_pot_along_the_same_directions(gen, p):
+    x, y = clouds(gen)
+    a, b = (torch.rand(n, dtype=torch.float64, generator=gen) for n in (12, 9))
+    options = {"projections": _directions(50, 3, None).T.numpy(), "p": p}
+    want = ot.sliced_wasserstein_distance(
+        x.numpy(), y.numpy(), (a / a.sum()).numpy(), (b / b.sum()).numpy(), **options
+    )
+    got = sliced_wasserstein(x, y, p=p, num_projections=50, weights_x=a, weights_y=b)
+    assert got.item() == pytest.approx(float(want), rel=1e-12)
+
+
+def test_whole_weights_are_repeated_points(gen):
+    x, y = clouds(gen)
+    times = torch.randint(0, 4, (12,), generator=gen)
+    got = sliced_wasserstein(x, y, weights_x=times.double())
+    want = sliced_wasserstein(x.repeat_interleave(times, 0), y)
+    torch.testing.assert_close(got, want, rtol=1e-13, atol=0)
+
+
+def test_weights_that_are_equal_are_no_weights(gen):
+    x, y = clouds(gen)
+    got = sliced_wasserstein(x, y, weights_x=torch.full((12,), 3.0, dtype=torch.float64))
+    torch.testing.assert_close(got, sliced_wasserstein(x, y), rtol=1e-13, atol=0)
+
+
+def test_gradients_with_weights(gen, monkeypatch):
+    x, y = (c.requires_grad_() for c in clouds(gen, 6, 4))
+    a, b = (torch.rand(n, dtype=torch.float64, generator=gen).requires_grad_() for n in (6, 4))
+
+    def distance(x, y, a, b):
+        return sliced_wasserstein(x, y, num_projections=5, weights_x=a, weights_y=b)
+
+    assert torch.autograd.gradcheck(distance, (x, y, a, b))
+    whole = torch.autograd.grad(distance(x, y, a, b), (x, y, a, b))
+    monkeypatch.setattr(sliced, "BLOCK", 2 * (6 + 4))
+    torch.testing.assert_close(torch.autograd.grad(distance(x, y, a, b), (x, y, a, b)), whole)
+
+
 def test_repeating_every_point_changes_nothing(gen):
     x, y = clouds(gen)
     value = sliced_wasserstein(x, y)
@@ -142,6 +181,8 @@ ONES = torch.ones(3, 2)
         ((ONES, ONES), {"num_projections": 0}, ValueError, "num_projections must be at least 1"),
         ((ONES, ONES), {"num_projections": 2.0}, TypeError, "num_projections must be an int"),
         ((ONES, ONES), {"generator": 0}, TypeError, "generator must be a torch.Generator"),
+        ((ONES, ONES), {"weights_x": torch.ones(2)}, ValueError, "weights_x must have one entry per sample"),
+        ((ONES, ONES), {"weights_y": -ONES[:, 0]}, ValueError, "weights_y must not be negative"),
     ],
 )
 def test_refusals(args, options, error, match):
