@@ -1,10 +1,9 @@
-"""Entropic optimal transport without an n×m matrix: slabs of rows that fit a cache, one pass an iteration.
+"""Entropic optimal transport without an n×m matrix: slabs of a few rows, one pass an iteration.
 
 For a slab of rows, Z = q + (g + log b − β) is a matrix product; a softmax over its rows leaves the rows of the plan,
 divided by their weights a, and in passing their f; and the plan's column sums c collect over the slabs. So a single
 pass over the slabs is a whole iteration of Sinkhorn, g ← g + log(b/c), in the log domain throughout: nothing is
-absorbed and nothing underflows. It costs n·m exponentials, about as much as the matrix product at d = 64, and no
-traffic of n·m numbers with memory.
+absorbed and nothing underflows. It costs n·m exponentials, half as much as the matrix product at d = 64.
 
 A pass is dear, so Anderson mixing follows each, on a start that is nearly right: the dense solution for a few thousand
 points, extended to all (`_start`).
@@ -25,8 +24,11 @@ from metrics.transport._start import extended, few, log_sums
 
 __all__ = ["solve_streaming"]
 
-SLAB = 3 * 2**20
-"""Numbers in a slab: 12 MiB in float32."""
+ROWS = 512
+"""Of a slab: with fewer the matrix product takes up to three times as long."""
+
+SLAB = 2**25
+"""Numbers in a slab at most: 128 MiB in float32."""
 
 START = 4096
 """Points of each cloud that the start is solved for."""
@@ -87,7 +89,7 @@ class _Slabs:
         self.kernel, self.a, self.b = kernel, a, b
         self.a64, self.b64 = a.double(), b.double()
         self.log_b = self.b64.log()
-        self.height = max(16, SLAB // len(b))
+        self.height = max(16, min(ROWS, SLAB // len(b)))
         self.buffer = a.new_empty(min(self.height, len(a)), len(b))
 
     def __call__(self, g: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
