@@ -12,7 +12,6 @@ the training part of the first splits, and never looks at a test part.
 import argparse
 import json
 import os
-import statistics
 import sys
 import time
 from dataclasses import asdict, replace
@@ -26,9 +25,9 @@ import torch
 from timing import machine
 from tqdm import tqdm
 from uci_data import SETS, data_folder, load, split, splits, validation
-from uci_methods import METHODS, run, sampled
+from uci_methods import run, sampled
 from uci_network import Settings
-from uci_published import DROPOUT, PUBLISHED
+from uci_report import Scores, comparison, estimate, outliers, table
 
 SMALL = Settings()
 LARGE = Settings(batch=500, momentum=0.97, fraction=0.5, anneal=True, steps=1000)
@@ -43,10 +42,6 @@ SETTINGS = {
     "naval": replace(LARGE, constant=True, warm_up=600, steps=2500, mode_steps=3000),
     "protein": replace(LARGE, warm_up=500, steps=1500, mode_steps=3000),
 }
-DIGITS = {"kin8nm": 3, "naval": 5, "wine": 3}
-"""Decimals of the RMSE, where two are not right."""
-
-Scores = dict[str, dict[str, float]]
 
 
 def kept(folder: Path, name: str, index: int, settings: Settings) -> Scores | None:
@@ -105,14 +100,6 @@ def validate(name: str, data: Path, settings: Settings, *, count: int) -> str:
     return f"{name}: " + ", ".join(told)
 
 
-def estimate(values: list[float], digits: int) -> str:
-    """Return mean ± standard error over splits."""
-    mean = f"{statistics.mean(values):.{digits}f}"
-    if len(values) < 2:
-        return mean
-    return f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.{digits}f}"
-
-
 def collect(folder: Path) -> dict[str, dict[int, Scores]]:
     """Return the kept splits of every set, by their index."""
     found = {
@@ -121,79 +108,6 @@ def collect(folder: Path) -> dict[str, dict[int, Scores]]:
     }
     whole = {name: {i: s for i, s in every.items() if s is not None} for name, every in found.items()}
     return {name: every for name, every in whole.items() if every}
-
-
-def table(found: dict[str, dict[int, Scores]], measure: str) -> list[str]:
-    """Return a Markdown table, methods by sets; the best of ours is bold, and published rows follow."""
-    names = list(found)
-    lines = ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    best = {name: best_method(found[name], measure) for name in names}
-    for method in METHODS:
-        cells = []
-        for name in names:
-            digits = 2 if measure == "log_likelihood" else DIGITS.get(name, 2)
-            cell = estimate([s[method][measure] for s in found[name].values()], digits)
-            cells.append(f"**{cell}**" if method == best[name] else cell)
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    for row in PUBLISHED:
-        values = getattr(row, measure, {})
-        if values:
-            cells = [f"{values[name]:.2f}" if name in values else "" for name in names]
-            lines.append(f"| *{row.name}* ({row.source}) | " + " | ".join(cells) + " |")
-    return lines
-
-
-def best_method(scores: dict[int, Scores], measure: str) -> str:
-    """Return the method with the best mean."""
-    sign = 1 if measure == "log_likelihood" else -1
-    return max(
-        METHODS, key=lambda method: sign * statistics.mean(s[method][measure] for s in scores.values())
-    )
-
-
-def comparison(found: dict[str, dict[int, Scores]]) -> list[str]:
-    """Return one line for each set, our best method against the best published rows, and the counts."""
-    groups = {
-        "the best row of the same splits, HMC apart": [
-            r for r in PUBLISHED if r.same_splits and not r.name.startswith("HMC")
-        ],
-        "HMC": [r for r in PUBLISHED if r.name.startswith("HMC")],
-        "the subspace paper": [r for r in PUBLISHED if not r.same_splits],
-    }
-    lines = [
-        "| set | splits | noise | best of ours | log-likelihood | less MC dropout, tuned, split by split "
-        "| best row of the same splits | HMC | the subspace paper |",
-        "|---" * 9 + "|",
-    ]
-    counts = {title: [0, 0, 0] for title in groups}
-    for name, scores in found.items():
-        method = best_method(scores, "log_likelihood")
-        values = {m: [s[m]["log_likelihood"] for s in scores.values()] for m in (method, "SGHMC")}
-        cells = []
-        for title, rows in groups.items():
-            known = [r.log_likelihood[name] for r in rows if name in r.log_likelihood]
-            if not known:
-                cells.append("none")
-                continue
-            # To two decimals, as the papers round.
-            ahead = [
-                round(statistics.mean(v), 2) >= round(max(known), 2)
-                for v in (values[method], values["SGHMC"])
-            ]
-            counts[title] = [a + b for a, b in zip(counts[title], [*ahead, 1], strict=True)]
-            cells.append(f"{max(known):.2f} ({'reached' if ahead[0] else 'missed'})")
-        noise = "one σ" if SETTINGS[name].constant else "σ(x)"
-        differences = [s[method]["log_likelihood"] - DROPOUT[name][i] for i, s in scores.items()]
-        told = f"{estimate(values[method], 3)} | {estimate(differences, 3)}"
-        lines.append(f"| {name} | {len(scores)} | {noise} | {method} | {told} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        "Sets on which the mean is at or above the published one, by our best method and by SGHMC alone:",
-        "",
-    ]
-    for title, (best, alone, total) in counts.items():
-        lines.append(f"- {title}: {best} and {alone} of {total}")
-    return lines
 
 
 def report(folder: Path) -> str:
@@ -222,7 +136,7 @@ def report(folder: Path) -> str:
         "Where splits are missing, a published mean is one over other splits; the differences from tuned dropout are "
         "over the same ones.",
         "",
-        *comparison(found),
+        *comparison(found, SETTINGS),
     ]
     titles = {
         "log_likelihood": "Test log-likelihood (nats per datum, higher is better)",
@@ -230,7 +144,7 @@ def report(folder: Path) -> str:
         "crps": "CRPS (lower is better)",
     }
     for measure, title in titles.items():
-        lines += ["", f"## {title}", "", *table(found, measure)]
+        lines += ["", f"## {title}", "", *table(found, measure), *outliers(found, measure)]
     return "\n".join(lines) + "\n"
 
 
