@@ -52,6 +52,10 @@ class Calibration:
         scale: s*, a factor of the covariance given to `calibrate`.
         stderr: One standard error of it, from the spread over the draws.
         excess: The mean excess of U over the draws before, in nats; D/2 is a posterior's.
+
+    >>> law = LowRankGaussian({"weight": torch.zeros(1, 1)}, {"weight": torch.ones(1, 1)}, scale=0.01)
+    >>> Calibration(law, scale=0.01, stderr=0.0003, excess=50.0).posterior.marginal_variance
+    {'weight': tensor([[0.0100]])}
     """
 
     posterior: LowRankGaussian
@@ -62,7 +66,11 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Temperature:
-    """An effective temperature and its standard error."""
+    """An effective temperature and its standard error.
+
+    >>> Temperature(value=4.0, stderr=0.1)
+    Temperature(value=4.0, stderr=0.1)
+    """
 
     value: float
     stderr: float

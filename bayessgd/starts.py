@@ -20,7 +20,12 @@ def _values(model: nn.Module) -> dict[str, Tensor]:
 
 
 def reset_starts(model: nn.Module, num_chains: int, *, seed: int) -> list[dict[str, Tensor]]:
-    """Return new initialisations, parameters and buffers by name, one dict per chain."""
+    """Return new initialisations, parameters and buffers by name, one dict per chain.
+
+    >>> one, other = reset_starts(nn.Linear(2, 1), 2, seed=0)
+    >>> one["weight"].shape, bool((one["weight"] == other["weight"]).any())
+    (torch.Size([1, 2]), False)
+    """
     devices = {name: t.device for name, t in _values(model).items()}
     model = copy.deepcopy(model).to("cpu")
     resets = []
@@ -52,7 +57,13 @@ def reset_starts(model: nn.Module, num_chains: int, *, seed: int) -> list[dict[s
 def jittered_starts(
     model: nn.Module, num_chains: int, *, seed: int, scale: int | float
 ) -> list[dict[str, Tensor]]:
-    """Return copies of the model's own values with Gaussian noise of standard deviation `scale`."""
+    """Return copies of the model's own values with Gaussian noise of standard deviation `scale`.
+
+    >>> net = nn.Linear(2, 1)
+    >>> [start] = jittered_starts(net, 1, seed=0, scale=0)
+    >>> bool((start["weight"] == net.weight).all())
+    True
+    """
     if scale != 0:
         check_positive(scale, "jitter")
     gen = torch.Generator().manual_seed(seed)

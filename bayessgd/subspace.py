@@ -49,6 +49,11 @@ class Subspace:
 
     Raises:
         TypeError, ValueError: A mean that is no dict of tensors; a basis that is not [K, P].
+
+    >>> space = Subspace({"w": torch.zeros(2), "b": torch.ones(1)}, torch.eye(3)[:1], torch.ones(1))
+    >>> space.parameters(torch.tensor([[2.0], [3.0]]))["w"]
+    tensor([[2., 0.],
+            [3., 0.]])
     """
 
     mean: Mapping[str, Tensor]

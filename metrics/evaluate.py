@@ -69,6 +69,12 @@ def evaluate(
     Raises:
         ValueError: Clouds that cannot be compared, or too few points.
 
+    References: each measure's own, in `standard_measures`. Errors: Shao & Wu 1989, "A general theory for jackknife
+    variance estimation", Annals of Statistics 17, eq. 2.3 (`metrics.jackknife`), influence functions (del Barrio &
+    Loubes 2019; Rippl, Munk & Sturm 2016; `metrics.influence`) and variances of U-statistics (Sutherland & Deka 2019,
+    arXiv 1906.02104). p-values: Phipson & Smyth 2010, "Permutation p-values should never be zero", where 1/(B + 1) is
+    the least.
+
     >>> random = torch.Generator().manual_seed(0)
     >>> x, y = torch.randn(2, 200, 2, generator=random).unbind()
     >>> report = evaluate(x, y + 1)

@@ -79,6 +79,11 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
         k: The neighbour that sets the radius of precision, recall, density and coverage.
         projections: Directions of the sliced Wasserstein distance, the same ones at every call.
 
+    References: W₂ by POT (Flamary et al. 2021); Sinkhorn divergence (Feydy et al. 2019, eq. 3); sliced Wasserstein
+    (Bonneel et al. 2015); MMD² (Gretton et al. 2012, eq. 3); energy distance (Székely & Rizzo 2013); Fréchet distance
+    (Dowson & Landau 1982; Heusel et al. 2017); precision and recall (Kynkäänniemi et al. 2019), density and coverage
+    (Naeem et al. 2020); leave-one-out nearest neighbours (Lopez-Paz & Oquab 2017; Xu et al. 2018).
+
     >>> [row.name for measure in standard_measures() for row in measure.rows][:3]
     ['wasserstein', 'sinkhorn_divergence', 'sliced_wasserstein']
     """

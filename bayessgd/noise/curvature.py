@@ -42,6 +42,12 @@ class Curvature:
         product: v ↦ A v, flat vectors `[p]` in the order of `model.named_parameters()`.
         size: p.
         like: A tensor of the type and on the device of the vectors.
+
+    >>> A = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+    >>> curvature = Curvature(lambda v: A @ v, size=2, like=A)
+    >>> curvature.matrix(), curvature.diagonal()
+    (tensor([[2., 1.],
+            [1., 3.]]), tensor([2., 3.]))
     """
 
     product: Callable[[Tensor], Tensor]

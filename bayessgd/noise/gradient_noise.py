@@ -108,6 +108,11 @@ class GradientNoise:
             in its noise.
         noise_scale_stderr: Its standard error; NaN where the noise scale is infinite.
         num_data: B.
+
+    >>> rows = torch.tensor([[2.0], [2.0], [8.0]])  # gradients of three data, one parameter
+    >>> noise = GradientNoise.measure(lambda start: rows[start:], num_data=3, chunk=3, correction=1)
+    >>> noise.variance, noise.trace, noise.squared_norm  # 16 − 12/3
+    (tensor([12.]), tensor(12.), tensor(12.))
     """
 
     mean: Float[Tensor, " p"]

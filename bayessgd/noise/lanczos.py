@@ -32,6 +32,10 @@ class Spectrum:
         eigenvalues: Ritz values `[starts, k]`, each row descending.
         bounds: The distance from each to an eigenvalue of A, at most `[starts, k]`.
         weights: The share of the spectrum that each stands for `[starts, k]`; rows sum to one.
+
+    >>> found = Spectrum(torch.tensor([[4.0, 1.0]]), torch.zeros(1, 2), torch.tensor([[0.25, 0.75]]))
+    >>> found.top(1), found.trace
+    (tensor([4.]), tensor(1.7500))
     """
 
     eigenvalues: Float[Tensor, "starts k"]
