@@ -1,183 +1,162 @@
 """What a posterior of many data costs: `python benchmarks/large_data.py --data-dir DIR [--out FILE]`.
 
 Skin (logistic regression, N = 245 057) and Protein (linear regression with its noise inferred, N = 45 730), features
-standardised, prior N(0, 1) for every parameter. SGD with the exact preconditioner, the corrected sampler and iterate
-averaging (IASG) on batches of 500, and NUTS on all data with a dense mass matrix, from the same optimum. The truth that
-all are held against is NUTS in whitened coordinates with five times the draws. The cost of an effective draw counts
-gradients of single data, warm-up and burn-in included, over N; A and C cost some passes more, once.
+standardised, prior N(0, 1) for every parameter, against the exact moments (`large_data_problems`). From θ* start
+
+    NUTS, diagonal mass     as it comes: all data, as many warm-up draws as are kept
+    NUTS, dense mass        the same with a full mass matrix to adapt
+    NUTS, whitened          told the curvature A, in whose coordinates the posterior is round
+    SGD exact               H = 2(A + NC/S)⁻¹, nothing injected
+    corrected               half of that H, and the noise Q that is then missing
+    IASG                    means of T = N/S iterates
+    control variate         batches whose noise vanishes at θ* (`control_variate`), H = A⁻¹/4, and Q
+
+The cost is gradients of single data over N: warm-up and burn-in included, and where a sampler is told A, C or θ*
+(NUTS as it comes is not charged for θ*), the passes that those took.
+
+What to expect. The noise of N data is that of one draw: A⁻¹CA⁻¹/N is the covariance of the mean of N gradients, so that
+samplers whose only noise is the batches' (exact SGD, IASG) cost one pass per draw at C = A, and λ_max(A⁻¹C) passes in
+the worst direction, at any S. Injected noise cannot replace it, for the batches' noise is there all the same and bounds
+the step: corrected samplers are dearer. NUTS in perfect coordinates takes about four gradients a draw. Only a gradient
+of less noise goes below a pass per draw.
 """
 
 import argparse
-import gzip
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 # A script's own folder comes first on the path, where `bayessgd.py` would hide the package: to the end.
 sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
-import numpy as np
 import torch
+from agreement import Moments, compare, moments
+from control_variate import anchored, anchored_noise
+from large_data_problems import exact, problems
+from sampling import Optimum, Run, Sampler, by_chain, iterates, optimum, whitened_nuts
 from timing import machine
-from torch import Tensor, nn
-from torch.func import hessian
-from tqdm import tqdm
+from torch import Tensor
 
-from bayessgd import Chains, IterateAverage, Subspace, noise, reference, subspace_nuts, theory
-from bayessgd.likelihoods import Bernoulli, GaussianLogScale, LearnedScale, mean_negative_log_joint
-from bayessgd.optim import PreconditionedSGD
-from bayessgd.params import flatten, named_parameters, unflatten
-from bayessgd.priors import GaussianPrior
-from metrics.chains import effective_sample_size
+from bayessgd import reference, theory
 
-CHAINS, BATCH = 25, 500
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A generalised linear model at its optimum, with its curvature and gradient noise."""
-
-    name: str
-    model: nn.Module
-    x: Tensor
-    y: Tensor
-    likelihood: Bernoulli | GaussianLogScale
-    A: Tensor
-    C: Tensor
-
-    @property
-    def laws(self) -> dict:
-        """Likelihood, prior and number of data, as keywords."""
-        return {"likelihood": self.likelihood, "prior": GaussianPrior(1.0)}
-
-    @property
-    def like(self) -> dict[str, Tensor]:
-        """The optimum by name."""
-        return {name: p.detach() for name, p in named_parameters(self.model).items()}
-
-
-def read(folder: Path) -> list[tuple[str, Tensor, Tensor]]:
-    with gzip.open(folder / "skin" / "Skin_NonSkin.txt.gz") as file:
-        skin = np.loadtxt(file)
-    with gzip.open(folder / "protein" / "CASP.csv.gz") as file:
-        protein = np.loadtxt(file, delimiter=",", skiprows=1)
-    found = []
-    for name, x, y in (
-        ("skin", skin[:, :3], (skin[:, 3] == 1).astype(float)),
-        ("protein", protein[:, 1:], (protein[:, 0] - protein[:, 0].mean()) / protein[:, 0].std()),
-    ):
-        x = np.column_stack([np.ones(len(x)), (x - x.mean(0)) / x.std(0)])
-        found.append((name, torch.as_tensor(x), torch.as_tensor(y)[:, None]))
-    return found
-
-
-def problem(name: str, x: Tensor, y: Tensor) -> Problem:
-    """Go to the optimum by Newton's method."""
-    line = nn.Linear(x.shape[1], 1, bias=False).double()
-    nn.init.zeros_(line.weight)
-    model = line if name == "skin" else LearnedScale(line)
-    likelihood = Bernoulli() if name == "skin" else GaussianLogScale()
-    like = {key: p.detach() for key, p in named_parameters(model).items()}
-
-    def loss(flat: Tensor) -> Tensor:
-        laws = {"likelihood": likelihood, "prior": GaussianPrior(1.0), "num_data": len(x)}
-        return mean_negative_log_joint(model, unflatten(flat, like), x, y, **laws)
-
-    theta = flatten(like)
-    for _ in range(30):
-        theta = theta - torch.linalg.solve(hessian(loss)(theta), torch.func.grad(loss)(theta))
-    with torch.no_grad():
-        for key, value in unflatten(theta, like).items():
-            dict(model.named_parameters())[key].copy_(value)
-    datum = partial(_datum, likelihood)
-    C = noise.gradient_noise(model, datum, x, y, correction=0, chunk_size=2**14).covariance
-    return Problem(name, model, x, y, likelihood, hessian(loss)(theta), C)
-
-
-def _datum(likelihood: Bernoulli | GaussianLogScale, output: Tensor, y: Tensor) -> Tensor:
-    return -likelihood.log_prob(output, y)
+CHAINS = 25
+COLUMNS = [
+    "data",
+    "sampler",
+    "draws (effective)",
+    "worst Δmean / sd",
+    "worst sd ratio",
+    "passes",
+    "per effective draw",
+    "NUTS diagonal / dense / whitened over this",
+]
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """H, Q, the steps between draws and the draws of each chain; T where draws are means."""
+class Effort:
+    """The batch of plain gradients; draws of each chain of theirs, of NUTS, and of NUTS in whitened coordinates."""
 
-    name: str
-    H: Tensor
-    Q: Tensor | None
-    thin: int
+    batch: int
     draws: int
-    window: int | None = None
+    nuts: int
+    whitened: int
 
 
-def samplers(at: Problem) -> list[Sampler]:
-    n, S = len(at.x), BATCH
-    inverse = torch.linalg.inv(at.A)
-    feasible = 2 / float(torch.linalg.eigvals(inverse @ (at.A + n / S * at.C)).real.max())
+EFFORTS = {"skin": Effort(2000, 400, 400, 1000), "protein": Effort(1000, 600, 400, 1000)}
+
+
+def samplers(at: Optimum, effort: Effort) -> list[Sampler]:
+    """Those of plain batches; a draw every quarter of N/S steps, the relaxation time at C = A."""
+    n, S = len(at.problem), effort.batch
+    H = theory.optimal_preconditioner(at.C, num_data=n, batch_size=S, A=at.A)
+    Q = theory.injected_noise(at.A, at.C, preconditioner=H / 2, num_data=n, batch_size=S)
     T = round(n / S)
-    exact = theory.optimal_preconditioner(at.C, num_data=n, batch_size=S, A=at.A)
-    H = 0.5 * feasible * inverse
-    Q = theory.injected_noise(at.A, at.C, preconditioner=H, num_data=n, batch_size=S)
+    thin, burn_in, draws = T // 4, 4 * T, effort.draws
     return [
-        Sampler("SGD exact", exact, None, max(1, T // 4), 120),
-        Sampler("corrected", H, Q, max(1, T // 4), 120),
-        Sampler("IASG", 0.2 * inverse, None, T, 30, window=T),
+        Sampler("SGD exact", S, H, None, burn_in, thin, draws),
+        Sampler("corrected", S, H / 2, Q, burn_in, thin, draws),
+        Sampler("IASG", S, 0.2 * at.inverse, None, burn_in, T, draws // 4, window=T),
     ]
 
 
-def sample(at: Problem, sampler: Sampler) -> tuple[Tensor, float]:
-    """Return draws [chains, draws, P] and gradients of single data spent."""
-    n, random = len(at.x), torch.Generator().manual_seed(0)
-    chains = Chains(at.model, CHAINS, jitter=0.0)
-    optimizer = PreconditionedSGD(
-        chains.parameters(),
-        preconditioner=sampler.H,
-        noise_covariance=sampler.Q,
-        stacked=True,
-        generator=torch.Generator().manual_seed(1),
+def by_control_variate(at: Optimum) -> Run:
+    """S so large that the batches make half of the noise that H = A⁻¹/4 needs in the worst direction, or 100."""
+    n, share = len(at.problem), 0.25
+    C = anchored_noise(at)
+    worst = n * float(torch.linalg.eigvals(at.inverse @ C).real.max())
+    S = max(100, round(2 * share / (2 - share) * worst))
+    H = share * at.inverse
+    Q = theory.injected_noise(at.A, C, preconditioner=H, num_data=n, batch_size=S)
+    sampler = Sampler(
+        f"control variate, S = {S}", S, H, Q, burn_in=40, thin=2, draws=400, loss=anchored(at), gradients=2
     )
-    loss = partial(mean_negative_log_joint, **at.laws, num_data=n)
-    # From the optimum the law is reached within some relaxation times, N/S steps each.
-    burn_in = 4 * round(n / BATCH)
-    average = IterateAverage(chains, window=sampler.window) if sampler.window else None
-    if average is not None:
-        average.attach(optimizer, start=burn_in)
-    kept, steps = [], burn_in + sampler.draws * sampler.thin
-    for step in tqdm(range(steps), desc=f"{at.name}, {sampler.name}", leave=False, disable=None):
-        pick = torch.randint(n, (CHAINS, BATCH), generator=random)
-        optimizer.zero_grad()
-        chains.map(loss, at.x[pick], at.y[pick]).sum().backward()
-        optimizer.step()
-        if average is None and step >= burn_in and (step - burn_in + 1) % sampler.thin == 0:
-            kept.append(flatten(dict(chains.named_parameters()), at.like).detach().clone())
-    if average is not None:
-        windows = average.posterior().draws
-        draws = torch.cat([windows[name].flatten(2) for name in windows], 2).transpose(0, 1)
-    else:
-        draws = torch.stack(kept, 1)
-    return draws, float(steps * BATCH * CHAINS)
+    run = iterates(at, sampler, num_chains=CHAINS)
+    return Run(run.draws, run.passes + len(at.A) + 1)
 
 
-def by_nuts(at: Problem, run: Callable, **options: object) -> tuple[Tensor, float]:
+def plain_nuts(at: Optimum, draws: int, *, dense: bool) -> Run:
+    problem = at.problem
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = run(at.model, x=at.x, y=at.y, **at.laws, num_chains=2, **options)
-    draws = flatten(found.draws, at.like).unflatten(0, (2, -1))
-    return draws, float(found.origin["gradient_evaluations"]) * len(at.x)
+        warnings.simplefilter("ignore")  # short chains are told of by their errors
+        found = reference.nuts(
+            problem.model,
+            problem.x,
+            problem.y,
+            likelihood=problem.likelihood,
+            prior=problem.prior,
+            num_samples=draws,
+            num_chains=2,
+            jitter=0.0,
+            dense_mass=dense,
+            seed=1,
+        )
+    return by_chain(found, problem.like)
 
 
-def row(at: Problem, name: str, draws: Tensor, cost: float, known: Tensor) -> str:
-    flat, truth = draws.flatten(0, 1), known.flatten(0, 1)
-    std = truth.std(0)
-    shift, ratio = (flat.mean(0) - truth.mean(0)) / std, flat.std(0) / std
-    ess = float(effective_sample_size(draws).min())
-    return (
-        f"| {at.name} | {name} | {float(shift.abs().max()):.3f} | {float(ratio.min()):.3f} – {float(ratio.max()):.3f} "
-        f"| {ess:,.0f} | {cost / len(at.x):,.0f} | {cost / len(at.x) / ess:.2f} |"
-    )
+def charged(run: Run, at: Optimum) -> Run:
+    """Add what the optimum, A and C took."""
+    return Run(run.draws, run.passes + at.passes)
+
+
+def runs(at: Optimum, effort: Effort) -> dict[str, Run]:
+    """Sample by all; NUTS first, for the others' ratios."""
+    found = {
+        "NUTS, diagonal mass": plain_nuts(at, effort.nuts, dense=False),
+        "NUTS, dense mass": plain_nuts(at, effort.nuts, dense=True),
+        "NUTS, whitened": charged(whitened_nuts(at, num_samples=effort.whitened), at),
+    }
+    for sampler in samplers(at, effort):
+        found[sampler.name] = charged(iterates(at, sampler, num_chains=CHAINS), at)
+    return found | {"control variate": charged(by_control_variate(at), at)}
+
+
+def rows(at: Optimum, found: dict[str, Run]) -> list[str]:
+    """A row for Laplace's approximation, then one for each run."""
+    truth = exact(at)
+    laplace = compare(Moments.exact(centre(at), at.root.square().sum(1).sqrt()), truth)
+    cells = ["exact", laplace.worst_shift(), laplace.worst_ratio(), f"{at.passes}", "", ""]
+    lines = [f"| {at.problem.name} | Laplace's approximation | {' | '.join(cells)} |"]
+    costs = []
+    for name, run in found.items():
+        had = moments(run.draws)
+        agreement, cost = compare(had, truth), run.passes / had.effective
+        if name.startswith("NUTS"):
+            costs.append(cost)
+        cells = [
+            f"{run.draws.shape[0] * run.draws.shape[1]:,} ({had.effective:,.0f})",
+            agreement.worst_shift(),
+            agreement.worst_ratio(),
+            f"{run.passes:,.0f}",
+            f"{cost:.3g}",
+            "" if name.startswith("NUTS") else " / ".join(f"{nuts / cost:.3g}" for nuts in costs),
+        ]
+        lines.append(f"| {at.problem.name} | {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def centre(at: Optimum) -> Tensor:
+    return torch.cat([t.flatten() for t in at.problem.like.values()])
 
 
 def main() -> None:
@@ -189,50 +168,19 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", help="skin or protein")
-    parser.add_argument(
-        "--draws",
-        type=int,
-        default=200,
-        help="of each of NUTS's two chains; the truth has five times as many",
-    )
     parser.add_argument("--out", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
-    if not (arguments.data_dir / "skin").is_dir():
-        parser.error(
-            f"no folder {arguments.data_dir / 'skin'}; pass --data-dir with skin/ and protein/ in it"
-        )
+    folder = arguments.data_dir
+    if not (folder / "skin").is_dir() or not (folder / "protein").is_dir():
+        parser.error(f"no skin/ and protein/ in {folder}; pass --data-dir with both in it")
     torch.set_num_threads(arguments.threads)
-    lines = [
-        f"{machine()}. A and C, once: about 2·P passes.",
-        "",
-        "| data | sampler | worst Δmean / sd | sd ratios | effective draws | passes | passes per effective draw |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = [machine(), "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     print("\n".join(lines), flush=True)
-    for name, x, y in read(arguments.data_dir):
-        if arguments.only not in name:
-            continue
-        at = problem(name, x, y)
-        basis = torch.linalg.cholesky(torch.linalg.inv(len(x) * at.A)).mT
-        space = Subspace(at.like, basis, torch.ones_like(basis[0]))
-
-        def whitened(model: nn.Module, x: Tensor, y: Tensor, space: Subspace = space, **options):
-            return subspace_nuts(model, space, x, y, **options)
-
-        known, cost = by_nuts(at, whitened, num_samples=5 * arguments.draws, progress=True)
-        rows = [(f"NUTS, whitened (the truth), {2 * 5 * arguments.draws} draws", known, cost)]
-        plain = {
-            "num_samples": arguments.draws,
-            "jitter": 0.0,
-            "dense_mass": True,
-            "seed": 1,
-            "progress": True,
-        }
-        rows.append(("NUTS, dense mass", *by_nuts(at, reference.nuts, **plain)))
-        rows += [(sampler.name, *sample(at, sampler)) for sampler in samplers(at)]
-        for told, draws, spent in rows:
-            lines.append(row(at, told, draws, spent, known))
-            print(lines[-1], flush=True)
+    for problem in problems(folder):
+        if arguments.only in problem.name:
+            at = optimum(problem, chunk_size=2**14)
+            lines += (found := rows(at, runs(at, EFFORTS[problem.name])))
+            print("\n".join(found), flush=True)
     if arguments.out:
         arguments.out.write_text("\n".join(lines) + "\n")
 
