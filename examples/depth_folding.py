@@ -15,16 +15,24 @@ from metrics.geometry import PlaneRegions, linear_regions_in_plane, linear_regio
 
 __all__ = ["dragon_curve", "line_folds", "parallel_regions", "plane_folds", "successive_regions"]
 
+SQUARE = (-1, 1, -1, 1)
+DELTOID = 0.3
+"""A third of the distance of its cusps from the centre: all crossings lie in the square."""
+
 
 def parallel_regions(n: int) -> PlaneRegions:
-    """Count n creases of the flat plane: tangents of the unit circle, of which every two cross and no three meet."""
-    angle = math.pi / n * torch.arange(n, dtype=torch.float64)
+    """Count n creases of the flat plane, tangents of a deltoid: every two cross inside it and no three meet.
+
+    The tangent at angle θ is x cos θ + y sin θ = r cos 3θ. Three of them meet where their angles sum to π/2 modulo π
+    (the product of the three roots of their equation in e^{2iθ} is −1), which these angles never do.
+    """
+    angle = math.pi / n * (torch.arange(n, dtype=torch.float64) + 0.25)
     layer = nn.Linear(2, n, dtype=torch.float64)
-    layer.weight.data, layer.bias.data = torch.stack([angle.cos(), angle.sin()], 1), -torch.ones_like(angle)
-    # Neighbours in angle but for a turn by π cross farthest out, at 1/sin(π/2n) < n.
-    reach = n + 1
-    window = (-reach, reach, -reach, reach)
-    return linear_regions_in_plane(nn.Sequential(layer, nn.ReLU()), torch.zeros(2), torch.eye(2), window)
+    layer.weight.data, layer.bias.data = (
+        torch.stack([angle.cos(), angle.sin()], 1),
+        -DELTOID * (3 * angle).cos(),
+    )
+    return linear_regions_in_plane(nn.Sequential(layer, nn.ReLU()), torch.zeros(2), torch.eye(2), SQUARE)
 
 
 def successive_regions(n: int) -> int:
@@ -39,7 +47,7 @@ def line_folds(n: int) -> nn.Sequential:
 
 def plane_folds(n: int) -> PlaneRegions:
     """Count n layers that fold the square along both axes, (x, y) ↦ (2|x| − 1, 2|y| − 1)."""
-    return linear_regions_in_plane(_folds(n, 2), torch.zeros(2), torch.eye(2), (-1, 1, -1, 1))
+    return linear_regions_in_plane(_folds(n, 2), torch.zeros(2), torch.eye(2), SQUARE)
 
 
 def _folds(n: int, inputs: int) -> nn.Sequential:

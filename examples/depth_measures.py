@@ -1,4 +1,4 @@
-"""Random and trained networks: regions at equal parameters, a circle's curvature, a boundary's apparent dimension."""
+"""Random and trained networks: regions at equal parameters or neurons, a circle's curvature, a boundary's dimension."""
 
 import math
 
@@ -15,6 +15,7 @@ from metrics.geometry import (
 )
 
 __all__ = [
+    "NEURONS",
     "PARAMETERS",
     "boundary_mask",
     "boundary_scales",
@@ -24,18 +25,26 @@ __all__ = [
     "parameters",
     "regions",
     "train",
-    "width_of",
+    "width_at_equal_neurons",
+    "width_at_equal_parameters",
 ]
 
 PARAMETERS = 1153
-"""What every network of the comparison has, to within 5 %."""
+"""What every network has, to within 5 %, where parameters are equal."""
+NEURONS = 60
+"""What every network has where neurons are equal, exactly if the depth divides it."""
 BIAS = 0.3
 BOUNDARY_WIDTH = 100
 
 
-def width_of(depth: int) -> int:
+def width_at_equal_parameters(depth: int) -> int:
     """The width of `depth` equal hidden layers, 2 inputs and 1 output with about `PARAMETERS` parameters."""
     return min(range(2, PARAMETERS), key=lambda w: abs(_size(depth, w) - PARAMETERS))
+
+
+def width_at_equal_neurons(depth: int) -> int:
+    """The width of `depth` equal hidden layers with about `NEURONS` neurons."""
+    return round(NEURONS / depth)
 
 
 def _size(depth: int, width: int) -> int:
@@ -47,13 +56,13 @@ def parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-def network(depth: int, generator: torch.Generator) -> nn.Sequential:
+def network(depth: int, width: int, generator: torch.Generator) -> nn.Sequential:
     """A ReLU network with He's weights and biases of standard deviation 0.3."""
-    sizes, layers = [2] + [width_of(depth)] * depth, []
-    for fan_in, width in zip(sizes, [*sizes[1:], 1], strict=True):
-        linear = nn.Linear(fan_in, width)
-        linear.weight.data = torch.randn(width, fan_in, generator=generator) * math.sqrt(2 / fan_in)
-        linear.bias.data = BIAS * torch.randn(width, generator=generator)
+    sizes, layers = [2] + [width] * depth, []
+    for fan_in, fan_out in zip(sizes, [*sizes[1:], 1], strict=True):
+        linear = nn.Linear(fan_in, fan_out)
+        linear.weight.data = torch.randn(fan_out, fan_in, generator=generator) * math.sqrt(2 / fan_in)
+        linear.bias.data = BIAS * torch.randn(fan_out, generator=generator)
         layers += [linear, nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

@@ -1,5 +1,7 @@
 """A picture of the linear regions in a plane: every layer's lines in its colour, the decision boundary over them."""
 
+import math
+
 import matplotlib as mpl
 import torch
 from jaxtyping import Float
@@ -17,7 +19,9 @@ from metrics.plots.colours import COLOURS
 __all__ = ["draw_regions"]
 
 MANY = 2000
-"""Above so many cells the lines are thinner, and a vector graphic keeps them as a picture."""
+"""Above so many cells a vector graphic keeps the lines as a picture."""
+THICK, THIN = 1.2, 0.3
+"""Lines of few cells and of very many, in points."""
 
 
 def draw_regions(
@@ -26,6 +30,8 @@ def draw_regions(
     boundary: DecisionBoundary | None = None,
     values: Float[Tensor, " cells"] | None = None,
     label: str = "",
+    linewidth: float | None = None,
+    legend: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the cells of a plane by the layer that cuts them.
@@ -35,6 +41,9 @@ def draw_regions(
         boundary: From `decision_boundary`, drawn in black.
         values: One number per cell to fill it with, such as the norm of its slope; a colour bar tells the scale.
         label: Of the values, for the colour bar.
+        linewidth: In points, for panels that stand side by side. `None` follows the density: 20 / √cells, between 0.3
+            and 1.2, so that lines keep their share of a cell.
+        legend: Whether to name the layers' colours and tell the count, above the axes.
         ax: Where to draw; `None` is a new figure's.
 
     Returns:
@@ -56,11 +65,11 @@ def draw_regions(
         _fill(axes, regions, values, label)
     drawn, handles = regions.edges.numpy(), []
     depth = int(regions.layers.max())
+    width = min(THICK, max(THIN, 20 / math.sqrt(regions.count))) if linewidth is None else linewidth
     # The first layer's lines are the longest: they lie below, so that later ones show where they end on them.
     for layer in range(1, depth + 1):
         lines = points[drawn[(regions.layers == layer).numpy()]]
         colour = _colour(layer, depth)
-        width = 0.35 if small else 0.9
         axes.add_collection(LineCollection(list(lines), colors=[colour], linewidths=width, rasterized=small))
         handles.append(Line2D([], [], color=colour, lw=1.6, label=f"layer {layer}"))
     if boundary is not None:
@@ -70,17 +79,28 @@ def draw_regions(
     low, high = points.min(0), points.max(0)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="u", ylabel="v")
     axes.set_aspect("equal")
-    axes.legend(
-        handles=handles,
-        title=f"{regions.count:,} linear region{'s' if regions.count > 1 else ''}",
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        ncols=max(1, min(4, len(handles))),
-        fontsize=8,
-        frameon=False,
-        handlelength=1.4,
-    )
+    if legend:
+        axes.legend(
+            handles=handles,
+            title=f"{regions.count:,} linear region{'s' if regions.count > 1 else ''}",
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=max(1, min(4, len(handles))),
+            fontsize=8,
+            frameon=False,
+            handlelength=1.4,
+        )
     return axes
+
+
+def _colour(layer: int, depth: int) -> str:
+    """The colour of a layer's lines: Okabe & Ito's for a few layers, an even scale for many."""
+    few = COLOURS[:-2]
+    return (
+        few[layer - 1]
+        if depth <= len(few)
+        else to_hex(mpl.colormaps["viridis"](0.9 * (layer - 1) / (depth - 1)))
+    )
 
 
 def _fill(axes: Axes, regions: PlaneRegions, values: Tensor, label: str) -> None:
@@ -102,13 +122,3 @@ def _fill(axes: Axes, regions: PlaneRegions, values: Tensor, label: str) -> None
     axes.add_collection(picture)
     beside = axes.inset_axes((1.03, 0, 0.04, 1))  # as high as the axes, which keep their aspect
     axes.figure.colorbar(picture, cax=beside, label=label)
-
-
-def _colour(layer: int, depth: int) -> str:
-    """Okabe & Ito's colours for a few layers, an even scale for many."""
-    few = COLOURS[:-2]
-    return (
-        few[layer - 1]
-        if depth <= len(few)
-        else to_hex(mpl.colormaps["viridis"](0.9 * (layer - 1) / (depth - 1)))
-    )

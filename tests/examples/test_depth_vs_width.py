@@ -13,8 +13,9 @@ import torch
 from metrics.geometry import MeanField
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("--draws", "2", "--steps", "2", "--depth", "3", "--pixels", "32", "--quiet")
-PICTURES = ("folding", "regions", "curvature", "boundary")
+SMALL = ("--draws", "2", "--steps", "2", "--layers", "3", "--pixels", "32", "--quiet")
+SMALL = (*SMALL, "--depths", "2", "3", "--widths", "20", "40")
+PICTURES = ("folding", "regions", "neurons", "curvature", "boundary")
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,7 @@ def depth():
     sys.path.insert(0, str(ROOT / "examples"))
     yield SimpleNamespace(
         script=import_module("depth_vs_width"),
+        parts=import_module("depth_parts"),
         folding=import_module("depth_folding"),
         measures=import_module("depth_measures"),
     )
@@ -41,7 +43,11 @@ def test_the_lecture_as_a_user_runs_it(tmp_path):
         assert name in results
         assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert f"({name}.png)" in report
+    assert (tmp_path / "page.png").read_bytes()[:4] == b"\x89PNG"
+    assert "(page.png)" in report
     assert "not with its width" in answer.stdout
+    assert set(results["regions"]) == set(results["neurons"]) == {"2", "3"}
+    assert set(results["curvature"]["widths"]) == {"20", "40"}
     assert results["folding"]["successive"] == [2**n for n in range(1, 15)]
     assert results["folding"]["parallel"] == [n * (n + 1) // 2 + 1 for n in range(1, 15)]
 
@@ -65,16 +71,29 @@ def test_the_dragon_is_a_strip_of_equal_segments_at_right_angles(depth, n):
     assert len({tuple(m) for m in (points[1:] + points[:-1]).tolist()}) == 2**n
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3, 5])
-def test_all_networks_have_the_same_number_of_parameters_to_5_percent(depth, gen, layers):
-    net = depth.measures.network(layers, gen)
+@pytest.mark.parametrize("layers", [1, 2, 3, 4, 5, 6])
+def test_networks_are_equal_in_parameters_to_5_percent_or_in_neurons(depth, gen, layers):
+    width = depth.parts.EQUAL_PARAMETERS.width(layers)
+    net = depth.measures.network(layers, width, gen)
     assert abs(depth.measures.parameters(net) / depth.measures.PARAMETERS - 1) < 0.05
     assert sum(isinstance(m, torch.nn.ReLU) for m in net) == layers
+    assert layers * depth.parts.EQUAL_NEURONS.width(layers) == depth.measures.NEURONS
 
 
 def test_training_raises_the_share_of_points_on_the_right_side(depth, gen):
-    net = depth.measures.network(2, gen)
+    net = depth.measures.network(2, 30, gen)
     assert depth.measures.train(net, 1, gen) < depth.measures.train(net, 200, gen)
+
+
+def test_growth_with_depth_and_with_width_of_curvatures_that_are_powers(depth):
+    # Every draw grows by 1.5 a layer; four times the width give half as much again.
+    layers = 1.5 ** torch.arange(6, dtype=torch.float64)
+    drawn = {50: torch.stack([layers, 3 * layers]), 200: 1.5 * torch.stack([layers, 3 * layers])}
+    assert depth.parts._growth(drawn, 2, 5) == pytest.approx((1.5, 0))
+    factor, stderr = depth.parts._per_doubling(drawn, 5)
+    assert factor == pytest.approx(1.5**0.5)
+    # Relative errors 1/2 of both means (1 ± s.e. 1 about 2), halved by the root.
+    assert stderr == pytest.approx(factor * 0.5 * (0.5**2 + 0.5**2) ** 0.5)
 
 
 def test_a_straight_boundary_has_the_apparent_dimension_1(depth):
@@ -89,14 +108,17 @@ def test_a_circle_has_the_curvature_of_a_circle_in_its_first_layer(depth, gen):
     assert float(radius.std() / radius.mean()) < 1e-3
 
 
-def test_the_same_seed_gives_the_same_numbers(depth):
-    def numbers(seed):
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_same_seed_gives_the_same_numbers(depth, name):
+    def part(seed):
         args = depth.script.arguments([*SMALL, "--seed", str(seed)])
-        return depth.script.curvature(args)[0], depth.script.boundary(args)[0]
+        found = depth.script.PARTS[name](depth.script.setting(args))
+        return found.numbers, found.rows
 
-    first = numbers(3)
-    assert numbers(3) == first
-    assert numbers(4) != first
+    first = part(3)
+    assert part(3) == first
+    # Folds are built and not drawn.
+    assert (part(4) == first) == (name == "folding")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +126,9 @@ def test_the_same_seed_gives_the_same_numbers(depth):
     [
         (("--draws", "1"), "--draws must be at least 2"),
         (("--pixels", "8"), "--pixels must be at least 32"),
-        (("--depth", "1"), "--depth must be at least 2"),
+        (("--layers", "2"), "--layers must be at least 3"),
+        (("--depths", "2", "7"), "--depths must be at least two numbers from 1 to 6, got 2 7"),
+        (("--widths", "100", "100"), "--widths must be at least two numbers from 2 to 10000, got 100 100"),
         (("--seed", "-1"), "--seed"),
         (("--steps", "many"), "many"),
     ],

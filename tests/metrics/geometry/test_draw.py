@@ -45,6 +45,15 @@ def test_values_fill_the_cells_and_many_layers_have_a_scale():
     figure.canvas.draw()
 
 
+def test_lines_get_thinner_with_the_density_unless_panels_share_a_width():
+    few, many = regions_of(6), regions_of(60)
+    widths = [draw_regions(r).collections[0].get_linewidth()[0] for r in (few, many)]
+    assert widths == [1.2, pytest.approx(20 / many.count**0.5)]
+    panels = [draw_regions(r, linewidth=0.7, legend=False) for r in (few, many)]
+    assert all(panel.collections[0].get_linewidth()[0] == 0.7 for panel in panels)
+    assert all(panel.get_legend() is None for panel in panels)
+
+
 def test_one_region():
     axes = draw_regions(linear_regions_in_plane(nn.Identity(), torch.zeros(2), torch.eye(2), (-1, 1, -1, 1)))
     assert axes.get_legend().get_title().get_text() == "1 linear region"
