@@ -80,7 +80,7 @@ def samplers(at: Optimum, effort: Effort) -> list[Sampler]:
     ]
 
 
-def by_control_variate(at: Optimum) -> Run:
+def by_control_variate(at: Optimum, *, draws: int = 400) -> Run:
     """S so large that the batches make half of the noise that H = A⁻¹/4 needs in the worst direction, or 100."""
     n, share = len(at.problem), 0.25
     C = anchored_noise(at)
@@ -89,7 +89,7 @@ def by_control_variate(at: Optimum) -> Run:
     H = share * at.inverse
     Q = theory.injected_noise(at.A, C, preconditioner=H, num_data=n, batch_size=S)
     sampler = Sampler(
-        f"control variate, S = {S}", S, H, Q, burn_in=40, thin=2, draws=400, loss=anchored(at), gradients=2
+        f"control variate, S = {S}", S, H, Q, burn_in=40, thin=2, draws=draws, loss=anchored(at), gradients=2
     )
     run = iterates(at, sampler, num_chains=CHAINS)
     return Run(run.draws, run.passes + len(at.A) + 1)
