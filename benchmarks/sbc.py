@@ -31,6 +31,9 @@ from metrics import files
 from metrics.plots import COLOURS
 
 BINS = 16
+NOTE = f"""Ranks among {DRAWS} draws; χ² in {BINS} bins, the smallest p-value of three coefficients times three. ± is
+one standard error of three ranks per simulation. All samplers but NUTS see the same simulations, so that their
+p-values rise and fall together."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def main() -> None:
         lines.append(verdicts[-1].markdown())
         print(lines[-1], flush=True)
     if arguments.out:
-        files.write_text(arguments.out / "sbc.md", "\n".join(lines) + "\n")
+        files.write_text(arguments.out / "sbc.md", "\n".join([*lines, "", NOTE]) + "\n")
         draw(verdicts).savefig(arguments.out / "sbc.png", dpi=110)
 
 

@@ -218,7 +218,7 @@ def test_the_prior_of_sigma_carries_its_jacobian(bench):
     theta = {"log_scale": torch.tensor([0.3]).double(), "model.weight": torch.tensor([[0.5]]).double()}
     # scipy's half-normal has the factor 2 that torch's normal on a half-line lacks; a constant.
     sigma = math.exp(0.3)
-    expected = stats.norm(0, 2).logpdf(sigma) + 0.3 + stats.norm(1, 3).logpdf(0.5)
+    expected = stats.norm.logpdf(sigma, 0, 2) + 0.3 + stats.norm.logpdf(0.5, 1, 3)
     assert float(law.log_prob(theta)) == pytest.approx(expected)
 
 
