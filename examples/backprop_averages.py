@@ -99,8 +99,8 @@ def _draw(setting: Setting, gradients: Tensor, whole: Tensor) -> Figure:
     _heat(means, -torch.stack([gradients.mean(0)[-10:], whole[-10:]], 1), ["mean\nof all", "auto-\ngrad"])
     means.set_yticks([])
     means.set_title("minus the gradient")
-    for axis in (images, means):
-        figure.colorbar(axis.images[0], ax=axis, location="bottom", fraction=0.06)
+    for axis, label in ((images, r"wish, $-\partial C/\partial b_j$"), (means, "wish")):
+        figure.colorbar(axis.images[0], ax=axis, location="bottom", fraction=0.06, label=label)
     _draw_errors(right, gradients, whole)
     return figure
 
@@ -119,7 +119,7 @@ def _draw_errors(axis: Axes, gradients: Tensor, whole: Tensor) -> None:
         mixed = gradients[torch.randperm(N, generator=generator)].cumsum(0)
         counts += sizes
         missed += [float((mixed[n - 1] / n - whole).norm() / whole.norm()) for n in sizes]
-    axis.scatter(counts, missed, s=10, color=COLOURS[0], alpha=0.35, lw=0, label="one draw")
+    axis.scatter(counts, missed, s=10, color=COLOURS[0], alpha=0.35, lw=0, label=f"{DRAWS} draws")
     line = torch.logspace(0, torch.log10(torch.tensor(N - 0.5)), 200, dtype=torch.float64)
     axis.plot(line, mean_error(gradients, line) / whole.norm(), color=COLOURS[3], label="theory, r.m.s.")
     free = mean_error(gradients, torch.tensor(1.0)) / whole.norm() / line.sqrt()

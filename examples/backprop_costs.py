@@ -140,7 +140,8 @@ def _draw(setting: Setting, runs: dict[tuple[str, str], _Run]) -> Figure:
     left.text(-8.8, 1.5e-5, "wrong with\nconviction", ha="left", va="bottom")
     left.text(8.8, 1.5e-5, "right", ha="right", va="bottom")
     left.set_title("who is corrected, and how much")
-    left.legend(frameon=False, loc="lower center")
+    left.scatter([], [], s=9, color="0.4", label="outputs at the start")
+    left.legend(frameon=False, loc="lower center", fontsize=9)
     for axis, start in zip(others, ("usual", "saturated"), strict=True):
         _draw_curves(axis, runs, start)
     others[0].set_title("from random weights")
@@ -153,4 +154,6 @@ def _draw_curves(axis: Axes, runs: dict[tuple[str, str], _Run], start: str) -> N
         curves = runs[name, start].curves
         band(axis, curves.steps, 100 * curves.stacked(), colour=colour, label=name)
     axis.set(xlabel="step", ylabel="held-out error, %", ylim=(0, 100))
-    axis.legend(frameon=False)
+    if start == "usual":
+        seeds = runs[SQUARED.name, start].curves.stacked().shape[1]
+        axis.legend(frameon=False, title=f"mean and 95 % band, {seeds} seeds")

@@ -80,9 +80,9 @@ def labels(setting: Setting) -> Part:
     return Part(
         title="Soft labels",
         text=f"{model.hidden.name} units, softmax, cross-entropy, {LENGTH * setting.steps} steps, {setting.seeds} "
-        f"seeds, 95 % intervals over seeds. Left: accuracy among held-out images of like confidence, seeds pooled; "
-        f"below the diagonal is overconfidence. Middle: top-label calibration error (l1, {BINS} bins of equal mass) "
-        f"beside its floor. Right: held-out cross-entropy with the hard labels. The teacher is the mean of the "
+        f"seeds, 95 % intervals over seeds. Left: accuracy ± one standard error among held-out images of like "
+        f"confidence, seeds pooled; below the diagonal is overconfidence. Middle: top-label calibration error (l1, "
+        f"{BINS} bins of equal mass) beside its floor. Right: held-out cross-entropy with the hard labels. The teacher is the mean of the "
         f"networks trained on hard labels, at temperature {TEMPERATURE:g}.",
         rows=rows,
         numbers=numbers,
@@ -125,10 +125,22 @@ def _draw(setting: Setting, judged: dict[str, _Judged]) -> Figure:
         seen = setting.held_labels.repeat(len(judged[name].probs))
         diagram = reliability_diagram(probs, seen, bins=BINS)
         some = diagram.count > 50
-        left.plot(
-            diagram.confidence[some], diagram.accuracy[some], "o-", ms=4, color=COLOURS[colour], label=name
+        # Networks share their images: the error of an accuracy is that of one network's share of them.
+        share = diagram.accuracy[some]
+        stderr = (share * (1 - share) * len(judged[name].probs) / diagram.count[some]).sqrt()
+        left.errorbar(
+            diagram.confidence[some],
+            share,
+            yerr=stderr,
+            marker="o",
+            ms=4,
+            capsize=2,
+            lw=1.2,
+            color=COLOURS[colour],
+            label=name,
         )
     left.set(xlim=(0.2, 1.01), ylim=(0.2, 1.01), xlabel="confidence", ylabel="accuracy", aspect="equal")
+    left.text(0.23, 0.27, "calibrated", color="0.4", rotation=45, rotation_mode="anchor")
     left.set_title("how often the confident are right")
     left.legend(frameon=False, loc="lower right")
     _draw_bars(middle, judged, [100 * j.calibration for j in judged.values()])

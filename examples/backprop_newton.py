@@ -162,6 +162,7 @@ def _draw(costs: dict[str, list[Cost]]) -> Figure:
     _draw_growth(right, costs, "operations")
     left.set(ylabel="seconds", title="measured time")
     right.set(ylabel="floating-point operations", title="counted operations")
+    right.plot([], [], color="0.4", ls="--", lw=1, label="that power of $P$, through the last point")
     right.legend(loc="lower right")
     return figure
 

@@ -34,6 +34,7 @@ from metrics.plots import COLOURS
 __all__ = ["Coin", "Law", "estimate", "stochastic"]
 
 ESTIMATORS = ("straight-through", "REINFORCE", "with a baseline")
+NAMES = ("straight-through", "REINFORCE", "REINFORCE with a baseline")
 IMAGES = 10
 DRAWS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 REPEATS = 8
@@ -140,7 +141,8 @@ def stochastic(setting: Setting) -> Part:
                 (f"{when}, {name}: bias, noise of a draw (of the slope's length)", f"{bias:.2f}, {noise:.2f}")
             )
             numbers[f"{when}, {name}"] = {"bias": bias, "noise": noise}
-    axes[1].legend(frameon=False, loc="lower left")
+    # The lines are above in one panel and cross in the other: the legend stands in neither.
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     return Part(
         title="The slope of a coin",
         text=f"Three estimates of the slope of the mean cost in the 16 biases of a layer of stochastic units, "
@@ -160,14 +162,15 @@ def _coin(setting: Setting, model: Model, theta: Tensor) -> Coin:
 
 def _draw(axis: Axes, coin: Coin, truth: Tensor, laws: dict[str, Law], generator: torch.Generator) -> None:
     n = torch.logspace(0.3, 4, 100, dtype=torch.float64)
-    for colour, name in zip((3, 0, 2), ESTIMATORS, strict=True):
-        axis.plot(n, laws[name].error(n) / truth.norm(), color=COLOURS[colour], label=name)
+    for colour, name, label in zip((3, 0, 2), ESTIMATORS, NAMES, strict=True):
+        axis.plot(n, laws[name].error(n) / truth.norm(), color=COLOURS[colour], label=label)
     counts = [draws for draws in DRAWS for _ in range(REPEATS)]
     found = [estimate(coin, draws, generator) for draws in counts]
     for colour, name in zip((3, 0, 2), ESTIMATORS, strict=True):
         missed = [float((each[name] - truth).norm() / truth.norm()) for each in found]
         axis.scatter(counts, missed, s=9, color=COLOURS[colour], alpha=0.4, lw=0)
-    axis.axhline(1, color="0.8", lw=1)
+    axis.scatter([], [], s=9, color="0.4", label=f"{REPEATS} simulations each")
+    axis.axhline(1, color="0.6", lw=1, label="no better than zero")
     axis.set(xscale="log", yscale="log", xlabel="draws per image")
     axis.set_ylabel("distance from the exact slope, in lengths of it")
     axis.tick_params(labelleft=True)

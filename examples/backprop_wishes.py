@@ -156,7 +156,7 @@ def _arrows(axis: Axes, values: Tensor, wish: Tensor, name: str) -> None:
     axis.axvline(0, color="0.4", lw=0.8)
     axis.set_yticks(places)
     axis.set(ylim=(len(places) - 0.5, -0.5), xlim=(-0.55 * reach, 1.55 * reach))
-    axis.set(ylabel=name, xlabel=f"activation; longest arrow = {float(wish.abs().max()):.2g}")
+    axis.set(ylabel=name, xlabel=f"activation; the longest arrow: a wish of {float(wish.abs().max()):.2g}")
 
 
 def _heat(axis: Axes, values: Tensor, names: list[str]) -> AxesImage:
