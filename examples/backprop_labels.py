@@ -82,8 +82,8 @@ def labels(setting: Setting) -> Part:
         text=f"{model.hidden.name} units, softmax, cross-entropy, {LENGTH * setting.steps} steps, {setting.seeds} "
         f"seeds, 95 % intervals over seeds. Left: accuracy ± one standard error among held-out images of like "
         f"confidence, seeds pooled; below the diagonal is overconfidence. Middle: top-label calibration error (l1, "
-        f"{BINS} bins of equal mass) beside its floor. Right: held-out cross-entropy with the hard labels. The teacher is the mean of the "
-        f"networks trained on hard labels, at temperature {TEMPERATURE:g}.",
+        f"{BINS} bins of equal mass) beside its floor. Right: held-out cross-entropy with the hard labels. The teacher "
+        f"is the mean of the networks trained on hard labels, at temperature {TEMPERATURE:g}.",
         rows=rows,
         numbers=numbers,
         figure=_draw(setting, judged),

@@ -2,8 +2,8 @@
 
 - exact linear regions on a line (`regions`) and in a plane (`plane`), the decision boundary there (`boundary`), a
   picture of both (`draw`), and bounds of their number (`bounds`, `patterns`);
-- curves through a network: length and total curvature (`curves`), and what mean field theory says of both at infinite
-  width (`mean_field`, `simulation`);
+- curves through a network: their jets (`jets`), length and total curvature (`curves`), and what mean field theory says
+  of them at infinite width (`mean_field`, `simulation`);
 - the apparent box-counting dimension of a picture (`dimension`).
 """
 
@@ -14,9 +14,10 @@ from metrics.geometry.bounds import (
     raghu_upper_bound,
     serra_upper_bound,
 )
-from metrics.geometry.curves import Circle, Jets, curve_jets, total_curvature, trajectory_length
+from metrics.geometry.curves import total_curvature, trajectory_length
 from metrics.geometry.dimension import BoxCount, box_counting_dimension
 from metrics.geometry.draw import draw_regions
+from metrics.geometry.jets import Circle, Jets, curve_jets
 from metrics.geometry.mean_field import CircleGeometry, MeanField
 from metrics.geometry.patterns import PatternCount, sampled_patterns
 from metrics.geometry.plane import Cells, PlaneRegions, linear_regions_in_plane

@@ -4,9 +4,8 @@ n hyperplanes in general position cut d dimensions into Σ_{i≤d} C(n, i) regio
 a shallow ReLU network with n neurons can have. With L hidden layers of widths n_1 … n_L on n_0 inputs the largest
 number lies
 
-- above the construction of Montúfar et al. (2014, theorem 5), which folds the input space n_0-fold in every layer but
-  the
-  last: ∏_{l<L} ⌊n_l/n_0⌋^{n_0} · Σ_{j≤n_0} C(n_L, j);
+- above the construction of Montúfar et al. (2014, theorem 5), which folds the input space n_0-fold in every layer
+  but the last: ∏_{l<L} ⌊n_l/n_0⌋^{n_0} · Σ_{j≤n_0} C(n_L, j);
 - below the product over layers of arrangements, ∏_l Σ_{j≤d_l} C(n_l, j), d_l = min(n_0, …, n_{l−1}) (Raghu et al.
   2017; Montúfar 2017), which allows for the dimension that a narrow layer has left;
 - below Serra, Tjandraatmadja & Ramalingam (2018, theorem 1), Σ ∏_l C(n_l, j_l) over j_l ≤ min(n_0, n_1 − j_1, …,

@@ -1,14 +1,9 @@
 """Curves through a network: how long their images are and how much they turn.
 
-A curve x(t), t ∈ [0, 1], has the image h(t) = f(x(t)). With its jet (h, h', h''),
-
-    speed |h'|,   squared curvature κ² = |h''|²/|h'|⁴ − (h'·h'')²/|h'|⁶,
-
-    length ∫ |h'| dt,   total curvature ∫ κ |h'| dt,
-
-the latter being the length of the Gauss map t ↦ h'/|h'|, which no scaling of the image changes (Raghu et al. 2017,
-"On the expressive power of deep neural networks"; Poole et al. 2016). Jets come from nested forward derivatives and
-are exact; the integrals are composite Gauss–Legendre sums.
+A curve x(t), t ∈ [0, 1], has the image h(t) = f(x(t)). Its length is ∫ |h'| dt, its total curvature ∫ κ |h'| dt, the
+length of the Gauss map t ↦ h'/|h'|, which no scaling of the image changes (Raghu et al. 2017, "On the expressive power
+of deep neural networks"; Poole et al. 2016). The jets are exact (`metrics.geometry.jets`); the integrals are composite
+Gauss–Legendre sums.
 
 A piecewise-linear network maps a polyline to a polyline. There nothing is integrated: the breakpoints are exact, the
 length is a sum of distances and the total curvature a sum of turning angles, at breakpoints and corners. A smooth
@@ -20,7 +15,6 @@ At He's initialisation a ReLU network does not lengthen curves: E length ≤ (σ
 """
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,83 +25,11 @@ from torch import Tensor, nn
 
 from metrics.geometry._affine import slopes_along
 from metrics.geometry._layers import layers_of, thresholds_of
+from metrics.geometry.jets import Jets, Map, curve_jets
 from metrics.geometry.regions import polyline_breaks
 from metrics.inputs import check_count, check_tensor
 
-__all__ = ["Circle", "Jets", "curve_jets", "total_curvature", "trajectory_length"]
-
-Map = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Circle:
-    """t ↦ centre + cos(2πt)·first + sin(2πt)·second: an ellipse, a circle if its axes are orthogonal and equally long.
-
-    >>> Circle(torch.zeros(2), torch.tensor([3.0, 0]), torch.tensor([0, 3.0]))(torch.tensor([0.25]))
-    tensor([[-1.3113e-07,  3.0000e+00]])
-    """
-
-    centre: Float[Tensor, "..."]
-    first: Float[Tensor, "..."]
-    second: Float[Tensor, "..."]
-
-    def __call__(self, t: Float[Tensor, " n"]) -> Float[Tensor, "n ..."]:
-        """Return the points [n, *input]."""
-        angle = (2 * math.pi * t).reshape(-1, *[1] * self.centre.ndim)
-        return self.centre + angle.cos() * self.first + angle.sin() * self.second
-
-
-@dataclass(frozen=True, eq=False)
-class Jets:
-    """A curve's image and its derivatives by the parameter, [n, outputs] each."""
-
-    position: Float64[Tensor, "n outputs"]
-    velocity: Float64[Tensor, "n outputs"]
-    acceleration: Float64[Tensor, "n outputs"]
-
-    @property
-    def speed(self) -> Float64[Tensor, " n"]:
-        """|h'|."""
-        return self.velocity.norm(dim=1)
-
-    @property
-    def turning(self) -> Float64[Tensor, " n"]:
-        """κ|h'|, radians per unit of the parameter: h'' across h', over |h'|; 0 where the image stands still."""
-        speed = self.speed[:, None]
-        direction = self.velocity / speed.clamp(min=torch.finfo(torch.float64).tiny)
-        across = self.acceleration - (self.acceleration * direction).sum(1, keepdim=True) * direction
-        return torch.where(speed[:, 0] > 0, across.norm(dim=1) / speed[:, 0], 0.0)
-
-    @property
-    def curvature(self) -> Float64[Tensor, " n"]:
-        """κ, one over the radius of the osculating circle."""
-        return self.turning / self.speed
-
-
-def curve_jets(net: Map, curve: Map, t: Float64[Tensor, " n"]) -> Jets:
-    """Return the image of a curve with its first two derivatives, by nested `jvp`.
-
-    Args:
-        net: A network, or any function of points [n, *input]; it is used as it is.
-        curve: A function from parameters [n] to points [n, *input].
-        t: Parameters.
-
-    >>> circle = Circle(torch.zeros(2), torch.tensor([3.0, 0]).double(), torch.tensor([0, 3.0]).double())
-    >>> curve_jets(lambda x: x, circle, torch.tensor([0.1, 0.7]).double()).curvature
-    tensor([0.3333, 0.3333], dtype=torch.float64)
-    """
-
-    def image(s: Tensor) -> Tensor:
-        return net(curve(s)).flatten(1)
-
-    ones = torch.ones_like(t)
-
-    def pushed(s: Tensor) -> tuple[Tensor, Tensor]:
-        h, dh = torch.func.jvp(image, (s,), (ones,))[:2]
-        return h, dh
-
-    (h, velocity), (_, acceleration) = torch.func.jvp(pushed, (t,), (ones,))[:2]
-    return Jets(h.detach(), velocity.detach(), acceleration.detach())
+__all__ = ["total_curvature", "trajectory_length"]
 
 
 def trajectory_length(
@@ -125,6 +47,7 @@ def trajectory_length(
     Raises:
         TypeError, ValueError: A curve that is neither; fewer than two corners; too few points.
 
+    >>> from metrics.geometry import Circle
     >>> circle = Circle(torch.zeros(2), torch.tensor([3.0, 0]), torch.tensor([0, 3.0]))
     >>> round(trajectory_length(nn.Identity(), circle).item() / (6 * torch.pi), 12)
     1.0
@@ -159,6 +82,7 @@ def total_curvature(
         TypeError, ValueError: A smooth curve under a network with kinks, which derivatives do not see; a network that
             has both kinks and smooth activations; a curve that is neither; too few points.
 
+    >>> from metrics.geometry import Circle
     >>> circle = Circle(torch.zeros(2), torch.tensor([3.0, 0]), torch.tensor([0, 3.0]))
     >>> round(total_curvature(nn.Identity(), circle).item() / (2 * torch.pi), 12)
     1.0

@@ -14,9 +14,9 @@ measure.
 - The length of the Gauss map, the total turning of the tangent, is unchanged by scaling, L_G = 2π √(ḡ κ̄²); after l
   layers L_G(l) = 2π √(1 + 3 (χ₂/χ₁) q* (χ₁^{l−1} − 1)/(χ₁ − 1)): exponential in the depth where χ₁ > 1.
 
-erf is served in closed form, q' = σ_w² (2/π) asin(2q/(1 + 2q)) + σ_b², χ₁ = 4σ_w²/(π√(1 + 4q)), χ₂ = 16σ_w² q/(π(1 +
-4q)^{3/2}) (Williams 1997), and so is ReLU, χ₁ = σ_w²/2 with the arc-cosine kernel (Cho & Saul 2009). The finite width
-N departs from this by O(1/N): `metrics.geometry.curves` simulates it.
+erf is served in closed form (Williams 1997), and so is ReLU, χ₁ = σ_w²/2 with the arc-cosine kernel (Cho & Saul 2009);
+every other activation by quadrature. The finite width N departs from this by O(1/N): `metrics.geometry.simulation`
+shows how far.
 """
 
 import math
@@ -27,15 +27,14 @@ from functools import cached_property
 import numpy as np
 import torch
 from scipy.optimize import brentq
-from torch import Tensor, nn
+from torch import Tensor
 
-from metrics.geometry._quadrature import derivative, gaussian_nodes, kinks_of, resolution
+from metrics.geometry._closed_forms import ReluMoments
+from metrics.geometry._moments import moments_of
 from metrics.inputs import check_count, check_positive
 
 __all__ = ["CircleGeometry", "MeanField"]
 
-RELU = (torch.relu, nn.functional.relu)
-ERF = (torch.erf, torch.special.erf)
 LARGEST = 1e12
 
 
@@ -90,40 +89,39 @@ class MeanField:
         self.activation = activation
         self.sigma_w = check_positive(sigma_w, "sigma_w")
         self.sigma_b = 0.0 if sigma_b == 0 else check_positive(sigma_b, "sigma_b")
-        self._is_relu = isinstance(activation, nn.ReLU) or activation in RELU
-        self._is_erf = activation in ERF
         _check_elementwise(activation)
+        self._moments = moments_of(activation)
 
     def length_map(self, q: float) -> float:
         """Return σ_w² E φ(√q z)² + σ_b², the next layer's mean squared pre-activation."""
-        return self.sigma_w**2 * self._second_moment(q, 0) + self.sigma_b**2
+        return self.sigma_w**2 * self._moments.second(q, 0) + self.sigma_b**2
 
     def correlation_map(self, c: float, *, q: float | None = None) -> float:
         """Return the next layer's correlation of two inputs of equal length, for c from −1 to 1; q defaults to q*."""
         if not -1 <= c <= 1:
             raise ValueError(f"c must be a correlation from −1 to 1, got {c}")
         q = self.q_star if q is None else check_positive(q, "q")
-        covariance = self.sigma_w**2 * self._product_moment(c, q) + self.sigma_b**2
+        covariance = self.sigma_w**2 * self._moments.product(c, q) + self.sigma_b**2
         return covariance / self.length_map(q)
 
     def chi1_at(self, q: float) -> float:
         """Return σ_w² E φ'(√q z)²."""
-        return self.sigma_w**2 * self._second_moment(q, 1)
+        return self.sigma_w**2 * self._moments.second(q, 1)
 
     def chi2_at(self, q: float) -> float:
         """Return σ_w² E φ''(√q z)²."""
-        if self._kinks:
+        if kinks := self._moments.kinks:
             raise ValueError(
-                f"activation must have a continuous derivative for chi2, got a kink at {self._kinks[0]:g}, where φ''² "
+                f"activation must have a continuous derivative for chi2, got a kink at {kinks[0]:g}, where φ''² "
                 "diverges; served are tanh, erf, sigmoid, GELU, SiLU, softplus, ELU and the like"
             )
-        return self.sigma_w**2 * self._second_moment(q, 2)
+        return self.sigma_w**2 * self._moments.second(q, 2)
 
     @cached_property
     def q_star(self) -> float:
         """The stable fixed point of the length map; 0 where every length dies out."""
         low = high = 1.0
-        if self._is_relu and self.sigma_w**2 >= 2:
+        if isinstance(self._moments, ReluMoments) and self.sigma_w**2 >= 2:
             raise ValueError(
                 f"sigma_w must be below √2 for a ReLU's length to have a stable fixed point, got {self.sigma_w}"
             )
@@ -143,7 +141,7 @@ class MeanField:
     @cached_property
     def chi1(self) -> float:
         """χ₁ at q*: the growth of a small difference by a layer, squared; chaos above 1."""
-        return self.sigma_w**2 / 2 if self._is_relu else self.chi1_at(self.q_star)
+        return self.sigma_w**2 / 2 if isinstance(self._moments, ReluMoments) else self.chi1_at(self.q_star)
 
     @cached_property
     def chi2(self) -> float:
@@ -169,7 +167,7 @@ class MeanField:
 
     def critical_sigma_w(self) -> float:
         """Return the σ_w with χ₁ = 1 at this σ_b: the edge of chaos."""
-        if self._is_relu:
+        if isinstance(self._moments, ReluMoments):
             return math.sqrt(2)
 
         def excess(sigma_w: float) -> float:
@@ -223,63 +221,10 @@ class MeanField:
         return self.circle(depth, start=start)[-1].gauss_length
 
     def _sibling(self, sigma_w: float) -> "MeanField":
-        """The same activation at another σ_w, without looking for its kinks again."""
+        """The same activation at another σ_w, with what is known of it."""
         other = MeanField(self.activation, sigma_w, self.sigma_b)
-        other._kinks, other._breaks, other._level = self._kinks, self._breaks, self._level
+        other._moments = self._moments
         return other
-
-    @cached_property
-    def _kinks(self) -> tuple[float, ...]:
-        return kinks_of(self.activation)
-
-    @cached_property
-    def _breaks(self) -> tuple[float, ...]:
-        """Where the activation or its derivative is not smooth."""
-        return tuple({*self._kinks, *kinks_of(self.activation, order=2)})
-
-    @cached_property
-    def _level(self) -> int:
-        return max(resolution(lambda level, k=k: self._by_quadrature(1.0, k, level)) for k in (0, 1, 2))
-
-    def _second_moment(self, q: float, order: int) -> float:
-        """E φ⁽ᵏ⁾(√q z)²."""
-        if self._is_relu and order < 2:
-            return q / 2 if order == 0 else 0.5
-        if self._is_erf:
-            power = 1 + 4 * q
-            closed = (
-                2 / math.pi * math.asin(2 * q / (1 + 2 * q)),
-                4 / (math.pi * math.sqrt(power)),
-                16 * q / (math.pi * power**1.5),
-            )
-            return closed[order]
-        if q == 0:
-            return float(derivative(self.activation, order)(torch.zeros(1, dtype=torch.float64))) ** 2
-        return self._by_quadrature(q, order, self._level)
-
-    def _by_quadrature(self, q: float, order: int, level: int) -> float:
-        zero = torch.zeros(1, dtype=torch.float64)
-        u, w = gaussian_nodes(zero, math.sqrt(q), self._breaks, level=level)
-        with torch.no_grad():
-            return float((derivative(self.activation, order)(u).detach() ** 2 * w).sum())
-
-    def _product_moment(self, c: float, q: float) -> float:
-        """E φ(u₁)φ(u₂) for variances q and the correlation c."""
-        if self._is_relu:
-            c = min(1.0, max(-1.0, c))
-            return q / (2 * math.pi) * (math.sqrt(1 - c * c) + (math.pi - math.acos(c)) * c)
-        if self._is_erf:
-            return 2 / math.pi * math.asin(2 * q * c / (1 + 2 * q))
-        std = math.sqrt(q)
-        u, w = gaussian_nodes(torch.zeros(1, dtype=torch.float64), std, self._breaks, level=self._level)
-        with torch.no_grad():
-            rest = std * math.sqrt((1 - c) * (1 + c))
-            if rest < 1e-8 * std:
-                other = self.activation(math.copysign(1.0, c) * u[0])
-            else:
-                v, weight = gaussian_nodes(c * u[0], rest, self._breaks, level=self._level)
-                other = (self.activation(v) * weight).sum(1)
-            return float((self.activation(u[0]) * other * w[0]).sum())
 
 
 def _root(f: Callable[[float], float], low: float, high: float) -> float:

@@ -1,8 +1,9 @@
 """A circle through one random network, layer by layer: what mean field predicts for infinite width.
 
 The jet of the circle goes through each layer as h' = W(φ'(h)·ḣ), h'' = W(φ'(h)·ḧ + φ''(h)·ḣ²), so one pass gives the
-geometry in every layer. The mean over networks approaches the theory as 1/width: at σ_w = 4, tanh, ten layers,
-simulation over theory is about 0.93 to 0.98 at width 250 and 0.99 at width 1000.
+geometry in every layer. The mean over networks approaches the theory as 1/width, from below: for tanh at σ_w = 4 and
+σ_b = 0.3 the total curvature over theory is 0.988 ± 0.002 in layer 2, 0.987 ± 0.003 in layer 6 and 0.980 ± 0.005 in
+layer 10 at width 1000 (20 draws), and about 0.9 at width 200.
 """
 
 import math
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metrics.geometry._quadrature import derivative
-from metrics.geometry.curves import Jets
+from metrics.geometry.jets import Jets
 from metrics.geometry.mean_field import CircleGeometry, MeanField
 from metrics.inputs import check_count
 

@@ -5,6 +5,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from metrics.geometry.jets import Circle
+
 ZERO = 1e-11
 """Above the rounding of these small networks, below every cell that the tests have."""
 
@@ -92,3 +94,16 @@ def folds(depth: int) -> nn.Sequential:
         both = split.weight.detach().float() @ join
         modules += [linear(both, [-1.0, 1, -1, 1]), nn.ReLU()]
     return nn.Sequential(*modules, linear(join, [-1.0, -1]))
+
+
+def unit_circle(d, gen, radius=1.0):
+    first, second = torch.linalg.qr(torch.randn(d, 2, dtype=torch.float64, generator=gen))[0].T * radius
+    return Circle(torch.zeros(d).double(), first, second)
+
+
+def tanh_network(*widths, gen, gain=2.5):
+    modules = []
+    for into, out in pairwise(widths):
+        weight = gain / into**0.5 * torch.randn(out, into, generator=gen)
+        modules += [linear(weight, 0.3 * torch.randn(out, generator=gen)), nn.Tanh()]
+    return nn.Sequential(*modules[:-1])

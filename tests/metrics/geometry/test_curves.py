@@ -5,40 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from metrics.geometry.curves import Circle, curve_jets, total_curvature, trajectory_length
-from metrics.geometry.mean_field import MeanField
-from metrics.geometry.simulation import simulated_circle
-from tests.metrics.geometry.oracles import linear, random_network, tents
+from metrics.geometry.curves import total_curvature, trajectory_length
+from metrics.geometry.jets import Circle, curve_jets
+from tests.metrics.geometry.oracles import linear, random_network, tanh_network, tents, unit_circle
 
 ZERO = torch.zeros(2)
-
-
-def unit_circle(d, gen, radius=1.0):
-    first, second = torch.linalg.qr(torch.randn(d, 2, dtype=torch.float64, generator=gen))[0].T * radius
-    return Circle(torch.zeros(d).double(), first, second)
-
-
-def tanh_network(*widths, gen, gain=2.5):
-    modules = []
-    for into, out in pairwise(widths):
-        weight = gain / into**0.5 * torch.randn(out, into, generator=gen)
-        modules += [linear(weight, 0.3 * torch.randn(out, generator=gen)), nn.Tanh()]
-    return nn.Sequential(*modules[:-1])
-
-
-def test_jets_of_tanh_by_hand(gen):
-    """x' = s h', x'' = s h'' − 2 t s h'² with s = 1 − t²."""
-    circle, t = unit_circle(6, gen), torch.rand(7, generator=gen).double()
-    first = tanh_network(6, 8, gen=gen)
-    before = curve_jets(first, circle, t)
-    after = curve_jets(nn.Sequential(*first, nn.Tanh()), circle, t)
-    x = before.position.tanh()
-    s = 1 - x**2
-    torch.testing.assert_close(after.velocity, s * before.velocity)
-    torch.testing.assert_close(after.acceleration, s * before.acceleration - 2 * x * s * before.velocity**2)
-    kappa2 = after.acceleration.square().sum(1) / after.speed**4
-    kappa2 -= (after.velocity * after.acceleration).sum(1) ** 2 / after.speed**6
-    torch.testing.assert_close(after.curvature, kappa2.sqrt(), rtol=1e-9, atol=0)
 
 
 def test_plane_curves_with_known_length_and_turning():
@@ -119,50 +90,6 @@ def test_relu_networks_keep_lengths_at_he(gain, low, high):
     assert low < sum(ratios) / 6 < high
 
 
-def test_curvature_of_wide_networks_is_mean_field():
-    """Twenty networks of width 1000; one varies by about 1 %, and the mean is to be within 2 %."""
-    field = MeanField(torch.tanh, 4.0, 0.3)
-    gen = torch.Generator().manual_seed(0)
-    draws = [simulated_circle(field, width=1000, depth=3, points=48, generator=gen) for _ in range(20)]
-    for layer, want in enumerate(field.circle(3)):
-        for name in ("q", "g", "gauss_length"):
-            mean = sum(getattr(draw[layer], name) for draw in draws) / 20
-            assert mean == pytest.approx(getattr(want, name), rel=0.02), (layer, name)
-
-
-def test_the_departure_from_mean_field_falls_with_the_width():
-    field, gen = MeanField(torch.tanh, 4.0, 0.3), torch.Generator().manual_seed(0)
-    gaps = []
-    for width in (30, 240):
-        draws = [simulated_circle(field, width=width, depth=6, points=128, generator=gen) for _ in range(25)]
-        gaps.append(1 - sum(d[5].gauss_length for d in draws) / 25 / field.gauss_length(6))
-    assert gaps[0] > 3 * abs(gaps[1])
-    assert gaps[0] > 0.1
-
-
-def test_the_simulation_is_the_total_curvature_of_its_network():
-    """The same draws, put into an nn.Sequential."""
-    field, gen = MeanField(torch.tanh, 2.0, 0.3), torch.Generator().manual_seed(5)
-    layers = simulated_circle(
-        field, width=20, depth=3, points=512, generator=torch.Generator().manual_seed(5)
-    )
-    first, second = (
-        torch.linalg.qr(torch.randn(20, 2, dtype=torch.float64, generator=gen))[0].T
-        * (20 * field.q_star) ** 0.5
-    )
-    modules = []
-    for _ in range(2):
-        weight = torch.randn(20, 20, dtype=torch.float64, generator=gen) * 2 / 20**0.5
-        modules += [
-            nn.Tanh(),
-            linear(weight, 0.3 * torch.randn(1, 20, dtype=torch.float64, generator=gen)[0]),
-        ]
-    net, circle = nn.Sequential(*modules), Circle(torch.zeros(20).double(), first, second)
-    for depth in (1, 2, 3):
-        part = nn.Sequential(nn.Identity(), *net[: 2 * (depth - 1)])
-        assert layers[depth - 1].gauss_length == pytest.approx(total_curvature(part, circle).item(), rel=1e-9)
-
-
 SMOOTH = Circle(ZERO, torch.tensor([1.0, 0]), torch.tensor([0, 1.0]))
 
 
@@ -181,11 +108,6 @@ SMOOTH = Circle(ZERO, torch.tensor([1.0, 0]), torch.tensor([0, 1.0]))
         (lambda: trajectory_length(nn.Tanh(), torch.zeros(3)), ValueError, "curve must have shape"),
         (lambda: trajectory_length(nn.Tanh(), torch.zeros(3, 2)), ValueError, "two different corners"),
         (lambda: trajectory_length(nn.Tanh(), SMOOTH, points=3), ValueError, "points must be at least 16"),
-        (
-            lambda: simulated_circle(MeanField(torch.tanh, 1.5, 0.1), width=1, depth=2),
-            ValueError,
-            "width must be at least 2",
-        ),
     ],
 )
 def test_refusals(call, error, message):
