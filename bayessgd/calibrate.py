@@ -127,6 +127,7 @@ def calibrate(
             f"posterior must be a LowRankGaussian, got {type(posterior).__name__}; fit one by SWAG"
         )
     count = check_count(num_samples, "num_samples", least=2)
+    check_count(max_iterations, "max_iterations")
     if not any(bool(v.any()) for v in posterior.marginal_variance.values()):
         raise ValueError(
             "posterior must have a variance above 0 somewhere, got 0 everywhere, which no scale widens; collect "
@@ -197,6 +198,8 @@ def effective_temperature(
         raise TypeError(f"iterates must be an Ensemble, got {type(iterates).__name__}; use Trajectory")
     if set(optimum) != set(iterates.draws):
         raise ValueError(f"optimum must have the names {list(iterates.draws)}, got {list(optimum)}")
+    check_of_model(iterates.draws, model, "iterates", lead=1)
+    check_of_model(optimum, model, "optimum")
     laws = {"likelihood": likelihood, "prior": prior, "num_data": num_data}
     lowest = potential(model, {name: t[None] for name, t in optimum.items()}, x, y, **laws)
     _check_lowest(lowest, "optimum")

@@ -181,6 +181,7 @@ def test_a_search_that_does_not_end_warns():
         ({"posterior": 3}, TypeError, "posterior must be a LowRankGaussian"),
         ({"num_samples": 1}, ValueError, "num_samples must be at least 2"),
         ({"num_data": 0}, ValueError, "num_data must be at least 1"),
+        ({"max_iterations": 0}, ValueError, "max_iterations must be at least 1"),
         ({"x": torch.ones(0, D), "y": torch.ones(0, 1)}, ValueError, "x must have shape .* with n ≥ 1"),
         ({"x": [[1.0] * D]}, TypeError, r"x must be a torch\.Tensor, got list"),
         ({"y": torch.ones(7, 1).double()}, ValueError, "must have the same length, got 60 and 7"),
@@ -230,6 +231,9 @@ def test_refusals_of_iterates(regression):
         effective_temperature(regression.net, 3, regression.x, regression.y, **laws)
     path, laws["optimum"] = Ensemble({"weight": regression.mean[None]}), {}
     with pytest.raises(ValueError, match="optimum must have the names"):
+        effective_temperature(regression.net, path, regression.x, regression.y, **laws)
+    laws["optimum"] = {"weight": regression.mean[:, 1:]}
+    with pytest.raises(ValueError, match="optimum must have the shape"):
         effective_temperature(regression.net, path, regression.x, regression.y, **laws)
     laws["optimum"] = {"weight": torch.full_like(regression.mean, math.nan)}
     with pytest.raises(ValueError, match="must be finite"):
