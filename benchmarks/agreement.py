@@ -1,12 +1,12 @@
 """How near a sampler's means and standard deviations are to the truth, with the errors of both.
 
-With draws z of one coordinate, R̂-style effective sizes n₁ of z and n₂ of (z − z̄)² (`metrics.chains`), V the variance
-of z and W that of (z − z̄)², the standard errors are
+With draws z of one coordinate, effective sizes n₁ of z and n₂ of (z − z̄)² (`metrics.chains`), V the variance of z and W
+that of (z − z̄)², the standard errors are
 
     mean: √(V/n₁),        standard deviation: √(W/n₂) / (2√V)        by the delta method.
 
-The smaller of n₁ and n₂ over the coordinates counts as the number of effective draws: chains whose draws alternate
-around the mean, as NUTS's do, know the mean better than the width.
+The two sizes differ: with an autocorrelation ρ per draw the squares have ρ², so that slow chains know the width better
+than the mean, and chains whose draws alternate around the mean, as NUTS's do, the mean better than the width.
 """
 
 from dataclasses import dataclass
@@ -28,19 +28,19 @@ class Moments:
         std: The standard deviations.
         mean_error: Of the means.
         std_error: Of the standard deviations.
-        effective: Effective draws.
+        effective: Effective draws of the mean and of the standard deviation, each the smallest over the coordinates.
     """
 
     mean: Tensor
     std: Tensor
     mean_error: Tensor
     std_error: Tensor
-    effective: float
+    effective: tuple[float, float]
 
     @classmethod
     def exact(cls, mean: Tensor, std: Tensor) -> "Moments":
         """Known without draws."""
-        return cls(mean, std, torch.zeros_like(mean), torch.zeros_like(std), torch.inf)
+        return cls(mean, std, torch.zeros_like(mean), torch.zeros_like(std), (torch.inf, torch.inf))
 
 
 def moments(draws: Tensor) -> Moments:
@@ -53,9 +53,9 @@ def moments(draws: Tensor) -> Moments:
     flat = draws.flatten(0, 1)
     mean, std = flat.mean(0), flat.std(0)
     squares = (draws - mean).square()
-    effective = torch.minimum(effective_sample_size(draws), effective_sample_size(squares))
+    first, second = (float(effective_sample_size(t).min()) for t in (draws, squares))
     std_error = monte_carlo_error(squares) / (2 * std)
-    return Moments(mean, std, monte_carlo_error(draws), std_error, float(effective.min()))
+    return Moments(mean, std, monte_carlo_error(draws), std_error, (first, second))
 
 
 @dataclass(frozen=True)

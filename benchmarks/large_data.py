@@ -44,12 +44,13 @@ CHAINS = 25
 COLUMNS = [
     "data",
     "sampler",
-    "draws (effective)",
+    "draws (effective: mean, sd)",
     "worst Δmean / sd",
     "worst sd ratio",
     "passes",
-    "per effective draw",
-    "NUTS diagonal / dense / whitened over this",
+    "per effective draw: mean, sd",
+    "NUTS diagonal / dense / whitened over this: mean",
+    "sd",
 ]
 NOTE = f"""± is one standard error of the draws; the truth has none (quadrature, 1e-6 sd). The worst of the parameters
 (Skin 4, Protein 11) is told. Effective draws: the smallest over the parameters, of θ and of (θ − mean)². Passes:
@@ -140,21 +141,22 @@ def rows(at: Optimum, found: dict[str, Run]) -> list[str]:
     """A row for Laplace's approximation, then one for each run."""
     truth = exact(at)
     laplace = compare(Moments.exact(centre(at), at.root.square().sum(1).sqrt()), truth)
-    cells = ["exact", laplace.worst_shift(), laplace.worst_ratio(), f"{at.passes}", "", ""]
+    cells = ["exact", laplace.worst_shift(), laplace.worst_ratio(), f"{at.passes}", "", "", ""]
     lines = [f"| {at.problem.name} | Laplace's approximation | {' | '.join(cells)} |"]
     costs = []
     for name, run in found.items():
         had = moments(run.draws)
-        agreement, cost = compare(had, truth), run.passes / had.effective
-        if name.startswith("NUTS"):
+        agreement, cost = compare(had, truth), [run.passes / n for n in had.effective]
+        if is_nuts := name.startswith("NUTS"):
             costs.append(cost)
+        times = [" / ".join(f"{nuts[k] / cost[k]:.3g}" for nuts in costs) for k in (0, 1)]
         cells = [
-            f"{run.draws.shape[0] * run.draws.shape[1]:,} ({had.effective:,.0f})",
+            f"{run.draws.shape[0] * run.draws.shape[1]:,} ({had.effective[0]:,.0f}, {had.effective[1]:,.0f})",
             agreement.worst_shift(),
             agreement.worst_ratio(),
             f"{run.passes:,.0f}",
-            f"{cost:.3g}",
-            "" if name.startswith("NUTS") else " / ".join(f"{nuts / cost:.3g}" for nuts in costs),
+            f"{cost[0]:.3g}, {cost[1]:.3g}",
+            *(["", ""] if is_nuts else times),
         ]
         lines.append(f"| {at.problem.name} | {name} | {' | '.join(cells)} |")
     return lines

@@ -36,16 +36,16 @@ CHAINS, DRAWS, NUTS_DRAWS, SPLITS, WINDOW = 100, 100, 1000, 8, 20
 COLUMNS = [
     "posterior",
     "sampler",
-    "draws (effective)",
+    "draws (effective: mean, sd)",
     "coefficients: worst Δmean / sd",
     "worst sd ratio",
     "σ: Δmean / sd",
     "sd ratio",
     "sliced W₂ over the floor",
-    "passes per effective draw",
+    "passes per effective draw: mean, sd",
 ]
 NOTE = f"""± is one standard error: the sampler's Monte-Carlo error and that of the reference's 10 × 1000 draws, added
-in squares; of several coefficients the worst is told, which is two errors off where there are five and no bias.
+in squares; of several coefficients the worst is told, which chance puts one to two errors off.
 Draws: {CHAINS} chains × {DRAWS} (corrected, SGD exact, IASG), 2 × {NUTS_DRAWS} (NUTS), 4 × {NUTS_DRAWS} (eight
 schools); effective is the smallest over the parameters, of θ and of (θ − mean)². Sliced W₂: mean over {SPLITS} splits
 of the reference, at the same number of draws as the floor; its ± is what an exact sampler would scatter by."""
@@ -82,12 +82,12 @@ class Score:
     """How near to the reference, per parameter and as a whole, and at what cost."""
 
     draws: int
-    effective: float
+    effective: tuple[float, float]
     agreement: Agreement
     sliced: float
     floor: float
     scatter: float
-    cost: float
+    passes: float
 
 
 def score(run: Run, known: Tensor) -> Score:
@@ -111,7 +111,7 @@ def score(run: Run, known: Tensor) -> Score:
         sum(distances) / SPLITS,
         float(floor.mean()),
         float(floor.std() / floor.mean()),
-        run.passes / found.effective,
+        run.passes,
     )
 
 
@@ -119,13 +119,13 @@ def line(name: str, method: str, s: Score) -> str:
     """A row; the coefficients are all but the last parameter, which is σ."""
     beta, sigma = slice(None, -1), slice(-1, None)
     cells = [
-        f"{s.draws:,} ({s.effective:,.0f})",
+        f"{s.draws:,} ({s.effective[0]:,.0f}, {s.effective[1]:,.0f})",
         s.agreement.worst_shift(among=beta),
         s.agreement.worst_ratio(among=beta),
         s.agreement.worst_shift(among=sigma),
         s.agreement.worst_ratio(among=sigma),
         f"{s.sliced / s.floor:.2f} ± {s.scatter:.2f}",
-        f"{s.cost:.1f}",
+        f"{s.passes / s.effective[0]:.1f}, {s.passes / s.effective[1]:.1f}",
     ]
     return f"| {name} | {method} | {' | '.join(cells)} |"
 
