@@ -14,6 +14,7 @@ import math
 class ErfMoments:
     """Of the error function."""
 
+    jumps: tuple[float, ...] = ()
     kinks: tuple[float, ...] = ()
 
     def second(self, q: float, order: int) -> float:
@@ -34,6 +35,7 @@ class ErfMoments:
 class ReluMoments:
     """Of the rectifier, whose second derivative has no square."""
 
+    jumps: tuple[float, ...] = ()
     kinks: tuple[float, ...] = (0.0,)
 
     def second(self, q: float, order: int) -> float:

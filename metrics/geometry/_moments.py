@@ -20,6 +20,11 @@ class QuadratureMoments:
         self.activation = activation
 
     @cached_property
+    def jumps(self) -> tuple[float, ...]:
+        """Where the activation itself jumps, and its derivative is none that a slope shows."""
+        return kinks_of(self.activation, order=0)
+
+    @cached_property
     def kinks(self) -> tuple[float, ...]:
         """Where the derivative jumps."""
         return kinks_of(self.activation)
@@ -45,8 +50,8 @@ class QuadratureMoments:
 
     @cached_property
     def _breaks(self) -> tuple[float, ...]:
-        """Where the activation or its derivative is not smooth."""
-        return tuple({*self.kinks, *kinks_of(self.activation, order=2)})
+        """Where the activation or its derivatives are not smooth."""
+        return tuple({*self.jumps, *self.kinks, *kinks_of(self.activation, order=2)})
 
     @cached_property
     def _level(self) -> int:

@@ -67,7 +67,10 @@ def derivative(phi: Elementwise, order: int) -> Elementwise:
 
 
 def kinks_of(phi: Elementwise, *, order: int = 1, reach: float = 20.0) -> tuple[float, ...]:
-    """Where a derivative jumps: intervals of a grid are halved towards the larger change, which a jump survives."""
+    """Where a derivative jumps, or for order 0 the function.
+
+    Intervals of a grid are halved towards the larger change, which a jump survives.
+    """
     slope = derivative(phi, order)
     # No grid point is a round number, where kinks lie.
     grid = torch.linspace(-reach, reach, 8002, dtype=torch.float64) + math.pi * 1e-4
@@ -84,7 +87,7 @@ def kinks_of(phi: Elementwise, *, order: int = 1, reach: float = 20.0) -> tuple[
         at_low, at_high = torch.where(left, at_low, at_middle), torch.where(left, at_middle, at_high)
     jumps = (at_high - at_low).abs() > 0.1 * before
     # What is left of the intervals is a rounding wide: a kink at zero or at ±1 is told exactly.
-    return tuple(float(x) + 0.0 for x in ((low + high) / 2)[jumps].mul(2**32).round().div(2**32).unique())
+    return tuple(float(x) + 0.0 for x in ((low + high) / 2)[jumps].mul(2**44).round().div(2**44).unique())
 
 
 def resolution(moment: Callable[[int], float]) -> int:

@@ -67,14 +67,14 @@ class MeanField:
         sigma_b: σ_b, the standard deviation of a bias.
 
     Args:
-        activation: An elementwise function of tensors, such as `torch.tanh` or `nn.GELU()`. Kinks are found, jumps
-            are not served.
+        activation: An elementwise function of tensors, such as `torch.tanh` or `nn.GELU()`. Kinks and jumps are found.
         sigma_w: Above 0.
         sigma_b: 0 or above.
 
     Raises:
         TypeError, ValueError: An activation that is not an elementwise function; a σ out of range. Each measure
-        refuses what it does not serve: `q_star` a length without a fixed point, `chi2` an activation with a kink.
+        refuses what it does not serve: `q_star` a length without a fixed point, `chi1` an activation with a jump,
+        `chi2` one with a kink.
 
     >>> chaos = MeanField(torch.tanh, 2.5, 0.3)
     >>> print(f"{chaos.q_star:.6f} {chaos.chi1:.6f} {chaos.chi2:.6f} {chaos.c_star:.6f}")
@@ -106,10 +106,12 @@ class MeanField:
 
     def chi1_at(self, q: float) -> float:
         """Return σ_w² E φ'(√q z)²."""
+        self._check_continuous("chi1")
         return self.sigma_w**2 * self._moments.second(q, 1)
 
     def chi2_at(self, q: float) -> float:
         """Return σ_w² E φ''(√q z)²."""
+        self._check_continuous("chi2")
         if kinks := self._moments.kinks:
             raise ValueError(
                 f"activation must have a continuous derivative for chi2, got a kink at {kinks[0]:g}, where φ''² "
@@ -219,6 +221,14 @@ class MeanField:
     def gauss_length(self, depth: int, *, start: float | None = None) -> float:
         """Return the length of the Gauss map of a circle in layer `depth`: 2π in layer 1; see `circle`."""
         return self.circle(depth, start=start)[-1].gauss_length
+
+    def _check_continuous(self, what: str) -> None:
+        if jumps := self._moments.jumps:
+            raise ValueError(
+                f"activation must be continuous for {what}, got a jump at {jumps[0]:g}, where φ'² diverges; served are "
+                "tanh, erf, sigmoid, ReLU, GELU and the like, and for activations that jump q_star, length_map and "
+                "correlation_map"
+            )
 
     def _sibling(self, sigma_w: float) -> "MeanField":
         """The same activation at another σ_w, with what is known of it."""

@@ -89,6 +89,18 @@ def test_moments_of_kinked_activations_equal_quadpack(q):
     )
 
 
+@pytest.mark.parametrize("q", [0.02, 0.3, 30.0])
+def test_an_activation_that_jumps_has_lengths_and_correlations(q):
+    """A step at 0.37: a share of the Gaussian, and for the sign the law of the quadrant, (2/π) asin c."""
+    step = MeanField(lambda x: (x > 0.37).to(x.dtype), 1.0, 0.0)
+    assert step.length_map(q) == pytest.approx(math.erfc(0.37 / (2 * q) ** 0.5) / 2, rel=1e-10)
+    sign = MeanField(torch.sign, 1.5, 0.3)
+    assert sign.q_star == pytest.approx(1.5**2 + 0.3**2, rel=1e-12)
+    for c in (-0.9, 0.2, 0.7):
+        want = (1.5**2 * 2 / math.pi * math.asin(c) + 0.3**2) / sign.q_star
+        assert sign.correlation_map(c, q=q) == pytest.approx(want, abs=1e-10)
+
+
 @pytest.mark.parametrize("c", [-0.95, -0.3, 0.0, 0.6, 0.999])
 @pytest.mark.parametrize("name", ["tanh", "ELU"])
 def test_correlations_equal_quadpack(name, c):
@@ -189,6 +201,12 @@ def test_sharp_activations_are_resolved():
         (lambda: MeanField(lambda x: x.softmax(0), 1.0, 0.1), ValueError, "activation must map every entry"),
         (lambda: MeanField(torch.tanh, 0.0, 0.1), ValueError, "sigma_w must be finite and above 0"),
         (lambda: MeanField(torch.tanh, 1.0, -0.1), ValueError, "sigma_b must be finite and above 0"),
+        (lambda: MeanField(torch.sign, 1.0, 0.1).chi1, ValueError, "got a jump at 0, .* served are tanh"),
+        (
+            lambda: MeanField(torch.round, 1.0, 0.1).gauss_length(2),
+            ValueError,
+            "got a jump at .*5, .* served",
+        ),
         (lambda: MeanField(torch.relu, 1.0, 0.1).chi2, ValueError, "got a kink at 0, .* served are tanh"),
         (lambda: MeanField(nn.Hardtanh(), 1.0, 0.1).gauss_length(3), ValueError, "got a kink at -1"),
         (lambda: MeanField(torch.relu, 1.5, 0.1).q_star, ValueError, "sigma_w must be below √2"),
