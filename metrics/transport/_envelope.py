@@ -16,6 +16,8 @@ __all__ = ["attach"]
 def attach(value: Tensor, inputs: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]) -> Tensor:
     """Return the 0-dim `value` as a function of `inputs` with these gradients; None is no gradient.
 
+    Of a batch of values [b], each is a function of its own part of inputs [b, …].
+
     >>> x = torch.tensor(3.0, requires_grad=True)
     >>> attach(torch.tensor(9.0), (x,), (torch.tensor(6.0),)).backward()
     >>> x.grad
@@ -33,7 +35,10 @@ class _Envelope(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Any, ...]:
-        products = [None if g is None else grad_outputs[0] * g for g in ctx.gradients]
+        up = grad_outputs[0]
+        products = [
+            None if g is None else up.reshape(up.shape + (1,) * (g.ndim - up.ndim)) * g for g in ctx.gradients
+        ]
         if torch.is_grad_enabled():
             products = [
                 None if g is None else _Once.apply(g, x)

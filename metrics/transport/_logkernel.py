@@ -18,7 +18,7 @@ from torch import Tensor
 
 from metrics.distances import distances
 
-__all__ = ["LogKernel", "Powers", "Squares", "Table"]
+__all__ = ["LogKernel", "Powers", "Squares", "Table", "half_squares"]
 
 
 class LogKernel(ABC):
@@ -85,9 +85,9 @@ class Squares(LogKernel):
         return Squares(self.y, self.x, self.beta, self.alpha)
 
 
-def half_squares(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+def half_squares(x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n"]:
     """½‖x_i‖² in float64."""
-    return x.square().sum(1, dtype=torch.float64).mul_(0.5)
+    return x.square().sum(-1, dtype=torch.float64).mul_(0.5)
 
 
 class Powers(LogKernel):

@@ -33,7 +33,7 @@ from metrics.transport._logkernel import LogKernel
 from metrics.transport._plan import Piece, Scaling
 from metrics.transport._start import annealed, extended, log_sums
 
-__all__ = ["TRUST", "Goal", "solve"]
+__all__ = ["SPREAD", "TRUST", "Goal", "solve"]
 
 SPREAD = 50.0
 """The largest |log v| that is not yet absorbed: e⁵⁰ is well inside float32."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from metrics.transport._logkernel import LogKernel
 
-__all__ = ["annealed", "extended", "few", "log_sums"]
+__all__ = ["COLD", "annealed", "extended", "few", "log_sums"]
 
 FEW = 128
 """Points to anneal on."""
@@ -81,6 +81,6 @@ def extended(kernel: LogKernel, f: Tensor) -> Tensor:
 
 def log_sums(z: Tensor) -> Tensor:
     """Return log Σ_j exp(z_ij) in float64, and leave the softmax over j in z, in one pass of exponentials."""
-    top = z.amax(1).double()
-    torch.softmax(z, 1, out=z)
-    return top - z.amax(1).double().log_()
+    top = z.amax(-1).double()
+    torch.softmax(z, -1, out=z)
+    return top - z.amax(-1).double().log_()

@@ -26,7 +26,7 @@ from torch import Tensor
 from metrics.transport._logkernel import LogKernel
 from metrics.transport._plan import Piece, Scaling
 
-__all__ = ["solve_symmetric", "tile_entries"]
+__all__ = ["CHEBYSHEV", "NEGLIGIBLE", "solve_symmetric", "tile_entries"]
 
 TILE = 1024
 """Rows of a tile: 4 MiB in float32, inside a cache, and large enough for matrix products at full speed."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from metrics.inputs import check_pair, check_weights
 from metrics.transport._cost import check_exponent
-from metrics.transport.divergence import Options, Past, divergence
+from metrics.transport._single import Options, Past, divergence
 from metrics.transport.sinkhorn import MEMORY
 
 __all__ = ["SinkhornDivergence"]

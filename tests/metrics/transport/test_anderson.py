@@ -1,5 +1,6 @@
 import torch
 
+from metrics.transport import sinkhorn
 from metrics.transport._anderson import Anderson
 
 
@@ -42,3 +43,24 @@ def test_memory_is_bounded_and_still_accelerates(gen):
         z = mixing.step(z, matrix @ z + b - z)
     assert mixing.residuals.shape == (4, 40)
     assert (z - fixed).norm() < 0.1 * 0.99**60 * fixed.norm()
+
+
+def test_strides_double_where_residuals_repeat_and_forgetting_ends_them(gen):
+    """At a constant speed r the steps are r, 2r, 4r, 8r: 15 r after four."""
+    z, r = (torch.randn(6, dtype=torch.float64, generator=gen) for _ in range(2))
+    mixing, at = Anderson(6, z.device), z
+    for _ in range(4):
+        at = mixing.step(at, r)
+    torch.testing.assert_close(at, z + 15 * r)
+    mixing.forget()
+    torch.testing.assert_close(mixing.step(at, r), z + 16 * r)
+    torch.testing.assert_close(mixing.step(at, r), at + 2 * r)
+    other = torch.randn(6, dtype=torch.float64, generator=gen)
+    assert not torch.allclose(mixing.step(at, other), at + 4 * other)
+
+
+def test_clusters_that_drift_are_solved_in_fewer_iterations(gen):
+    """Two pairs of clusters, coupled by e⁻²⁰⁰: plain iterations drift at a constant speed for thousands of steps."""
+    left, right = (torch.randn(20, 1, dtype=torch.float64, generator=gen) for _ in range(2))
+    x, y = torch.cat([left, left[:10] + 20]), torch.cat([right, right[:11] + 20])
+    assert sinkhorn(x, y, eps=1.0, tol=1e-9, max_iterations=600).converged
