@@ -11,11 +11,18 @@ NOTEBOOK = EXAMPLES / "posterior_predictions.ipynb"
 sys.path.insert(0, str(EXAMPLES))
 
 from posterior_methods import Fit, Task, fits, full  # noqa: E402
-from posterior_scores import classification_table, densities, regression_table  # noqa: E402
+from posterior_scores import (  # noqa: E402
+    _root,
+    calibration,
+    classification_table,
+    densities,
+    regression_table,
+)
 
 from bayessgd.likelihoods import Categorical, Gaussian  # noqa: E402
 from bayessgd.posteriors import Ensemble  # noqa: E402
 from bayessgd.priors import GaussianPrior  # noqa: E402
+from metrics import calibration_error  # noqa: E402
 
 METHODS = [
     "SGD",
@@ -77,7 +84,9 @@ def test_tables_say_zero_for_the_reference_itself():
     same = {"weight": torch.ones(3, 1, 2), "bias": torch.zeros(3, 1)}
     both = {"NUTS": Fit("NUTS", Ensemble(same), 3, 1.0), "twin": Fit("twin", Ensemble(same), 3, 1.0)}
     table = regression_table(task, both, task.x, task.y).splitlines()
+    assert table[2].split("|")[-2].strip() == "—"  # one chain, which has no other to differ from
     assert table[3].split("|")[-2].strip() == "0.000 ± 0.000"
+    assert table[-1].startswith("60 test points; ± one standard error")
     classes = Task(
         lambda: nn.Linear(2, 3), task.x, task.y, Categorical(), GaussianPrior(1.0), rate=0.1, batch=8, steps=1
     )
@@ -89,7 +98,42 @@ def test_tables_say_zero_for_the_reference_itself():
     labels = torch.zeros(len(task.x), dtype=torch.long)
     table = classification_table(classes, both, task.x, labels, {"far": 5 * task.x}).splitlines()
     cells = [cell.strip() for cell in table[3].split("|")]
-    assert cells[7:9] == ["1.000", "0.000 ± 0.000"]
+    # Agresti & Coull: 60 of 60 is (60 + 2)/(60 + 4) ± √(0.969·0.031/64), a share that is never certain.
+    assert cells[7:9] == ["1.000 ± 0.022", "0.000 ± 0.000"]
+    assert "AUROC, 60 far" in table[0]
+
+
+def test_chains_of_the_reference_say_its_floor():
+    task = line()
+    # Two chains of two draws: slopes 0 and 1 apart, so that their laws differ by what densities at 0 and x₁ do.
+    weights = torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [1.0, 0.0]])[:, None]
+    law = Ensemble({"weight": weights, "bias": torch.zeros(4, 1)}, chains=2)
+    table = regression_table(task, {"NUTS": Fit("NUTS", law, 4, 1.0)}, task.x, task.y).splitlines()
+    # Two normals of deviation s that are |x₁| apart: TV = 2Φ(|x₁|/2s) − 1.
+    exact = (2 * torch.special.ndtr(task.x[:, 0].abs() / (2 * 0.5)) - 1).mean()
+    assert float(table[2].split("|")[-2].strip(" ()").split("±")[0]) == pytest.approx(float(exact), abs=2e-3)
+    assert table[-1].count("chains against each other") == 1
+
+
+def test_errors_are_the_scatter_of_fresh_test_sets():
+    # RMSE and calibration error of 400 sets of 200 points, against the error told of each.
+    random = torch.Generator().manual_seed(0)
+    found, told = [], []
+    for _ in range(400):
+        confidence = 0.5 + 0.5 * torch.rand(200, generator=random)
+        right = (
+            torch.rand(200, generator=random) < 0.6 * confidence
+        )  # far from calibrated: every gap has its sign
+        value, error = calibration(torch.stack([confidence, 1 - confidence], 1), (~right).long())
+        root, its = _root(0.3 * torch.randn(200, generator=random).square()).split(" ± ")
+        found.append([value, float(root)])
+        told.append([error, float(its)])
+        assert value == pytest.approx(
+            float(calibration_error(torch.stack([confidence, 1 - confidence], 1), (~right).long())), abs=1e-6
+        )
+    # A deviation over 400 sets is known to 3.5 %; RMSE's is rounded to two digits.
+    ratio = torch.tensor(told).mean(0) / torch.tensor(found).std(0)
+    assert (ratio - 1).abs().max() < 0.15
 
 
 def test_the_notebook_was_run_from_top_to_bottom_without_errors():
