@@ -8,7 +8,7 @@ from bayessgd.likelihoods import Likelihood
 from bayessgd.params import named_parameters
 from bayessgd.priors import Prior
 
-__all__ = ["check_data", "check_finite_data", "check_laws", "check_of_model"]
+__all__ = ["check_data", "check_finite_data", "check_laws", "check_likelihood", "check_of_model"]
 
 
 def check_data(x: object, y: object) -> tuple[Tensor, Tensor]:
@@ -47,13 +47,18 @@ def check_finite_data(x: object, y: object) -> tuple[Tensor, Tensor]:
     return inputs, targets
 
 
-def check_laws(likelihood: object, prior: object) -> None:
-    """Refuse what is no likelihood or no prior."""
+def check_likelihood(likelihood: object) -> None:
+    """Refuse what is no likelihood."""
     if not isinstance(likelihood, Likelihood):
         raise TypeError(
             f"likelihood must be one of bayessgd.likelihoods, got {type(likelihood).__name__}; "
             "your own needs log_prob(output, target) and to be called with the output"
         )
+
+
+def check_laws(likelihood: object, prior: object) -> None:
+    """Refuse what is no likelihood or no prior."""
+    check_likelihood(likelihood)
     if not isinstance(prior, Prior):
         raise TypeError(
             f"prior must be one of bayessgd.priors, got {type(prior).__name__}; your own needs log_prob(params)"

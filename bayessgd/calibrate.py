@@ -10,8 +10,10 @@ And N·Tr(AΣ) = 2·E_{θ~N(m,Σ)}[U(θ) − U(m)]: the mean excess of the loss 
 Hessian. At s* the mean excess is D/2, as equipartition has it: ½ for each of D directions.
 
 Beyond a quadratic this last form is the definition that is kept: `calibrate` finds the s for which draws
-m + √s·δᵢ have a mean excess of D/2. The draws come in pairs m ± √s·δᵢ, so that a slope of U at m cancels. The
-number
+m + √s·δᵢ have a mean excess of D/2. The draws come in pairs m ± √s·δᵢ, so that a slope of U at m cancels. One number
+sets the width and leaves the shape: a direction that the iterates hold too narrow stays so. SWAG's own ½(Σ + diag Σ)
+forgets half of the correlations, for which s* pays with 2 to 5 % of the standard deviations in generalised linear
+models (`benchmarks/results/calibration.md`). The number
 
     T = (2/D)·E[U(θ) − U(θ*)]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from bayessgd._data import check_data
+from bayessgd._data import check_data, check_likelihood
 from bayessgd.collectors._collector import Collector
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import unflatten
@@ -59,7 +59,7 @@ def to_arviz(
 
     Raises:
         ImportError: ArviZ is not there; `pip install 'bayessgd[notebook]'`.
-        TypeError: Not a posterior, or data that are no tensors.
+        TypeError: Not a posterior, data that are no tensors, or no likelihood.
         ValueError: A model without inputs or likelihood, or these without a model; data of different lengths.
 
     >>> law = Ensemble({"w": torch.zeros(6, 2)}, chains=2)
@@ -71,6 +71,8 @@ def to_arviz(
         raise ValueError("model must be given with x, y or likelihood, got None; without it they say nothing")
     if x is not None and y is not None:
         check_data(x, y)
+    if likelihood is not None:
+        check_likelihood(likelihood)
     arviz = _needed("arviz", "notebook")
     if isinstance(posterior, Ensemble):
         bank = posterior

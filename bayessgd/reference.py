@@ -189,6 +189,7 @@ def _traced(both: Both, flat: Tensor) -> Both:
             warnings.simplefilter("ignore")  # torch.jit's own words about its future
             return cast(Both, torch.jit.trace(graph, (flat,), check_trace=False))
     except RuntimeError as error:
+        both(flat)  # where the model itself is at fault, such as data of another type, it says so better
         reason = str(error).strip().splitlines()[0]
         warnings.warn(
             "the gradient cannot be traced, and each takes two to four times longer; pass validate_args=False to "

@@ -71,6 +71,11 @@ def test_refusals_of_arviz(arguments, error, message):
         to_arviz(*arguments)
 
 
+def test_refusal_of_a_likelihood_that_is_none():
+    with pytest.raises(TypeError, match=r"likelihood must be one of bayessgd\.likelihoods, got float"):
+        to_arviz(gaussian(), nn.Linear(2, 1), torch.ones(2, 2), likelihood=0.5)
+
+
 def test_refusals_of_pyro_and_lightning():
     net = nn.Linear(1, 1)
     with pytest.raises(TypeError, match=r"posterior must be a bayessgd\.Posterior, got Linear"):

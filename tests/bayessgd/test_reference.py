@@ -239,6 +239,12 @@ def test_refusals_of_data(x, y, error, message):
         reference.nuts(line().float(), x, y, **laws, progress=False)
 
 
+def test_refusals_of_the_model_itself_are_not_blamed_on_the_trace():
+    x, y = (t.float() for t in data(4))
+    with pytest.raises(RuntimeError, match="same dtype"):
+        reference.nuts(line(), x, y, likelihood=Gaussian(0.5), prior=GaussianPrior(1.0), progress=False)
+
+
 def test_refusal_of_a_model_that_diverged():
     net = line()
     nn.init.constant_(net.weight, math.nan)
