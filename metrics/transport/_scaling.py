@@ -11,7 +11,8 @@ with potentials f, g (here in units of ε) that solve f_i = −log Σ_j b_j exp(
 In the log domain each of them costs n·m exponentials. Here g is *absorbed* once into a kernel with rows that sum to
 one, K = softmax_j(s_ij + g_j + log b_j), and the iteration goes on for the corrections u = a/(K v), v = b/(Kᵀu), at
 the cost of two matrix–vector products (Schmitzer 2019, section 3.1). When a correction leaves the range that floating
-point holds well, one update in the log domain, which cannot under- or overflow, mends it and is absorbed anew.
+point holds well, or has grown so far that entries which were nothing would now count, one update in the log domain,
+which cannot under- or overflow, mends it and is absorbed anew.
 
 Two accelerations leave the solution as it is: a start from a few points (`_start`) and Anderson mixing of log v
 (`_anderson`). A mixed step that makes things worse is taken back: a plain one raises the dual value.
@@ -33,7 +34,7 @@ from metrics.transport._logkernel import LogKernel
 from metrics.transport._plan import Piece, Scaling
 from metrics.transport._start import annealed, extended, log_sums
 
-__all__ = ["SPREAD", "TRUST", "Goal", "solve"]
+__all__ = ["TRUST", "Goal", "solve"]
 
 SPREAD = 50.0
 """The largest |log v| that is not yet absorbed: e⁵⁰ is well inside float32."""
@@ -43,6 +44,9 @@ TRUST = 0.5
 
 NEGLIGIBLE = 1e-30
 """Entries below it are zero in a row that sums to one: denormal numbers are slow."""
+
+STALE = 1e-2
+"""What the corrections may have made of entries that are zero, over the error that is aimed at; else absorb again."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,11 @@ class _Point:
         return self.v / self.ratio
 
     @property
+    def lost(self) -> float:
+        """What entries that are zero because they were negligible may be worth by now, as a part of a row, at most."""
+        return NEGLIGIBLE * len(self.v) * float(self.v.amax() * (self.u / self.home.a).amax())
+
+    @property
     def sound(self) -> bool:
         """Whether the column sums are in a range that can be trusted."""
         return math.isfinite(self.error) and self.least > 1e-25
@@ -208,7 +217,7 @@ def _iterate(k: _Absorbed, goal: Goal, max_iterations: int, *, trial: bool) -> t
         if not at.sound:
             return kept or at, done, False  # the first point, v = 1, is finite at least
         if at.error <= goal.tol and at.error <= goal.error(at.dual):
-            return at, done, True
+            return at, done, at.lost <= STALE * goal.error(at.dual)
         if done >= max_iterations or (trial and kept is None and at.error > TRUST):
             return at, done, False
         kept, residual = at, at.ratio.log().neg_()

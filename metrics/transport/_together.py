@@ -18,7 +18,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from metrics.transport._anderson import BLIND, RIDGE
-from metrics.transport._scaling import SPREAD
 from metrics.transport._start import COLD, log_sums
 from metrics.transport._symmetric import CHEBYSHEV, NEGLIGIBLE
 
@@ -26,6 +25,9 @@ __all__ = ["Crossed", "Mirrored", "cross", "mirror"]
 
 MEMORY = 10
 """Earlier iterates that are mixed."""
+
+FAR = 20.0
+"""The largest |log v| that is not yet absorbed: with e²⁰ on either side what underflowed in float32 stays nothing."""
 
 SWEEPS = 3
 """Plain iterations between two mixed ones: they are cheaper, and a memory of ten reaches further back."""
@@ -180,7 +182,7 @@ class _Passes:
 
     def _far(self, g: Tensor) -> bool:
         """Whether g is too far from what was absorbed; not a number is, too."""
-        return not float((g - self.absorbed).abs().max()) <= SPREAD
+        return not float((g - self.absorbed).abs().max()) <= FAR
 
     def cooled(self, g: Tensor) -> Tensor:
         """Return g after a few iterations at each of the falling temperatures of each problem."""

@@ -298,6 +298,24 @@ def test_no_gradient_is_formed_where_none_is_wanted(gen):
     assert not sinkhorn_divergence(x.detach(), y.detach()).requires_grad
 
 
+def test_entries_that_were_negligible_come_back_when_the_corrections_have_grown():
+    """A Gaussian against four clusters at a small ε: the corrections reach 10²⁰ on both sides.
+
+    The kernel in float32 has zeros below 10⁻³⁰ where it was absorbed, so that its own solution is another problem's: the
+    gradient was off by 1e-2.
+    """
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.linspace(0.5, 1.5, 5)
+    x, z = (scale * torch.randn(n, 5, generator=generator) for n in (300, 150))
+    y = 0.3 * z + 2 * (torch.randint(0, 4, (150, 1), generator=generator) - 1.5) / 5**0.5
+    eps = 0.005 * torch.cdist(x.double(), y.double()).square().mean().item()
+    x.requires_grad_()
+    (got,) = torch.autograd.grad(sinkhorn_divergence(x, y, eps=eps), x)
+    fine = x.detach().double().requires_grad_()
+    (want,) = torch.autograd.grad(sinkhorn_divergence(fine, y.double(), eps=eps, tol=1e-10), fine)
+    assert (got - want).norm() < 2e-3 * want.norm()
+
+
 def test_giving_up_warns_and_returns_what_it_has(gen):
     x, y = clouds(gen)
     with pytest.warns(RuntimeWarning, match=r"raise eps .*max_iterations or tol"):
