@@ -99,7 +99,7 @@ def _prepared(
     apart = (shift * (shift + 2 * (left_x - left_y))).sum(1)
     spread = sum((w * z.square().sum(2, dtype=torch.float64)).sum(1) for z, w in ((x, a), (y, b)))
     mean_cost = (apart + spread - 2 * (left_x * left_y).sum(1)).clamp(min=0.0)
-    at = RELATIVE_EPS * mean_cost if eps is None else torch.full_like(mean_cost, eps)
+    at = RELATIVE_EPS * mean_cost if eps is None else torch.full_like(mean_cost, float(eps))
     at = torch.where(at > 0, at, 1.0)
     if single and not bool(((at > 1e-30) & (at <= mean_cost) & (mean_cost < 1e30)).all()):
         x, y = x.double(), y.double()
