@@ -69,6 +69,7 @@ if FOUND:
     @triton.jit
     def _tile(x, y, column, i, j, n, m, d, R: tl.constexpr, C: tl.constexpr, D: tl.constexpr):
         """Return z for rows i and columns j; −∞ beyond the last column."""
+        i, j = i.to(tl.int64), j.to(tl.int64)  # n·d and m·d may be beyond 2³¹
         z = tl.zeros((R, C), dtype=tl.float32)
         for low in range(0, d, D):
             k = low + tl.arange(0, D)

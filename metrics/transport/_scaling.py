@@ -10,9 +10,9 @@ with potentials f, g (here in units of ε) that solve f_i = −log Σ_j b_j exp(
 
 In the log domain each of them costs n·m exponentials. Here g is *absorbed* once into a kernel with rows that sum to
 one, K = softmax_j(s_ij + g_j + log b_j), and the iteration goes on for the corrections u = a/(K v), v = b/(Kᵀu), at
-the cost of two matrix–vector products (Schmitzer 2019, section 3.1). When a correction leaves the range that floating
-point holds well, or has grown so far that entries which were nothing would now count, one update in the log domain,
-which cannot under- or overflow, mends it and is absorbed anew.
+the cost of two matrix–vector products (Schmitzer 2019, section 3.1). Corrections that leave the range that floating
+point holds well are absorbed anew; where columns have underflowed, or entries that were nothing would now count, one
+update in the log domain, which cannot under- or overflow, mends that first.
 
 Two accelerations leave the solution as it is: a start from a few points (`_start`) and Anderson mixing of log v
 (`_anderson`). A mixed step that makes things worse is taken back: a plain one raises the dual value.
@@ -42,7 +42,7 @@ SPREAD = 50.0
 TRUST = 0.5
 """A start that leaves more than this, of an error of 2 at most, is no better than a cold one."""
 
-NEGLIGIBLE = 1e-30
+NEGLIGIBLE = 1e-34
 """Entries below it are zero in a row that sums to one: denormal numbers are slow."""
 
 STALE = 1e-2
@@ -106,6 +106,15 @@ def solve(
         trial = False
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """Potentials at u = a and v = 1, and their dual value."""
+
+    f: Tensor
+    g: Tensor
+    dual: float
+
+
 class _Absorbed:
     """K = softmax_j(s_ij + g_j + log b_j) for the g that was absorbed last."""
 
@@ -117,12 +126,19 @@ class _Absorbed:
 
     def absorb(self, g: Tensor) -> None:
         column = (g + self.log_b - self.kernel.beta).to(self.b.dtype)
-        self.g = column.double() - self.log_b + self.kernel.beta  # as the kernel sees it
+        g = column.double() - self.log_b + self.kernel.beta  # as the kernel sees it
         # The first f, of u = a.
-        self.f = self.kernel.alpha - log_sums(self.kernel.fill(column, self.k))
+        f = self.kernel.alpha - log_sums(self.kernel.fill(column, self.k)) - self.log_a
         threshold_(self.k, NEGLIGIBLE, 0.0)
-        self.f -= self.log_a
-        self.dual = float(torch.dot(self.a64, self.f) + torch.dot(self.b64, self.g))
+        self.origin = _Origin(f, g, float(torch.dot(self.a64, f) + torch.dot(self.b64, g)))
+
+    def reach(self, g: Tensor) -> Tensor:
+        """Return the v of these potentials, which are absorbed first if they are far."""
+        log_v = g - self.origin.g
+        if not float(torch.linalg.vector_norm(log_v, math.inf)) <= SPREAD:  # not a number is far, too
+            self.absorb(g)
+            log_v = g - self.origin.g
+        return log_v.exp_().to(self.b.dtype)
 
     def sweep(self, v: Tensor) -> Tensor:
         """Return the next v."""
@@ -133,7 +149,9 @@ class _Absorbed:
         u = self.a / torch.mv(self.k, v)
         c = v * torch.mv(self.turned, u)
         ratio = c / self.b
-        return _Point(self, u, v, ratio, *torch.stack([torch.dist(c, self.b, 1), ratio.amin()]).tolist())
+        return _Point(
+            self, self.origin, u, v, ratio, *torch.stack([torch.dist(c, self.b, 1), ratio.amin()]).tolist()
+        )
 
     def pieces(self, at: "_Point") -> Iterator[Piece]:
         """The plan, whole."""
@@ -145,6 +163,7 @@ class _Point:
     """Corrections u and v, c/b for the column sums c of their plan, Σ|c − b| and min c/b."""
 
     home: _Absorbed
+    origin: _Origin
     u: Tensor
     v: Tensor
     ratio: Tensor
@@ -155,7 +174,7 @@ class _Point:
     def dual(self) -> float:
         """⟨f, a⟩ + ⟨g, b⟩."""
         of_u, of_v = torch.dot(self.home.a64, self.log_u), torch.dot(self.home.b64, self.log_v)
-        return self.home.dual + float(of_u + of_v)
+        return self.origin.dual + float(of_u + of_v)
 
     @cached_property
     def log_u(self) -> Tensor:
@@ -169,11 +188,17 @@ class _Point:
 
     def potentials(self) -> tuple[Tensor, Tensor]:
         """Return f and g."""
-        return self.home.f + self.log_u, self.home.g + self.log_v
+        return self.origin.f + self.log_u, self.g
 
-    def plain(self) -> Tensor:
-        """Return the v that Sinkhorn's iteration goes on to."""
-        return self.v / self.ratio
+    @cached_property
+    def g(self) -> Tensor:
+        """Potentials of the columns."""
+        return self.origin.g + self.log_v
+
+    @cached_property
+    def residual(self) -> Tensor:
+        """What Sinkhorn's iteration adds to g."""
+        return self.ratio.log().neg_()
 
     @property
     def lost(self) -> float:
@@ -211,29 +236,17 @@ def _iterate(k: _Absorbed, goal: Goal, max_iterations: int, *, trial: bool) -> t
         done += 1 + (sweeps if done else 0)
         at = k.look(v)
         if kept and mixed and not (at.sound and at.improves(kept)):
-            v, mixed = kept.plain(), False
+            v, mixed = k.reach(kept.g + kept.residual), False
             mixing.forget()
             continue
-        if not at.sound:
-            return kept or at, done, False  # the first point, v = 1, is finite at least
+        if not at.sound:  # the first point, v = 1, is finite at least
+            return k.look(k.reach(kept.g)) if kept else at, done, False
         if at.error <= goal.tol and at.error <= goal.error(at.dual):
             return at, done, at.lost <= STALE * goal.error(at.dual)
         if done >= max_iterations or (trial and kept is None and at.error > TRUST):
             return at, done, False
-        kept, residual = at, at.ratio.log().neg_()
-        log_v = mixing.step(at.log_v, residual)
-        mixed = not _spread(log_v)
-        if not mixed:
-            log_v = at.log_v + residual
-            mixing.forget()
-            if _spread(log_v):
-                return at, done, False
-        v = log_v.exp_().to(k.b.dtype)
-
-
-def _spread(log_v: Tensor) -> bool:
-    """Whether it has to be absorbed; not a number has, too."""
-    return not float(torch.linalg.vector_norm(log_v, math.inf)) <= SPREAD
+        kept, mixed = at, True
+        v = k.reach(mixing.step(at.g, at.residual))
 
 
 def _sweeps(k: Tensor) -> int:

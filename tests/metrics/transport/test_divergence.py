@@ -301,7 +301,7 @@ def test_no_gradient_is_formed_where_none_is_wanted(gen):
 def test_entries_that_were_negligible_come_back_when_the_corrections_have_grown():
     """A Gaussian against four clusters at a small ε: the corrections reach 10²⁰ on both sides.
 
-    The kernel in float32 has zeros below 10⁻³⁰ where it was absorbed, so that its own solution is another problem's:
+    The kernel in float32 has zeros below 10⁻³⁴ where it was absorbed, so that its own solution is another problem's:
     the gradient was off by 1e-2.
     """
     generator = torch.Generator().manual_seed(0)

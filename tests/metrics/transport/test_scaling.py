@@ -76,7 +76,24 @@ def test_taking_a_step_back_leads_to_the_plain_one(gen):
     home = _scaling._Absorbed(Table(-cost / cost.mean()), a, b, torch.empty_like(cost))
     home.absorb(torch.zeros_like(b))
     v = torch.rand(len(b), dtype=torch.float64, generator=gen) + 0.1
-    torch.testing.assert_close(home.look(v).plain(), home.sweep(v), rtol=1e-14, atol=0)
+    at = home.look(v)
+    torch.testing.assert_close(home.reach(at.g + at.residual), home.sweep(v), rtol=1e-13, atol=0)
+
+
+def test_potentials_that_are_far_are_absorbed_and_the_point_is_the_same(gen):
+    cost, a, b = problem(gen)
+    home = _scaling._Absorbed(Table(-cost / cost.mean()), a, b, torch.empty_like(cost))
+    home.absorb(torch.zeros_like(b))
+    near, far = (torch.linspace(-c, c, len(b), dtype=torch.float64) for c in (20.0, 60.0))
+    origin = home.origin
+    at = home.look(home.reach(near))
+    assert home.origin is origin
+    home.absorb(near)
+    again = home.look(torch.ones_like(b))
+    torch.testing.assert_close((at.dual, at.error), (again.dual, again.error), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(at.potentials(), again.potentials(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(home.reach(far + near), torch.ones_like(b))
+    assert home.origin is not origin
 
 
 def test_a_kernel_that_float32_cannot_hold(gen):
