@@ -69,7 +69,7 @@ class Effort:
     whitened: int
 
 
-EFFORTS = {"skin": Effort(2000, 400, 400, 1000), "protein": Effort(1000, 600, 400, 1000)}
+EFFORTS = {"skin": Effort(2000, 120, 200, 400), "protein": Effort(1000, 600, 400, 1000)}
 
 
 def samplers(at: Optimum, effort: Effort) -> list[Sampler]:

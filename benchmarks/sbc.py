@@ -71,9 +71,9 @@ def judge(name: str, truth: Tensor, draws: Tensor) -> Verdict:
 
 def draw(verdicts: list[Verdict]) -> Figure:
     """One rank histogram per sampler, all coefficients together, with the band that uniform ranks stay in."""
-    columns = 4
+    columns = 3
     rows = -(-len(verdicts) // columns)
-    figure = Figure(figsize=(3.1 * columns, 2.4 * rows), layout="constrained")
+    figure = Figure(figsize=(3.6 * columns, 2.3 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for ax in axes.flat[len(verdicts) :]:
         ax.set_visible(False)
@@ -84,9 +84,9 @@ def draw(verdicts: list[Verdict]) -> Figure:
         ax.axhline(1, color="0.4", lw=0.8)
         counts, edges = torch.histogram(verdict.ranks.flatten().double(), BINS, range=(0, DRAWS + 1))
         ax.stairs((counts * BINS / total).numpy(), edges.numpy(), color=COLOURS[0], lw=1.6)
-        ax.set_title(
-            f"{verdict.name}\np = {verdict.p_value:.2g}, 90 % covers {verdict.coverage:.1%}", fontsize=9
-        )
+        p = f"p = {verdict.p_value:.2f}" if verdict.p_value >= 0.01 else "p < .01"
+        title = f"{verdict.name}, {len(verdict.ranks)} simulations\n{p}, 90 % covers {100 * verdict.coverage:.1f} %"
+        ax.set_title(title, fontsize=9)
         ax.set_ylim(0, 2.5)
     for ax in axes[-1]:
         ax.set_xlabel(f"rank of the truth among {DRAWS} draws")
