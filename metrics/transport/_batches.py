@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.transport._clouds import RELATIVE_EPS
+from metrics.transport._clouds import RELATIVE_EPS, check_scale
 from metrics.transport._debiased import warn_unconverged
 from metrics.transport._envelope import attach
 from metrics.transport._logkernel import half_squares
@@ -73,7 +73,7 @@ def divergences(
             most=max_iterations,
         )
         for errors, aims in ((xx.error, fine), (yy.error, fine), (xy.error, goal(xy.dual))):
-            short = errors > aims
+            short = ~(errors <= aims)  # not a number is, too
             if bool(short.any()):
                 aim = float(torch.as_tensor(aims).min())
                 warn_unconverged(done, float(errors.max()), aim, float(at[short].min()))
@@ -88,7 +88,7 @@ def _prepared(
 ) -> tuple[_Side, _Side, Tensor, Tensor, Tensor, Tensor]:
     """Return both sides, Δ, what centring has taken out, ε and the mean costs, each per problem (`_clouds`)."""
     a, b = (w.double() / w.double().sum(1, keepdim=True) for w in (a, b))
-    single = x.dtype == torch.float32 and tol >= 1e-4
+    dtype, single = x.dtype, x.dtype == torch.float32 and tol >= 1e-4
     if not single:
         x, y = x.double(), y.double()
     centres = [_mean(z, w.to(z.dtype)) for z, w in ((x, a), (y, b))]
@@ -99,6 +99,10 @@ def _prepared(
     apart = (shift * (shift + 2 * (left_x - left_y))).sum(1)
     spread = sum((w * z.square().sum(2, dtype=torch.float64)).sum(1) for z, w in ((x, a), (y, b)))
     mean_cost = (apart + spread - 2 * (left_x * left_y).sum(1)).clamp(min=0.0)
+    check_scale(
+        math.inf, float(mean_cost.max()) if bool((mean_cost <= torch.finfo(dtype).max).all()) else math.inf
+    )
+    check_scale(math.inf if eps is None else float(eps), float((mean_cost - apart).max()))
     at = RELATIVE_EPS * mean_cost if eps is None else torch.full_like(mean_cost, float(eps))
     at = torch.where(at > 0, at, 1.0)
     if single and not bool(((at > 1e-30) & (at <= mean_cost) & (mean_cost < 1e30)).all()):

@@ -11,6 +11,7 @@ centred on its own mean, and float32 has digits enough however far they lie apar
 of terms of size ε, and everything is float64.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +22,13 @@ from metrics.inputs import check_positive
 from metrics.transport._cost import power_cost
 from metrics.transport._logkernel import LogKernel, Powers, Squares, Table
 
-__all__ = ["RELATIVE_EPS", "Clouds", "prepared", "resolve_eps", "scattered"]
+__all__ = ["RELATIVE_EPS", "Clouds", "check_scale", "prepared", "resolve_eps", "scattered", "value_like"]
 
 RELATIVE_EPS = 0.05
 """The default ε, as a fraction of the mean cost."""
+
+SMALLEST = 1e-9
+"""ε over the mean cost, below which float64 has not digits enough for exp(potential − cost/ε)."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +110,16 @@ def prepared(
         # A mean is rounded as it is taken off; what is left of it counts.
         left_x, left_y = torch.mv(x.T, wa).double(), torch.mv(y.T, wb).double()
         apart = float(shift @ (shift + 2 * (left_x - left_y)))
-        mean_cost = max(0.0, apart + float(a @ squares_x + b @ squares_y - 2 * (left_x @ left_y)))
+        mean_cost = max(
+            apart + float(a @ squares_x + b @ squares_y - 2 * (left_x @ left_y)), 0.0
+        )  # keeps NaN
     elif dense:
         costs = power_cost(x, y, p)
         mean_cost = float(a @ costs @ b)
     else:
         rows = zip(x.split(1024), a.split(1024), strict=True)
         mean_cost = float(sum(w @ power_cost(z, y, p) @ b for z, w in rows))
-    eps = resolve_eps(eps, mean_cost)
+    eps = resolve_eps(eps, mean_cost, apart)
     # Far from 1, float32 has no room for squares; nor for the rounding of points that are all one.
     if not (single and 1e-30 < eps <= mean_cost < 1e30):
         x, y, wa, wb = x.double(), y.double(), a, b
@@ -128,11 +134,40 @@ def prepared(
     )
 
 
-def resolve_eps(eps: float | None, mean_cost: float) -> float:
-    """Return ε, by default a fraction of the mean cost; any will do for clouds that are one point."""
+def resolve_eps(eps: float | None, mean_cost: float, apart: float = 0.0) -> float:
+    """Return ε, by default a fraction of the mean cost; any will do for clouds that are one point.
+
+    What centring takes `apart` is not in the potentials.
+    """
     if eps is not None:
-        return check_positive(eps, "eps")
+        check_scale(at := check_positive(eps, "eps"), mean_cost - apart)
+        return at
+    check_scale(math.inf, mean_cost)
+    if mean_cost < 0:
+        raise ValueError(
+            f"the mean cost is negative, {mean_cost:.3g}, so there is no default for eps; pass eps"
+        )
     return RELATIVE_EPS * mean_cost or 1.0
+
+
+def check_scale(eps: float, mean_cost: float) -> None:
+    """Refuse costs that overflow, and an ε at which potentials of the size E C/ε have no digits left."""
+    if not math.isfinite(mean_cost):
+        raise ValueError(
+            "the costs between x and y leave the range of their type; scale the clouds, or convert them"
+        )
+    if eps < SMALLEST * abs(mean_cost):
+        raise ValueError(
+            f"eps must be at least {SMALLEST:.0e} of the mean cost of centred clouds, {mean_cost:.3g}, got {eps:.3g}; "
+            "the limit of eps = 0 is wasserstein"
+        )
+
+
+def value_like(value: float, like: Tensor) -> Tensor:
+    """Return the value in the type of a cloud, which has to hold it."""
+    if not abs(value) <= torch.finfo(like.dtype).max:
+        check_scale(math.inf, math.inf)
+    return like.new_tensor(value)
 
 
 def scattered(values: Tensor, kept: Tensor) -> Tensor:

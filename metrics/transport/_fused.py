@@ -59,7 +59,8 @@ def fused_pass(
 
 def _launch(kernel: Any, programs: int, *args: Tensor | int) -> None:
     """Run so many programs of a kernel; its last arguments are constants that it is compiled for."""
-    kernel[(programs,)](*args)
+    with torch.cuda.device_of(args[0]):
+        kernel[(programs,)](*args)
 
 
 if FOUND:

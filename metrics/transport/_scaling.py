@@ -210,13 +210,18 @@ class _Point:
         """Whether the column sums are in a range that can be trusted."""
         return math.isfinite(self.error) and self.least > 1e-25
 
-    def improves(self, other: "_Point") -> bool:
-        """Whether the error has halved, or the dual value risen, or as far as rounding shows not fallen."""
+    @cached_property
+    def slope(self) -> float:
+        """The slope of the dual value along the residual, where the rows follow: Σ (b − c) log(b/c) ≥ 0."""
+        return float(torch.dot((1 - self.ratio) * self.home.b, self.residual))
+
+    def improves(self, other: "_Point", *, gain: float = 0.0) -> bool:
+        """Whether the error has halved, or the dual value risen by `gain`, or as far as rounding shows not fallen."""
         if self.error <= other.error / 2:
             return True
         slack = 8 * torch.finfo(self.v.dtype).eps * (1 + abs(self.dual))
         rise = self.dual - other.dual
-        return rise > slack or (rise > -slack and self.error <= 2 * other.error)
+        return rise > max(slack, gain) or (gain <= slack and rise > -slack and self.error <= 2 * other.error)
 
 
 def _iterate(k: _Absorbed, goal: Goal, max_iterations: int, *, trial: bool) -> tuple[_Point, int, bool]:
@@ -235,7 +240,9 @@ def _iterate(k: _Absorbed, goal: Goal, max_iterations: int, *, trial: bool) -> t
             v = k.sweep(v)
         done += 1 + (sweeps if done else 0)
         at = k.look(v)
-        if kept and mixed and not (at.sound and at.improves(kept)):
+        # A stride has to do half of what it would at a constant slope (Armijo 1966): beyond, it has gone too far.
+        gain = mixing.stride * kept.slope / 2 if kept and mixing.stride > 1 else 0.0
+        if kept and mixed and not (at.sound and at.improves(kept, gain=gain)):
             v, mixed = k.reach(kept.g + kept.residual), False
             mixing.forget()
             continue

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_count, check_positive
-from metrics.transport._clouds import Clouds, prepared, scattered
+from metrics.transport._clouds import Clouds, prepared, scattered, value_like
 from metrics.transport._debiased import Debiased, debiased, entries
 from metrics.transport._envelope import attach
 from metrics.transport._plan import Scaling, forces
@@ -80,8 +80,8 @@ def divergence(
         f = clouds.eps * (found.xy.f + clouds.a.double().log()) + clouds.slope(clouds.x)
         later = Past(x[some].detach(), f[some])
     if options.sharp:
-        return inputs[0].new_tensor(_sharp(clouds, found)), later
-    return attach(inputs[0].new_tensor(value), inputs, gradients), later
+        return value_like(_sharp(clouds, found), inputs[0]), later
+    return attach(value_like(value, inputs[0]), inputs, gradients), later
 
 
 Forces = tuple[Tensor | None, Tensor | None]

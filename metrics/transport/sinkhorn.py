@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_count, check_pair, check_positive, check_tensor, check_weights
-from metrics.transport._clouds import Clouds, prepared, resolve_eps, scattered
+from metrics.transport._clouds import Clouds, prepared, resolve_eps, scattered, value_like
 from metrics.transport._cost import check_exponent
 from metrics.transport._costs import Cost, cost_between
 from metrics.transport._debiased import warn_unconverged
@@ -124,7 +124,7 @@ def sinkhorn(
         pulls: tuple[Tensor | None, ...] = (None, None)
         if live[0] or live[1]:
             pulls = _pulls(clouds, found, live, kept)
-        value = x.new_tensor(clouds.eps * found.dual + clouds.apart)
+        value = value_like(clouds.eps * found.dual + clouds.apart, x)
         f, g = (v.to(x.dtype) for v in potentials)
         slopes = (*(None if v is None else v.to(x.dtype) for v in pulls), f, g)
         gradients = tuple(v if wanted else None for v, wanted in zip(slopes, live, strict=True))
@@ -200,6 +200,6 @@ def entropic_cost(
         )
         f[rows], g[columns] = found.f, found.g
         f, g = (eps * f).to(cost), (eps * g).to(cost)
-        value = cost.new_tensor(eps * found.dual)
+        value = value_like(eps * found.dual, cost)
     value = attach(value, inputs, (plan.to(cost), f, g))
     return SinkhornResult(value, (f, g), found.iterations, found.error, found.converged, eps)

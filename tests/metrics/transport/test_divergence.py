@@ -323,6 +323,7 @@ def test_giving_up_warns_and_returns_what_it_has(gen):
 
 
 ONES = torch.ones(3, 2)
+STEPS = torch.arange(6.0).view(3, 2)
 
 
 @pytest.mark.parametrize(
@@ -349,6 +350,12 @@ ONES = torch.ones(3, 2)
         ((ONES, ONES), {"weights_y": [1, 1, 1]}, TypeError, "weights_y must be a torch.Tensor"),
         ((ONES.tolist(), ONES), {}, TypeError, "x must be a torch.Tensor"),
         ((ONES, ONES), {"cost": "l2"}, TypeError, "cost must be a function from two clouds"),
+        ((STEPS, STEPS + 1), {"eps": 1e-9}, ValueError, "eps must be at least 1e-09 of the mean cost"),
+        ((STEPS[None], STEPS[None] + 1), {"eps": 1e-9}, ValueError, "eps must be at least 1e-09 of the mean"),
+        ((ONES, ONES), {"eps": 10**400}, ValueError, "eps must be finite and above 0"),
+        ((1e20 * ONES, -ONES), {}, ValueError, "leave the range of their type"),
+        ((1e20 * ONES[None], -ONES[None]), {}, ValueError, "leave the range of their type"),
+        ((1e200 * ONES.double(), -ONES.double()), {"eps": 1}, ValueError, "leave the range of their type"),
         ((ONES[None], ONES), {}, ValueError, r"y must have shape \[b, m, d\]"),
         ((ONES[None], ONES[None]), {"weights_x": ONES[0]}, ValueError, r"weights_x must have shape \[b, n\]"),
         ((ONES[None], ONES[None]), {"weights_y": ONES}, ValueError, "one entry per point of each problem"),

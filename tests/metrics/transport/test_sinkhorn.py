@@ -244,3 +244,9 @@ def test_refusals(args, options, error, match):
 def test_refusals_of_the_core(args, options, error, match):
     with pytest.raises(error, match=match):
         entropic_cost(*args, **options)
+
+
+def test_a_negative_mean_cost_has_no_default_eps_and_is_refused():
+    with pytest.raises(ValueError, match=r"the mean cost is negative.*pass eps"):
+        entropic_cost(-torch.ones(2, 2))
+    assert entropic_cost(-torch.ones(2, 2), eps=1.0).value.item() == pytest.approx(-1)
