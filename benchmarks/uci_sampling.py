@@ -107,7 +107,8 @@ def sample(problem: Problem, model: Network, seed: int) -> tuple[Ensemble, Gauss
         losses.sum().backward()
         optimizer.step()
         if k % 5 == 0 and k >= s.steps // 10:
-            if not bool((losses < NULL + 1).all()):
+            finite = all(bool(p.isfinite().all()) for p in chains.parameters())
+            if not (finite and bool((losses < NULL + 1).all())):
                 raise Diverged(f"a chain's loss is {float(losses.detach().max()):.3g}")
             evidence.update()
             prior = evidence.prior
