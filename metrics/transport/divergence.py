@@ -46,7 +46,7 @@ def sinkhorn_divergence(
     weights_x: Float[Tensor, "*batch n"] | None = None,
     weights_y: Float[Tensor, "*batch m"] | None = None,
     cost: Cost | None = None,
-    tol: float = 4e-4,
+    tol: float = 3e-4,
     max_iterations: int = 10_000,
     memory: float | int = MEMORY,
     sharp: bool = False,

@@ -34,7 +34,7 @@ class SinkhornDivergence(nn.Module):
         *,
         eps: float | int | None = None,
         p: float | int = 2,
-        tol: float = 4e-4,
+        tol: float = 3e-4,
         max_iterations: int = 10_000,
         memory: float | int = MEMORY,
     ) -> None:
