@@ -45,10 +45,10 @@ COLUMNS = [
     "passes per effective draw: mean, sd",
 ]
 NOTE = f"""± is one standard error: the sampler's Monte-Carlo error and that of the reference's 10 × 1000 draws, added
-in squares; of several coefficients the worst is told, which chance puts one to two errors off.
-Draws: {CHAINS} chains × {DRAWS} (corrected, SGD exact, IASG), 2 × {NUTS_DRAWS} (NUTS), 4 × {NUTS_DRAWS} (eight
-schools); effective is the smallest over the parameters, of θ and of (θ − mean)². Sliced W₂: mean over {SPLITS} splits
-of the reference, at the same number of draws as the floor; its ± is what an exact sampler would scatter by."""
+in squares; of several coefficients the worst is told, which chance puts one to two errors off. Draws: {CHAINS} chains
+× {DRAWS} (corrected, SGD exact, IASG), 2 × {NUTS_DRAWS} (NUTS), 4 × {NUTS_DRAWS} (eight schools); effective is the
+smallest over the parameters, of θ and of (θ − mean)². Sliced W₂: mean over {SPLITS} splits of the reference, at the
+same number of draws as the floor; its ± is what an exact sampler would scatter by."""
 
 
 def samplers(at: Optimum) -> list[Sampler]:
