@@ -6,6 +6,7 @@ of independent rounds, 1.2533·s/√rounds, which slow drifts of the machine do 
 """
 
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Timing", "machine", "timed"]
+__all__ = ["Timing", "machine", "peak_memory", "timed"]
 
 MEDIAN = 1.2533
 """√(π/2): the standard error of a median over that of a mean, for normal deviations."""
@@ -73,3 +74,15 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def peak_memory() -> float:
+    """MiB that this process has held at its peak.
+
+    From the kernel's own record, which starts with the program; `getrusage` counts the parent's memory too.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS

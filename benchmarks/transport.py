@@ -11,7 +11,6 @@ cores, with `--large` 25.
 
 import argparse
 import math
-import resource
 import subprocess
 import sys
 import warnings
@@ -20,7 +19,7 @@ from pathlib import Path
 # A script's own folder comes first on the path, where `metrics.py` would hide the package: to the end.
 sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
-from timing import Timing, machine
+from timing import Timing, machine, peak_memory
 from torch import Tensor
 from transport_peers import CONTENDERS, installed, problem, with_gradient
 from transport_uses import batches, gan_steps, sliced, streamed, training
@@ -98,9 +97,9 @@ def measure_peak(name: str, n: int, d: int, relative: float) -> None:
     solver = CONTENDERS[name]()
     small, (x, y, eps) = problem(64, d, relative), problem(n, d, relative)
     solver(*small)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     solver(x, y, eps)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(peak_memory() - before)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,6 +1,5 @@
 """What the transport benchmark times beside single problems: training, batches, sliced distances, large clouds."""
 
-import resource
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
-from timing import Timing, timed
+from timing import Timing, peak_memory, timed
 from torch import Tensor
 from transport_peers import ONLINE, clouds, problem, with_gradient
 from workers import Worker
@@ -187,10 +186,10 @@ def alone(n: int, d: int, relative: float) -> None:
     solver = with_gradient(lambda x, y, eps: sinkhorn_divergence(x, y, eps=eps))
     x, y, eps = problem(n, d, relative)
     solver(x[:64], y[:64], eps)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak_memory()
     start = time.perf_counter()
     solver(x, y, eps)
-    print(time.perf_counter() - start, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(time.perf_counter() - start, before, peak_memory())
 
 
 if __name__ == "__main__":
