@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_tensor
-from metrics.transport._clouds import resolve_eps
+from metrics.transport._clouds import resolve_eps, value_like
 from metrics.transport._debiased import debiased
 from metrics.transport._envelope import attach
 from metrics.transport._logkernel import Table
@@ -86,9 +86,9 @@ def divergence_of_costs(
         )
         xx, yy, xy = found.taken
         if sharp:
-            return x.new_tensor(float((xy * c[2]).sum() - (xx * c[0]).sum() / 2 - (yy * c[1]).sum() / 2))
+            return value_like(float((xy * c[2]).sum() - (xx * c[0]).sum() / 2 - (yy * c[1]).sum() / 2), x)
         slopes = (-xx / 2, -yy / 2, xy, at * (found.xy.f - found.xx.f), at * (found.xy.g - found.yy.g))
-        value = x.new_tensor(at * found.dual)
+        value = value_like(at * found.dual, x)
     return attach(value, (*costs, a, b), tuple(s.to(x.dtype) for s in slopes))
 
 

@@ -51,13 +51,14 @@ def solve_streaming(
     mixing, done = Anderson(len(b), b.device, memory=8), 0
     kept: _Pass | None = None
     plain: Tensor | None = None
+    gain = 0.0
     while True:
         at = home.passed(g)
         done += 1
         if start is not None and done == 1 and at.error > TRUST:
             g = _start(kernel, a, b, max_iterations)
             continue
-        if kept and plain is not None and not at.improves(kept) and done < max_iterations:
+        if kept and plain is not None and not at.improves(kept, gain=gain) and done < max_iterations:
             g, plain = plain, None
             mixing.forget()
             continue
@@ -67,6 +68,9 @@ def solve_streaming(
         residual = home.log_b - at.c.clamp(min=1e-25).log()
         kept, plain = at, at.g + residual
         g = mixing.step(at.g, residual)
+        # A stride has to do half of what it would at a constant slope, as in `_scaling`.
+        slope = float(torch.dot(residual, home.b64 - at.c))
+        gain = mixing.stride * slope / 2 if mixing.stride > 1 else 0.0
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,9 @@ class _Pass:
     error: float
     dual: float
 
-    def improves(self, other: "_Pass") -> bool:
-        """Whether the error has halved or the dual value risen, as after a plain pass it has."""
-        return self.error <= other.error / 2 or self.dual >= other.dual
+    def improves(self, other: "_Pass", *, gain: float) -> bool:
+        """Whether the error has halved or the dual value risen by `gain`, as by 0 after a plain pass it has."""
+        return self.error <= other.error / 2 or self.dual >= other.dual + gain
 
 
 class _Slabs:

@@ -117,10 +117,8 @@ def cross(
     g = passes.cooled(passes.log_b.new_zeros(passes.log_b.shape))
     mixing, done, mixed = _Mixing(g), 0, g.new_zeros(len(g), dtype=torch.bool)
     plain, frozen, rounding = g, mixed, 8 * torch.finfo(a.dtype).eps
-    dual, error = (
-        g.new_full((len(g),), -math.inf),
-        g.new_full((len(g),), math.inf),
-    )  # of the last good iterates
+    # Of the last good iterates; and what the next one has to gain.
+    dual, error, gain = (g.new_full((len(g),), value) for value in (-math.inf, math.inf, 0.0))
     while True:
         at = passes(passes.swept(g, frozen) if done else g)
         done += 1 + (SWEEPS if done else 0)
@@ -129,12 +127,15 @@ def cross(
             return at, done
         # As `_scaling._Point.improves`: the error halves, or the dual value rises, or as far as rounding shows stays.
         slack = rounding * (1 + dual.abs().clamp(max=1e300))
-        level = (at.dual >= dual - slack) & (at.error <= 2 * error)
-        worse = mixed & ~frozen & ~((at.error <= error / 2) | (at.dual > dual + slack) | level)
+        level = (gain <= slack) & (at.dual >= dual - slack) & (at.error <= 2 * error)
+        risen = at.dual > dual + torch.maximum(slack, gain)
+        worse = mixed & ~frozen & ~((at.error <= error / 2) | risen | level)
         dual, error = (torch.where(worse, old, new) for old, new in ((dual, at.dual), (error, at.error)))
-        residual = passes.log_b - at.c.clamp(min=1e-300).log_()
+        residual = passes.log_b - at.c.clamp(min=1e-300).log()
         step = torch.where(frozen[:, None], at.g, mixing.step(at.g, residual))
         mixing.forget(worse)  # the bad pair too
+        slope = (residual * (passes.b64 - at.c)).sum(1)
+        gain = torch.where(mixing.stride[:, 0] > 1, mixing.stride[:, 0] * slope / 2, 0.0)
         g, mixed = torch.where(worse[:, None], plain, step), ~worse
         plain = torch.where(worse[:, None], plain, at.g + residual)
 

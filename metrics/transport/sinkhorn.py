@@ -93,7 +93,8 @@ def sinkhorn(
         The value, differentiable once in the clouds and the weights, with the potentials and the convergence.
 
     Raises:
-        ValueError: Clouds that cannot be compared, weights that are no weights, ε ≤ 0, p < 1.
+        ValueError: Clouds that cannot be compared, costs out of the type's range, weights that are no weights,
+            ε ≤ 0 or below 1e-9 of the mean cost, p < 1.
         TypeError: A type that is none of these.
 
     >>> result = sinkhorn(torch.zeros(1, 2), torch.ones(1, 2))   # one point: the only plan
