@@ -263,7 +263,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     lines = [
-        machine(),
+        f"{machine()}; medians of {arguments.repeats} rounds taken in turn, ratios ± their standard error",
         "",
         "| first / second | first | second | unit | ratio | bound |",
         "|---|---|---|---|---|---|",

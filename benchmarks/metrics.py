@@ -34,6 +34,9 @@ HEADER = (
 )
 
 
+ROUNDS = "medians of 9 rounds taken in turn, of 3 or 1 where a call takes seconds; ratios ± their standard error"
+
+
 def rows(case: Case) -> list[str]:
     """Return a line of the table for each peer of a case."""
     inputs, values = case.inputs(), {}
@@ -138,7 +141,7 @@ def main() -> None:
     def wanted(case: Case) -> bool:
         return arguments.only is None or any(part in case.measure for part in arguments.only)
 
-    lines = [machine(), "", *HEADER]
+    lines = [f"{machine()}; {ROUNDS}", "", *HEADER]
     print("\n".join(lines), flush=True)
     for case in filter(wanted, CASES):
         for line in rows(case):

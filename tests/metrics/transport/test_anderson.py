@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from metrics.transport import sinkhorn
+from metrics.transport import sinkhorn, sinkhorn_divergence
 from metrics.transport._anderson import Anderson
 
 
@@ -59,8 +60,23 @@ def test_strides_double_where_residuals_repeat_and_forgetting_ends_them(gen):
     assert not torch.allclose(mixing.step(at, other), at + 4 * other)
 
 
-def test_clusters_that_drift_are_solved_in_fewer_iterations(gen):
+def drifting(gen):
     """Two pairs of clusters, coupled by e⁻²⁰⁰: plain iterations drift at a constant speed for thousands of steps."""
     left, right = (torch.randn(20, 1, dtype=torch.float64, generator=gen) for _ in range(2))
-    x, y = torch.cat([left, left[:10] + 20]), torch.cat([right, right[:11] + 20])
-    assert sinkhorn(x, y, eps=1.0, tol=1e-9, max_iterations=600).converged
+    return torch.cat([left, left[:10] + 20]), torch.cat([right, right[:11] + 20])
+
+
+def test_clusters_that_drift_are_solved_in_fewer_iterations(gen):
+    assert sinkhorn(*drifting(gen), eps=1.0, tol=1e-9, max_iterations=600).converged
+
+
+@pytest.mark.parametrize("form", ["whole", "in pieces", "together"])
+def test_clusters_that_drift_are_solved_in_every_form(gen, form):
+    """A solution that is given up on would warn, which is an error here."""
+    x, y = drifting(gen)
+    want = sinkhorn_divergence(x, y, eps=1.0, tol=1e-10, max_iterations=50_000)
+    if form == "together":
+        x, y = x[None], y[None]
+    memory = 1 if form == "in pieces" else 2**30
+    got = sinkhorn_divergence(x, y, eps=1.0, max_iterations=800, memory=memory)
+    assert got.item() == pytest.approx(want.item(), rel=1e-6)
