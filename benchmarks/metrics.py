@@ -34,7 +34,9 @@ HEADER = (
 )
 
 
-ROUNDS = "medians of 9 rounds taken in turn, of 3 or 1 where a call takes seconds; ratios ± their standard error"
+ROUNDS = (
+    "medians of 9 rounds taken in turn, of 3 or 1 where a call takes seconds; ratios ± their standard error"
+)
 
 
 def rows(case: Case) -> list[str]:
