@@ -9,8 +9,8 @@ posterior, `noise` measures the gradient noise and the curvature that the theory
 a file; `predict` turns draws into predictions.
 """
 
-from bayessgd import interop, likelihoods, noise, optim, priors, reference, theory
-from bayessgd.calibrate import calibrate, effective_temperature
+from bayessgd import calibration, interop, likelihoods, noise, optim, priors, reference, theory
+from bayessgd.calibration import calibrate, effective_temperature
 from bayessgd.chains import Chains
 from bayessgd.collectors import SWAG, IterateAverage, Trajectory
 from bayessgd.evidence import EmpiricalBayes
@@ -31,6 +31,7 @@ __all__ = [
     "Subspace",
     "Trajectory",
     "calibrate",
+    "calibration",
     "effective_temperature",
     "iid_loader",
     "interop",

@@ -2,13 +2,41 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import named_parameters
 from bayessgd.priors import Prior
 
-__all__ = ["check_data", "check_finite_data", "check_laws", "check_likelihood", "check_of_model"]
+__all__ = [
+    "Inputs",
+    "check_data",
+    "check_finite_data",
+    "check_finite_inputs",
+    "check_laws",
+    "check_likelihood",
+    "check_of_model",
+    "parts",
+    "rows",
+]
+
+Inputs = Tensor | tuple[Tensor, ...]
+"""What a network is called with: one tensor [n, ...] or a tuple of them, one for each argument."""
+
+
+def parts(x: Inputs) -> tuple[Tensor, ...]:
+    """Return the network's arguments as a tuple."""
+    return x if isinstance(x, tuple) else (x,)
+
+
+def rows(x: Inputs, which: slice | Tensor) -> Inputs:
+    """Return some of the data.
+
+    >>> rows((torch.arange(3), torch.zeros(3, 1)), slice(1))
+    (tensor([0]), tensor([[0.]]))
+    """
+    return tuple(part[which] for part in x) if isinstance(x, tuple) else x[which]
 
 
 def check_data(x: object, y: object) -> tuple[Tensor, Tensor]:
@@ -40,11 +68,21 @@ def check_data(x: object, y: object) -> tuple[Tensor, Tensor]:
 def check_finite_data(x: object, y: object) -> tuple[Tensor, Tensor]:
     """Return the same, with neither NaN nor infinity: a look at every entry, for functions that take all the data."""
     inputs, targets = check_data(x, y)
-    for name, tensor in (("x", inputs), ("y", targets)):
-        if not all(bool(t.isfinite()) for t in tensor.detach().aminmax()):  # NaN passes through both
-            bad = int((~tensor.detach().isfinite()).sum())
-            raise ValueError(f"{name} must be finite, got {bad} NaN or infinite entries; remove or mend them")
+    _check_finite(inputs, "x")
+    _check_finite(targets, "y")
     return inputs, targets
+
+
+def check_finite_inputs(x: object, y: object) -> None:
+    """Do the same where x may also be a tuple of tensors, each of the same n."""
+    for part in x if isinstance(x, tuple) and x else (x,):
+        check_finite_data(part, y)
+
+
+def _check_finite(tensor: Tensor, name: str) -> None:
+    if not all(bool(t.isfinite()) for t in tensor.detach().aminmax()):  # NaN passes through both
+        bad = int((~tensor.detach().isfinite()).sum())
+        raise ValueError(f"{name} must be finite, got {bad} NaN or infinite entries; remove or mend them")
 
 
 def check_likelihood(likelihood: object) -> None:

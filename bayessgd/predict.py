@@ -28,7 +28,7 @@ from bayessgd.params import clean_name, unwrap
 from bayessgd.posteriors import Ensemble
 from metrics.inputs import check_count
 
-__all__ = ["predict"]
+__all__ = ["of_network", "predict"]
 
 # For what the draws of one chunk compute: beyond its cache a CPU loses more time to memory than it saves in
 # calls. Constants, so that the bits do not depend on what else runs.
@@ -105,7 +105,7 @@ def predict(
         bank = posterior.draws
     else:
         bank = posterior.sample(num_samples, generator=generator)
-    draws = _of_network(bank, network)
+    draws = of_network(bank, network)
     chunk = chunk_size or _chunk(draws, inputs)
     plain = is_perceptron(network, inputs)
     run, outputs = _OverDraws(), []
@@ -189,7 +189,7 @@ class _OverDraws:
         return {name: torch.stack([result[name] for result in results]) for name in results[0]}
 
 
-def _of_network(draws: State, network: nn.Module) -> State:
+def of_network(draws: State, network: nn.Module) -> State:
     """Return the draws under the network's own names, in its types and on its devices."""
     own = {clean_name(name): (name, p) for name, p in network.named_parameters()}
     unknown = sorted(set(draws) - set(own))

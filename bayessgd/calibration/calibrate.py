@@ -1,0 +1,350 @@
+r"""The shape and width of a posterior that the iterates' own wandering does not know.
+
+How far SGD's iterates wander depends on the learning rate, the batch and the loss, not on the posterior. They do show
+*where* a network can move, and there data and prior say how far. `calibrate` has two ways of asking them.
+
+*In the span* (the default). The posterior within the span of the iterates' deviations, from the curvature there
+(`bayessgd.calibration.curvature`); what lies outside keeps the iterates' own diagonal and is never widened. Whether the
+quadratic holds as far as the flattest direction reaches is checked by draws, and directions are dropped where not
+(`bayessgd.calibration.quadratic`).
+
+*All directions*: one factor s* for the whole covariance, so that the excess loss is D/2
+(`bayessgd.calibration.equipartition`). Right where D is small and every direction counts, as in generalised linear
+models; far too wide on networks.
+
+A posterior is not made to score well: on digits NUTS itself scores .126 where the iterates' average has .104. Whoever
+wants predictions passes `held_out`, which chooses a factor of the width by their log score, or none
+(`bayessgd.calibration.held_out`).
+"""
+
+r"""The shape and width of a posterior that the iterates' own wandering does not know.
+
+How far SGD's iterates wander depends on the learning rate, the batch and the loss, not on the posterior. They do show
+*where* a network can move, and there the data and the prior say how far. `calibrate` has two ways of asking them.
+
+*In the span* (the default). The posterior within the span of the iterates' deviations, from the curvature there:
+`bayessgd.calibration.span` has the equations. What lies outside keeps the iterates' own diagonal and is never widened.
+A quadratic need not hold as far as the flattest direction reaches, so it is checked: draws m ± δ within the span must
+have a mean excess U(m ± δ) − U(m) of K/2 nats, half a nat a direction. With
+
+    r = mean excess / (K/2)
+
+directions are dropped from the flattest end until r ≤ 3; they keep the iterates' diagonal, and the result says how many.
+
+*All directions*: one factor s* for the whole covariance, so that the excess is D/2 (`bayessgd.calibration.equipartition`).
+Right where D is small and every direction counts, as in generalised linear models; far too wide on networks.
+
+A posterior is not made to score well: on digits NUTS itself scores .126 where the iterates' average has .104. Whoever
+wants predictions passes `held_out`, which chooses a factor of the width by their log score, or none.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bayessgd._data import Inputs, check_finite_inputs, check_laws, check_of_model
+from bayessgd.calibration.curvature import curvature_in_span, gaussian_in_span
+from bayessgd.calibration.equipartition import equipartition, moving_directions
+from bayessgd.calibration.held_out import Choice, best_factor, log_score
+from bayessgd.calibration.problem import Problem
+from bayessgd.calibration.quadratic import LIMIT, believed
+from bayessgd.calibration.span import span_of, variance_along
+from bayessgd.likelihoods import Likelihood
+from bayessgd.posteriors import LowRankGaussian
+from bayessgd.priors import Prior
+from metrics.inputs import check_count
+
+__all__ = ["Calibration", "calibrate"]
+
+Wider = Callable[[float], LowRankGaussian]
+"""From a factor of the width to the posterior that has it."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A posterior whose width data and prior have set.
+
+    Attributes:
+        posterior: The Gaussian; with `held_out` data that accept no width, one of no variance: the mean.
+        scale: By what factor variances were multiplied: s* over all directions; in the span the geometric mean, over
+            the directions kept, of the new variance over the iterates'. `held_out`'s factor is in it.
+        stderr: One standard error of it: Monte-Carlo over the draws; in the span, of the choice of data for the
+            curvature, and 0 where all data were used.
+        excess: The mean excess U(θ) − U(m) over draws, in nats: in the span, of the new posterior within it; over all
+            directions, of the posterior that was given.
+        directions: K directions kept, or D that move.
+        dropped: Directions of the span whose quadratic did not hold.
+        ratio: r, the mean excess over `directions`/2: 1 where the quadratic holds. Over all directions it is 1 at s*
+            by definition.
+        ratio_stderr: One standard error of r, over the draws.
+        effective: γ = 2·mean²/var of the excess: how many directions carry it.
+        held_out: The factor that held-out data chose, its gain and the gain's error; `None` without such data.
+
+    >>> law = LowRankGaussian({"weight": torch.zeros(1, 1)}, {"weight": torch.ones(1, 1)}, scale=0.01)
+    >>> found = Calibration(law, scale=0.01, stderr=0.0, excess=0.5, directions=1)
+    >>> found.posterior.marginal_variance, found.factor
+    ({'weight': tensor([[0.0100]])}, 1.0)
+    """
+
+    posterior: LowRankGaussian
+    scale: float
+    stderr: float
+    excess: float
+    directions: int
+    dropped: int = 0
+    ratio: float = 1.0
+    ratio_stderr: float = 0.0
+    effective: float = math.nan
+    held_out: Choice | None = None
+
+    @property
+    def factor(self) -> float:
+        """The factor of the variance that held-out data chose; 1 without them."""
+        return 1.0 if self.held_out is None else self.held_out.factor
+
+    @property
+    def gain(self) -> float:
+        """The gain in held-out log score over the mean alone, nats a point; NaN without held-out data."""
+        return math.nan if self.held_out is None else self.held_out.gain
+
+    @property
+    def gain_stderr(self) -> float:
+        """One standard error of the gain, paired over the held-out points."""
+        return math.nan if self.held_out is None else self.held_out.stderr
+
+
+def calibrate(
+    model: nn.Module,
+    posterior: LowRankGaussian,
+    x: Inputs,
+    y: Tensor,
+    *,
+    likelihood: Likelihood,
+    prior: Prior,
+    directions: str = "span",
+    held_out: tuple[Inputs, Tensor] | None = None,
+    num_data: int | None = None,
+    curvature_data: int = 2000,
+    num_samples: int = 30,
+    refresh_batchnorm: Iterable[Any] | None = None,
+    generator: torch.Generator | None = None,
+    max_iterations: int = 30,
+) -> Calibration:
+    """Give a Gaussian of the iterates the width, and within their span the shape, of the posterior.
+
+    Args:
+        model: The network.
+        posterior: Such as `SWAG(model, rank=40).posterior()`, its mean near a minimum of U.
+        x: Training inputs [N, ...], or a random part of them; a tuple is several arguments of the network.
+        y: Their targets.
+        likelihood: From the output to the distribution of the target.
+        prior: The distribution of θ.
+        directions: "span": the posterior within the span of the deviations, from the curvature there. "all": the
+            covariance times one number, by equipartition over all directions that move, for those who know that their
+            D directions all count; warns where few do.
+        held_out: Inputs and targets that were not trained on. They choose a factor of the width among 0, .1, .3, 1,
+            3, 10, 30 by the log score, 0 (the mean alone) unless the gain is beyond its standard error.
+        num_data: N, where x is a part of the data; `None` is the length of x.
+        curvature_data: In the span: how many random data the curvature and its check are computed from, K
+            Jacobian-vector products each; their sum counts for all N.
+        num_samples: Pairs of draws for the check or for s*, and draws for the held-out score.
+        refresh_batchnorm: As in `predict`, for networks with BatchNorm.
+        generator: The randomness of draws and data; `None` is torch's default generator.
+        max_iterations: "all": passes of the search for s*, after which it ends with a warning.
+
+    Returns:
+        The posterior and what was found on the way. For a quadratic U the posterior within the span is exact, and s*
+        is unbiased up to O(1/num_samples). Memory: the K directions once or twice more.
+
+    Raises:
+        TypeError: Not a Gaussian posterior, or arguments that are not as above.
+        ValueError: Data that are empty, not finite or of different lengths; a posterior of another network, without
+            variance, or with U not finite at its mean; a Gaussian without deviations of more than 256 moving weights,
+            which spans no few directions; draws at which U is no larger than at the mean: that is no minimum.
+
+    Warns:
+        UserWarning: The quadratic holds in no direction, or the mean is no minimum along those kept; held-out data
+            accept no width; over all directions, few carry the excess.
+
+    Reference: the Gauss–Newton form is Martens & Grosse's (2015, section 3); the subspace that of Izmailov et al.
+    (2019). Equipartition: `bayessgd.theory.optimal_scale`.
+
+    >>> from bayessgd.likelihoods import Gaussian
+    >>> from bayessgd.priors import FlatPrior
+    >>> line = nn.Linear(1, 1, bias=False)
+    >>> x, y = torch.ones(100, 1), torch.zeros(100, 1)      # the posterior is N(0, 1/100)
+    >>> law = LowRankGaussian({"weight": torch.zeros(1, 1)}, {"weight": torch.ones(1, 1)})
+    >>> found = calibrate(line, law, x, y, likelihood=Gaussian(1.0), prior=FlatPrior())
+    >>> found.posterior.marginal_variance, round(found.scale, 6)
+    ({'weight': tensor([[0.0100]])}, 0.01)
+    """
+    _check(model, posterior, x, y, directions)
+    check_laws(likelihood, prior)
+    check_count(num_samples, "num_samples", least=2)
+    check_count(max_iterations, "max_iterations")
+    check_count(curvature_data, "curvature_data")
+    if held_out is not None:
+        _check_held_out(held_out)
+    n = len(y) if num_data is None else check_count(num_data, "num_data")
+    problem = Problem(model, x, y, likelihood, prior, n, refresh_batchnorm)
+    draws = {"pairs": num_samples, "generator": generator}
+    if directions == "all":
+        found, wider = _over_all(problem, posterior, max_iterations, **draws)
+    else:
+        found, wider = _in_span(problem.part(curvature_data, generator), posterior, **draws)
+    if held_out is None:
+        _warn_of_misfit(found)
+        return found
+    return _chosen(problem, found, wider, held_out, **draws)
+
+
+def _over_all(
+    problem: Problem,
+    posterior: LowRankGaussian,
+    max_iterations: int,
+    *,
+    pairs: int,
+    generator: torch.Generator | None,
+) -> tuple[Calibration, Wider]:
+    count = moving_directions(posterior)
+    excess = problem.excess_of(posterior, pairs, generator)
+    found = equipartition(excess, count, max_iterations=max_iterations)
+    scale = posterior.scale * found.scale
+    result = Calibration(
+        posterior.rescaled(scale),
+        found.scale,
+        found.stderr,
+        float(found.first.mean()),
+        count,
+        ratio_stderr=found.stderr / found.scale,
+        effective=found.effective,
+    )
+    return result, lambda factor: posterior.rescaled(scale * factor)
+
+
+def _in_span(
+    problem: Problem, posterior: LowRankGaussian, *, pairs: int, generator: torch.Generator | None
+) -> tuple[Calibration, Wider]:
+    span = span_of(posterior)
+    if span is None:
+        raise ValueError(
+            "posterior must have deviations whose span is a few directions, got a diagonal Gaussian of "
+            f"{moving_directions(posterior)} moving weights; collect with SWAG(model, rank=40), or pass "
+            "directions='all' where all of them count"
+        )
+    curvature = curvature_in_span(problem, posterior.mean, span)
+    check = believed(problem, posterior, curvature, pairs=pairs, generator=generator)
+    kept = check.kept
+    before = variance_along(posterior, curvature.span.first(kept)).log()
+    scale = float((-before - curvature.values[:kept].log()).mean().exp()) if kept else 0.0
+    result = Calibration(
+        gaussian_in_span(posterior, curvature, kept),
+        scale,
+        scale * curvature.log_error,
+        float(check.excess.mean()),
+        kept,
+        dropped=len(span) - kept,
+        ratio=check.ratio,
+        ratio_stderr=check.stderr,
+        effective=check.effective,
+    )
+    return result, lambda factor: gaussian_in_span(posterior, curvature, kept, factor=factor)
+
+
+def _chosen(
+    problem: Problem,
+    found: Calibration,
+    wider: Wider,
+    held_out: tuple[Inputs, Tensor],
+    *,
+    pairs: int,
+    generator: torch.Generator | None,
+) -> Calibration:
+    """Return the calibration with the factor of its width that held-out data accept."""
+    x, y = held_out
+    device = None if generator is None else generator.device
+    seed = int(torch.randint(2**31, (), generator=generator, device=device))
+
+    def score(posterior: LowRankGaussian) -> Tensor:
+        return log_score(
+            problem.model,
+            posterior,
+            x,
+            y,
+            likelihood=problem.likelihood,
+            num_samples=2 * pairs,
+            seed=seed,
+            refresh_batchnorm=problem.refresh,
+        )
+
+    mean = found.posterior.mean
+    point = LowRankGaussian(mean, {name: torch.zeros_like(t) for name, t in mean.items()})
+    choice = best_factor(score, point, wider)
+    if not choice.accepted:
+        warnings.warn(
+            f"held-out data accept no width: the best factor gains {choice.gain:.2g} ± {choice.stderr:.2g} nats a "
+            "point over the mean alone, which is returned; for the posterior itself call without held_out",
+            stacklevel=3,
+        )
+        return replace(found, posterior=point, scale=0.0, stderr=0.0, held_out=choice)
+    return replace(
+        found,
+        posterior=wider(choice.factor),
+        scale=choice.factor * found.scale,
+        stderr=choice.factor * found.stderr,
+        held_out=choice,
+    )
+
+
+def _warn_of_misfit(found: Calibration) -> None:
+    """Say so where the quadratic holds nowhere, or holds too much."""
+    total = found.directions + found.dropped
+    if found.directions == 0:
+        warnings.warn(
+            f"U is no quadratic along any of the {total} directions of the span (r > {LIMIT:g}), so that only the "
+            "iterates' own diagonal is left; train on to a minimum of the potential, or sample with "
+            "bayessgd.snapshots",
+            stacklevel=3,
+        )
+    elif found.dropped > total / 2:
+        warnings.warn(
+            f"{found.dropped} of the {total} directions of the span were dropped, for along them U rises more than "
+            f"{LIMIT:g} times as far as its curvature says; they keep the iterates' width",
+            stacklevel=3,
+        )
+    if found.ratio < 1 / LIMIT:
+        warnings.warn(
+            f"draws within the span have {found.ratio:.2g} ± {found.ratio_stderr:.1g} of the excess loss that their "
+            "curvature says, so that the mean is no minimum there; train on, or average a later tail of the iterates",
+            stacklevel=3,
+        )
+
+
+def _check(model: nn.Module, posterior: object, x: object, y: object, directions: object) -> None:
+    if not isinstance(posterior, LowRankGaussian):
+        raise TypeError(
+            f"posterior must be a LowRankGaussian, got {type(posterior).__name__}; fit one by SWAG (of a Mixture, "
+            "calibrate each component)"
+        )
+    if directions not in ("span", "all"):
+        raise ValueError(f"directions must be 'span' or 'all', got {directions!r}")
+    check_finite_inputs(x, y)
+    check_of_model(posterior.mean, model, "posterior")
+    if not any(bool(v.any()) for v in posterior.marginal_variance.values()):
+        raise ValueError(
+            "posterior must have a variance above 0 somewhere, got 0 everywhere, which no scale widens; collect "
+            "iterates that move"
+        )
+
+
+def _check_held_out(held_out: object) -> None:
+    if not isinstance(held_out, tuple) or len(held_out) != 2:
+        raise TypeError(f"held_out must be a pair of inputs and targets, got {type(held_out).__name__}")
+    check_finite_inputs(*held_out)
+    if len(held_out[1]) < 2:
+        raise ValueError("held_out must have at least 2 data, for a standard error over them; pass more")
