@@ -17,6 +17,7 @@ from bayessgd.evidence import EmpiricalBayes
 from bayessgd.loaders import iid_loader
 from bayessgd.posteriors import Ensemble, LowRankGaussian, Mixture, Posterior, load
 from bayessgd.predict import predict
+from bayessgd.snapshots import snapshots
 from bayessgd.subspace import Subspace, principal_subspace, subspace_nuts
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "principal_subspace",
     "priors",
     "reference",
+    "snapshots",
     "subspace_nuts",
     "theory",
 ]

@@ -41,8 +41,8 @@ def tangents(
     *,
     refresh_batchnorm: Iterable[Any] | None = None,
     chunk_size: int | None = None,
-) -> tuple[Float[Tensor, "batch *out"], Float[Tensor, "k batch *out"]]:
-    """Return f(x; m) [batch, ...] and J(x) v [k, batch, ...].
+) -> tuple[Float[Tensor, "n ..."], Float[Tensor, "k n ..."]]:
+    """Return f(x; m) [n, ...] and J(x) v [k, n, ...].
 
     Args:
         model: The network, in evaluation mode meanwhile.

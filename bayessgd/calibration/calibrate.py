@@ -17,27 +17,6 @@ wants predictions passes `held_out`, which chooses a factor of the width by thei
 (`bayessgd.calibration.held_out`).
 """
 
-r"""The shape and width of a posterior that the iterates' own wandering does not know.
-
-How far SGD's iterates wander depends on the learning rate, the batch and the loss, not on the posterior. They do show
-*where* a network can move, and there the data and the prior say how far. `calibrate` has two ways of asking them.
-
-*In the span* (the default). The posterior within the span of the iterates' deviations, from the curvature there:
-`bayessgd.calibration.span` has the equations. What lies outside keeps the iterates' own diagonal and is never widened.
-A quadratic need not hold as far as the flattest direction reaches, so it is checked: draws m ± δ within the span must
-have a mean excess U(m ± δ) − U(m) of K/2 nats, half a nat a direction. With
-
-    r = mean excess / (K/2)
-
-directions are dropped from the flattest end until r ≤ 3; they keep the iterates' diagonal, and the result says how many.
-
-*All directions*: one factor s* for the whole covariance, so that the excess is D/2 (`bayessgd.calibration.equipartition`).
-Right where D is small and every direction counts, as in generalised linear models; far too wide on networks.
-
-A posterior is not made to score well: on digits NUTS itself scores .126 where the iterates' average has .104. Whoever
-wants predictions passes `held_out`, which chooses a factor of the width by their log score, or none.
-"""
-
 import math
 import warnings
 from collections.abc import Callable, Iterable

@@ -5,8 +5,8 @@ Hessian within the span is
 
     A = VᵀΛV + (N/n)·Σᵢ (Jᵢ V)ᵀ Hᵢ (Jᵢ V),
 
-Jᵢ the Jacobian of the outputs at xᵢ, Hᵢ the Hessian of −log p(yᵢ | f) in the outputs and Λ that of −log p(θ). It costs K
-Jacobian-vector products a batch and no D × D matrix. The posterior there is N(0, A⁻¹), so that
+Jᵢ the Jacobian of the outputs at xᵢ, Hᵢ the Hessian of −log p(yᵢ | f) in the outputs and Λ that of −log p(θ). It costs
+K Jacobian-vector products a batch and no D × D matrix. The posterior there is N(0, A⁻¹), so that
 
     Σ = V A⁻¹ Vᵀ + s·diag(v ⊙ (1 − h)),   h_i = Σ_k V_ki²,
 
@@ -120,9 +120,7 @@ def _of_prior(mean: Mapping[str, Tensor], span: Span, prior: Prior) -> Tensor:
         v = {name: b[k].double() for name, b in span.basis.items()}
         curved = jvp(slope, (theta,), (v,))[1]
         assert isinstance(curved, dict)
-        found.append(
-            sum(b.double().flatten(1) @ curved[name].flatten() for name, b in span.basis.items())
-        )
+        found.append(sum(b.double().flatten(1) @ curved[name].flatten() for name, b in span.basis.items()))
     return torch.stack([torch.as_tensor(row) for row in found])
 
 

@@ -8,9 +8,9 @@ and N·Tr(AΣ) = 2·E_{θ~N(m,Σ)}[U(θ) − U(m)]: the mean excess of the loss 
 Hessian. At s* the mean excess is D/2: ½ nat for each of the D directions in which Σ is above 0.
 
 Beyond a quadratic this last form is the definition that is kept: the s for which draws m ± √s·δᵢ have a mean excess
-of D/2. One number sets the width and leaves the shape. That is right for generalised linear models of few weights. Where
-a few stiff directions carry nearly all of the excess it asks of them what D directions should bear, and widens them by
-D over their number: the *effective* number of directions
+of D/2. One number sets the width and leaves the shape. That is right for generalised linear models of few weights.
+Where a few stiff directions carry nearly all of the excess it asks of them what D directions should bear, and widens
+them by D over their number: the *effective* number of directions
 
     γ = 2·mean² / var   of the excess over draws   (D for a posterior's own shape, as ½χ²_D has it)
 
@@ -33,7 +33,7 @@ CLOSE = 1e-3
 """The relative error of the mean excess at which the search ends, far below its Monte-Carlo error."""
 
 FEW = 1 / 3
-"""The share of D below which γ is reported: shapes of SGD on the generalised linear models of the benchmark have .5 to 1."""
+"""The share of D below which γ is reported; SGD on the generalised linear models of the benchmark has .5 to 1."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ def moving_directions(posterior: LowRankGaussian) -> int:
         return own
     gram = torch.zeros(posterior.rank, posterior.rank, dtype=torch.float64)
     for name, deviations in posterior.deviations.items():
-        rest = deviations.flatten(1).double()[:, posterior.variance[name].flatten().to(deviations.device) == 0]
+        rest = deviations.flatten(1).double()[
+            :, posterior.variance[name].flatten().to(deviations.device) == 0
+        ]
         gram += (rest @ rest.T).cpu()
     return own + int(torch.linalg.matrix_rank(gram, hermitian=True))
 

@@ -49,7 +49,11 @@ class Check:
     @property
     def stderr(self) -> float:
         """One standard error of the ratio, over the draws."""
-        return float(self.excess.std()) / math.sqrt(len(self.excess)) / (self.kept / 2) if self.kept else math.nan
+        return (
+            float(self.excess.std()) / math.sqrt(len(self.excess)) / (self.kept / 2)
+            if self.kept
+            else math.nan
+        )
 
     @property
     def effective(self) -> float:

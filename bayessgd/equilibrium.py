@@ -1,0 +1,131 @@
+r"""Is a chain of SGHMC where it should be? Two temperatures that cost nothing to measure.
+
+For the target p ∝ e^{−N·L(θ)/T} over D weights, and v the step θ makes at a time,
+
+    virial    N·E[θᵀ∇L] / (D·T) = 1
+    kinetic   N·(1 + m)·E‖v‖² / (2·lr·T·D) = 1.
+
+The first is ∫∇·(θ·p) dθ = 0 written out, whatever p is: it asks whether θ has come to where the force of the data and
+the prior balances its own spread. The second is the stationary variance of v ← m·v + √(2(1 − m)·lr·T/N)·ξ, which the
+noise of batches raises. Both are means over steps, chains and weights; their errors are those of the means of blocks
+between two snapshots, correlations included (`metrics.chains.monte_carlo_error`).
+
+Reference: Wenzel et al. 2020, "How good is the Bayes posterior in deep neural networks really?", appendix I.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metrics.chains import monte_carlo_error
+from metrics.estimate import with_error
+
+__all__ = ["Equilibrium", "Thermometer"]
+
+VIRIAL = (0.8, 1.2)
+"""Where a chain at equilibrium has its virial; LeNet-5 and the small networks of the benchmark have .9 to 1.1."""
+
+KINETIC = 1.25
+"""The kinetic temperature above which the batches heat the chain."""
+
+
+@dataclass(frozen=True)
+class Equilibrium:
+    """Both temperatures: each a dict of `value`, `stderr` (None from fewer than 4 snapshots a chain) and `layers`.
+
+    >>> good = {"value": 1.02, "stderr": 0.01, "layers": {}}
+    >>> Equilibrium(good, good).verdict(None) is None
+    True
+    """
+
+    virial: dict[str, Any]
+    kinetic: dict[str, Any]
+
+    def verdict(self, memory: float | None) -> str | None:
+        """Return what is wrong and what to do, or None.
+
+        Args:
+            memory: In how many passes a weight forgets its start, where the prior tells.
+        """
+        said = []
+        value = self.virial["value"]
+        if not VIRIAL[0] <= value <= VIRIAL[1]:
+            longer = f", here {memory:.3g} passes for a weight to forget its start" if memory else ""
+            said.append(
+                f"the virial is {_told(self.virial)} and should be in {VIRIAL[0]} to {VIRIAL[1]}; run longer "
+                f"((1 − m)·S/(lr·τ){longer}), or start from a network trained with the same prior"
+            )
+        if not self.kinetic["value"] <= KINETIC:
+            said.append(
+                f"the kinetic temperature is {_told(self.kinetic)} and should be below {KINETIC}: the batches heat "
+                "the chain; halve lr or enlarge the batch"
+            )
+        return "; ".join(said) or None
+
+
+class Thermometer:
+    """Running sums of θ·∇L and ‖v‖²/lr by layer and chain, closed into one mean per block of steps.
+
+    Args:
+        names: The layers' names.
+        sizes: Their numbers of weights.
+    """
+
+    def __init__(self, names: list[str], sizes: list[int]) -> None:
+        self._names, self._sizes = names, sizes
+        self._sums: list[Tensor | None] = [None, None]
+        self._steps = 0
+        self._blocks: list[list[Tensor]] = [[], []]
+
+    @torch.no_grad()
+    def before(self, parameters: list[Tensor]) -> None:
+        """Take in θ·∇L of stacked parameters [chains, ...], before a step moves them."""
+        self._add(0, [_dot(p, p.grad) for p in parameters if p.grad is not None])
+
+    @torch.no_grad()
+    def after(self, velocities: list[Tensor], lr: float) -> None:
+        """Take in ‖v‖²/lr of the step that was made."""
+        self._add(1, [_dot(v, v) / lr for v in velocities])
+        self._steps += 1
+
+    def close(self) -> None:
+        """End a block."""
+        for blocks, total in zip(self._blocks, self._sums, strict=True):
+            if total is not None:
+                blocks.append(total / self._steps)
+        self._sums, self._steps = [None, None], 0
+
+    def read(self, *, num_data: int, momentum: float, temperature: float) -> Equilibrium:
+        """Return the temperatures of what was closed."""
+        units = (num_data / temperature, num_data * (1 + momentum) / (2 * temperature))
+        found = []
+        for unit, blocks in zip(units, self._blocks, strict=True):
+            series = unit * torch.stack(blocks, -1)  # [layers, chains, blocks]
+            layers = {
+                name: _estimate(series[i] / size)
+                for i, (name, size) in enumerate(zip(self._names, self._sizes, strict=True))
+            }
+            found.append({**_estimate(series.sum(0) / sum(self._sizes)), "layers": layers})
+        return Equilibrium(*found)
+
+    def _add(self, which: int, values: list[Tensor]) -> None:
+        new, old = torch.stack(values), self._sums[which]
+        self._sums[which] = new if old is None else old + new
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).flatten(1).sum(1, dtype=torch.float64)
+
+
+def _estimate(series: Tensor) -> dict[str, float | None]:
+    """Return the mean of [chains, blocks] and its error; JSON holds no NaN."""
+    stderr = float(monte_carlo_error(series)) if series.shape[1] >= 4 else math.nan
+    return {"value": float(series.mean()), "stderr": stderr if math.isfinite(stderr) else None}
+
+
+def _told(found: dict[str, Any]) -> str:
+    stderr = found["stderr"]
+    return f"{found['value']:.3g}" if stderr is None else with_error(found["value"], stderr)
