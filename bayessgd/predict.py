@@ -28,7 +28,7 @@ from bayessgd.params import clean_name, unwrap
 from bayessgd.posteriors import Ensemble
 from metrics.inputs import check_count
 
-__all__ = ["of_network", "predict"]
+__all__ = ["chunk_of", "of_network", "predict"]
 
 # For what the draws of one chunk compute: beyond its cache a CPU loses more time to memory than it saves in
 # calls. Constants, so that the bits do not depend on what else runs.
@@ -106,7 +106,7 @@ def predict(
     else:
         bank = posterior.sample(num_samples, generator=generator)
     draws = of_network(bank, network)
-    chunk = chunk_size or _chunk(draws, inputs)
+    chunk = chunk_size or chunk_of(draws, inputs)
     plain = is_perceptron(network, inputs)
     run, outputs = _OverDraws(), []
     with evaluating(network):
@@ -175,7 +175,10 @@ class _OverDraws:
         reason = None
         if self.together:
             try:
-                return vmap(function)(draws)
+                with warnings.catch_warnings():
+                    # torch's word that it vectorises an operation by a loop, of which the user can do nothing.
+                    warnings.filterwarnings("ignore", message="There is a performance drop")
+                    return vmap(function)(draws)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
@@ -204,7 +207,7 @@ def of_network(draws: State, network: nn.Module) -> State:
     return {own[name][0]: drawn.to(own[name][1]) for name, drawn in draws.items()}
 
 
-def _chunk(draws: State, inputs: tuple[Tensor, ...]) -> int:
+def chunk_of(draws: State, inputs: tuple[Tensor, ...]) -> int:
     """Return how many draws fit the budget, by an estimate that is on the large side.
 
     A weight [out, ...] makes `out` numbers at every position of every example, twice with its nonlinearity.

@@ -27,7 +27,7 @@ from bayessgd._evaluating import evaluating
 from bayessgd.batchnorm import has_statistics
 from bayessgd.params import unwrap
 from bayessgd.posteriors import Ensemble
-from bayessgd.predict import of_network, predict
+from bayessgd.predict import chunk_of, of_network, predict
 
 __all__ = ["tangents"]
 
@@ -50,7 +50,7 @@ def tangents(
         directions: v by name, [k, *shape], of the same names.
         x: The input, a tensor [batch, ...] or a tuple of several.
         refresh_batchnorm: As in `predict`; the statistics are then a function of θ too.
-        chunk_size: How many directions run at once; `None` is all.
+        chunk_size: How many directions run at once; `None` is as in `predict`, but 4 at least.
 
     Raises:
         TypeError, ValueError: As `predict`.
@@ -66,7 +66,9 @@ def tangents(
         theta = {name: t[0] for name, t in of_network({n: t[None] for n, t in mean.items()}, network).items()}
         along = of_network(directions, network)
         try:
-            return _forward_mode(network, theta, along, parts(x), chunk_size)
+            # Of convolutions a few at a time are faster than one, and than all (the cache).
+            chunk = chunk_size or max(4, chunk_of(along, parts(x)))
+            return _forward_mode(network, theta, along, parts(x), chunk)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, NotImplementedError):
@@ -79,7 +81,7 @@ def _forward_mode(
     theta: dict[str, Tensor],
     directions: dict[str, Tensor],
     inputs: tuple[Tensor, ...],
-    chunk_size: int | None,
+    chunk_size: int,
 ) -> tuple[Tensor, Tensor]:
     def f(own: dict[str, Tensor]) -> Tensor:
         return functional_call(network, own, inputs)
@@ -87,8 +89,13 @@ def _forward_mode(
     def along(v: dict[str, Tensor]) -> Tensor:
         return jvp(f, (theta,), (v,))[1]  # pyright: ignore[reportReturnType]  # one output, one tangent
 
-    with evaluating(network):
-        return f(theta), vmap(along, chunk_size=chunk_size)(directions)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # fused attention knows no forward mode
+    try:
+        with evaluating(network):
+            return f(theta), vmap(along, chunk_size=chunk_size)(directions)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _central_difference(
@@ -102,7 +109,8 @@ def _central_difference(
     size = math.sqrt(sum(float(t.double().square().sum()) for t in mean.values()))
     unit = max(torch.finfo(t.dtype).eps for t in mean.values())
     lengths = sum(t.flatten(1).double().square().sum(1) for t in directions.values())
-    steps = unit ** (1 / 3) * max(size, 1.0) / torch.as_tensor(lengths).sqrt().clamp(min=1e-300)
+    lengths = torch.as_tensor(lengths).sqrt()
+    steps = unit ** (1 / 3) * max(size, 1.0) / torch.where(lengths > 0, lengths, 1.0)
     bank = {}
     for name, m in mean.items():
         v = directions[name].to(m)

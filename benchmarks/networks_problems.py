@@ -157,8 +157,11 @@ def lenet() -> nn.Module:
     )
 
 
-def mnist(folder: Path, *, count: int) -> Problem:
-    """MNIST: the first images of the training set, 2000 more for the width (of 60 000, the last of them)."""
+def mnist(folder: Path, *, count: int, decay: float = 5e-4) -> Problem:
+    """MNIST: the first images of the training set, 2000 more for the width (of 60 000, the last of them).
+
+    The prior's precision is N times a weight decay, by default the customary 5e-4.
+    """
     images, labels = _idx(folder, "train")
     test, names = _idx(folder, "t10k")
     many = count == len(images)
@@ -174,7 +177,7 @@ def mnist(folder: Path, *, count: int) -> Problem:
         images[width],
         labels[width],
         Categorical(),
-        precision=50.0,
+        precision=decay * (train.stop - train.start),
         rate=0.0125,
         batch=64,
         passes=6 if many else 15,

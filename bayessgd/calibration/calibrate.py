@@ -256,7 +256,7 @@ def _chosen(
             x,
             y,
             likelihood=problem.likelihood,
-            num_samples=2 * pairs,
+            num_samples=pairs,
             seed=seed,
             refresh_batchnorm=problem.refresh,
         )

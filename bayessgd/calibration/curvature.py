@@ -60,7 +60,7 @@ def curvature_in_span(problem: Problem, mean: Mapping[str, Tensor], span: Span) 
     """Return the eigenvalues and eigenvectors of A, equation of this module, summed in float64."""
     batches, sizes, start = [], [], 0
     # A tenth of the data at most, so that the batches tell how far they scatter.
-    most = min(512, -(-problem.size // 10))
+    most = min(128, -(-problem.size // 10))
     size = min(16, most)
     while start < problem.size:
         some = slice(start, start + size)

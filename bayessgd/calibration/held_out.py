@@ -88,7 +88,7 @@ def log_score(
     num_samples: int,
     seed: int,
     refresh_batchnorm: Iterable[Any] | None = None,
-    batch_size: int = 4096,
+    batch_size: int = 512,
 ) -> Tensor:
     """Return log (1/M)·Σᵢ p(yⱼ | f(xⱼ, θᵢ)) of every point in float64, by the draws of one seed."""
     like = next(iter(posterior.mean.values()))

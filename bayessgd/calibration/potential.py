@@ -35,7 +35,7 @@ def potential(
     prior: Prior,
     num_data: int | None = None,
     refresh_batchnorm: Iterable[Any] | None = None,
-    batch_size: int = 4096,
+    batch_size: int = 512,
 ) -> Float[Tensor, " draws"]:
     """Return U(θᵢ) = −(N/n)·Σⱼ log p(yⱼ | xⱼ, θᵢ) − log p(θᵢ) of every draw, in float64 nats; n the data given.
 

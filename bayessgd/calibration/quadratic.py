@@ -29,6 +29,10 @@ PROPER = 1e-12
 """Directions whose λ is below this share of the largest have no width that data and prior know."""
 
 
+ENOUGH = 300
+"""Directions times pairs of draws at which r has an error of 8 %: √(2/300)."""
+
+
 @dataclass(frozen=True)
 class Check:
     """K directions kept, and the excesses of pairs of draws within them, [pairs].
@@ -69,8 +73,17 @@ def believed(
     pairs: int,
     generator: torch.Generator | None,
 ) -> Check:
-    """Return the largest number of directions, from the stiffest on, at which r ≤ 3; found by bisection."""
+    """Return the largest number of directions, from the stiffest on, at which r ≤ 3: by bisection.
+
+    Args:
+        problem: The data.
+        posterior: Its mean is m.
+        curvature: Within the span.
+        pairs: The most pairs of draws; fewer where the directions are many.
+        generator: The randomness of the draws.
+    """
     excess = problem.excess(posterior.mean)
+    pairs = max(2, min(pairs, -(-ENOUGH // len(curvature.values))))
     proper = int((curvature.values > PROPER * curvature.values[0].clamp(min=0)).sum())
     like = next(iter(posterior.mean.values()))
     z = randn((pairs, len(curvature.values)), like, generator)

@@ -71,6 +71,7 @@ def effective_temperature(
         TypeError: Not an ensemble, or arguments that are not as above.
         ValueError: An optimum of other parameters, or with U not finite there; data as in `calibrate`.
 
+    >>> import torch
     >>> from bayessgd.likelihoods import Gaussian
     >>> from bayessgd.priors import FlatPrior
     >>> line, x = nn.Linear(1, 1, bias=False), torch.ones(100, 1)
