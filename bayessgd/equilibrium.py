@@ -2,18 +2,21 @@ r"""Is a chain of SGHMC where it should be? Two temperatures that cost nothing t
 
 For the target p ∝ e^{−N·L(θ)/T} over D weights, and v the step θ makes at a time,
 
-    virial    N·E[θᵀ∇L] / (D·T) = 1
+    virial    N·E[(θ − c)ᵀ∇L] / (D·T) = 1
     kinetic   N·(1 + m)·E‖v‖² / (2·lr·T·D) = 1.
 
-The first is ∫∇·(θ·p) dθ = 0 written out, whatever p is: it asks whether θ has come to where the force of the data and
-the prior balances its own spread. The second is the stationary variance of v ← m·v + √(2(1 − m)·lr·T/N)·ξ, which the
-noise of batches raises. Both are means over steps, chains and weights; their errors are those of the means of blocks
-between two snapshots, correlations included (`metrics.chains.monte_carlo_error`).
+The first is ∫∇·((θ − c)·p) dθ = 0 written out, whatever p and the fixed point c are: it asks whether θ has come to
+where the force of the data and the prior balances its own spread. c is where the chain started: as true as the origin,
+which is the usual choice, and far less noisy where weights are many of their standard deviations away from 0. The
+second is the stationary variance of v ← m·v + √(2(1 − m)·lr·T/N)·ξ, which the noise of batches raises; where lr changes
+it is the mean of ‖v‖² over the mean of lr. Both are means over steps, chains and weights; their errors are those of the means
+of blocks between two snapshots, correlations included (`metrics.chains.monte_carlo_error`).
 
 Reference: Wenzel et al. 2020, "How good is the Bayes posterior in deep neural networks really?", appendix I.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,14 +48,14 @@ class Equilibrium:
     kinetic: dict[str, Any]
 
     def verdict(self, memory: float | None) -> str | None:
-        """Return what is wrong and what to do, or None.
+        """Return what is wrong and what to do, or None. A virial is outside its range by more than two standard errors.
 
         Args:
             memory: In how many passes a weight forgets its start, where the prior tells.
         """
         said = []
-        value = self.virial["value"]
-        if not VIRIAL[0] <= value <= VIRIAL[1]:
+        value, doubt = self.virial["value"], 2 * (self.virial["stderr"] or 0.0)
+        if not VIRIAL[0] - doubt <= value <= VIRIAL[1] + doubt:
             longer = f", here {memory:.3g} passes for a weight to forget its start" if memory else ""
             said.append(
                 f"the virial is {_told(self.virial)} and should be in {VIRIAL[0]} to {VIRIAL[1]}; run longer "
@@ -67,40 +70,48 @@ class Equilibrium:
 
 
 class Thermometer:
-    """Running sums of θ·∇L and ‖v‖²/lr by layer and chain, closed into one mean per block of steps.
+    """Running sums of (θ − c)·∇L and ‖v‖² by layer and chain, closed into one mean per block of steps.
 
     Args:
-        names: The layers' names.
-        sizes: Their numbers of weights.
+        starts: c by layer, stacked [chains, ...].
     """
 
-    def __init__(self, names: list[str], sizes: list[int]) -> None:
-        self._names, self._sizes = names, sizes
+    def __init__(self, starts: Mapping[str, Tensor]) -> None:
+        self._names, self._starts = list(starts), list(starts.values())
+        self._sizes = [c[0].numel() for c in self._starts]
         self._sums: list[Tensor | None] = [None, None]
-        self._steps = 0
+        self._steps, self._rates = 0, 0.0
+        self._lrs: list[float] = []
         self._blocks: list[list[Tensor]] = [[], []]
 
     @torch.no_grad()
-    def before(self, parameters: list[Tensor]) -> None:
-        """Take in θ·∇L of stacked parameters [chains, ...], before a step moves them."""
-        self._add(0, [_dot(p, p.grad) for p in parameters if p.grad is not None])
+    def before(self, parameters: Sequence[Tensor]) -> None:
+        """Take in (θ − c)·∇L of stacked parameters [chains, ...], before a step moves them."""
+        pairs = zip(parameters, self._starts, strict=True)
+        self._add(
+            0, [torch.zeros_like(_dot(c, c)) if p.grad is None else _dot(p - c, p.grad) for p, c in pairs]
+        )
 
     @torch.no_grad()
-    def after(self, velocities: list[Tensor], lr: float) -> None:
-        """Take in ‖v‖²/lr of the step that was made."""
-        self._add(1, [_dot(v, v) / lr for v in velocities])
+    def after(self, velocities: Sequence[Tensor], lr: float) -> None:
+        """Take in ‖v‖² of the step that was made."""
+        self._add(1, [_dot(v, v) for v in velocities])
         self._steps += 1
+        self._rates += lr
 
     def close(self) -> None:
         """End a block."""
         for blocks, total in zip(self._blocks, self._sums, strict=True):
             if total is not None:
                 blocks.append(total / self._steps)
-        self._sums, self._steps = [None, None], 0
+        self._lrs.append(self._rates / self._steps)
+        self._sums = [None for _ in self._sums]
+        self._steps, self._rates = 0, 0.0
 
     def read(self, *, num_data: int, momentum: float, temperature: float) -> Equilibrium:
         """Return the temperatures of what was closed."""
-        units = (num_data / temperature, num_data * (1 + momentum) / (2 * temperature))
+        lr = sum(self._lrs) / len(self._lrs)
+        units = (num_data / temperature, num_data * (1 + momentum) / (2 * temperature * lr))
         found = []
         for unit, blocks in zip(units, self._blocks, strict=True):
             series = unit * torch.stack(blocks, -1)  # [layers, chains, blocks]

@@ -10,7 +10,7 @@ of prior precision τ that the data say little about forgets its start in about
 which is what the time of a run is measured by. Two numbers say on the way whether the chain is where it should be, from
 gradients that are at hand. For the target ∝ e^{−N·L/T} of D weights
 
-    virial    N·E[θᵀ∇L] / (D·T) = 1    (equipartition; integrate ∇·(θ·p) by parts)
+    virial    N·E[(θ − θ₀)ᵀ∇L] / (D·T) = 1    (θ₀ the start; integrate ∇·((θ − θ₀)·p) by parts)
     kinetic   N·(1 + m)·E‖v‖² / (2·lr·T·D) = 1    (the velocity's own variance, for small steps)
 
 A virial outside .8 … 1.2 is that of a chain that has not arrived, or of a prior that is flat along some weights. A
@@ -111,7 +111,7 @@ def snapshots(
     >>> from bayessgd.likelihoods import Gaussian
     >>> line, x = nn.Linear(1, 1, bias=False), torch.ones(20, 1)
     >>> laws = {"likelihood": Gaussian(1.0), "prior": GaussianPrior(1.0)}
-    >>> found = snapshots(line, x, x, **laws, lr=0.05, batch_size=20, passes=2000, progress=False)  # N(20/21, 1/21)
+    >>> found = snapshots(line, x, x, **laws, lr=0.05, batch_size=20, passes=1000, progress=False)  # N(20/21, 1/21)
     >>> abs(float(found.mean["weight"]) - 20 / 21) < 0.1, found.origin["equilibrium"]
     (True, True)
     """
@@ -198,7 +198,7 @@ def _run(
     """Run the chains; a step whose entry in `kept` is None is burn-in, True ends in a snapshot."""
     named = dict(chains.named_parameters())
     parameters, group = list(named.values()), sampler.param_groups[0]
-    thermometer = Thermometer(list(named), [p[0].numel() for p in parameters])
+    thermometer = Thermometer({name: p.detach().clone() for name, p in named.items()})
     rows: list[list[Tensor]] = []
     with tqdm(total=len(kept), desc="SGHMC", unit="step", disable=None if progress else True) as bar:
         for step, keep in enumerate(kept):

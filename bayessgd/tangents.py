@@ -22,12 +22,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vmap
 
+from bayessgd._bank import State, chunk_of, evaluate, of_network
 from bayessgd._data import Inputs, parts
 from bayessgd._evaluating import evaluating
 from bayessgd.batchnorm import has_statistics
 from bayessgd.params import unwrap
-from bayessgd.posteriors import Ensemble
-from bayessgd.predict import chunk_of, of_network, predict
 
 __all__ = ["tangents"]
 
@@ -61,10 +60,11 @@ def tangents(
     >>> tangents(line, at, along, torch.tensor([[3.0]]))
     (tensor([[7.]]), tensor([[[3.5000]]]))
     """
-    network = unwrap(model)
+    network, names = unwrap(model), list(mean)
+    at = of_network({name: t[None] for name, t in mean.items()}, network)
+    along = of_network({name: directions[name] for name in names}, network)
     if not (has_statistics(network) and refresh_batchnorm is not None):
-        theta = {name: t[0] for name, t in of_network({n: t[None] for n, t in mean.items()}, network).items()}
-        along = of_network(directions, network)
+        theta = {name: t[0] for name, t in at.items()}
         try:
             # Of convolutions a few at a time are faster than one, and than all (the cache).
             chunk = chunk_size or max(4, chunk_of(along, parts(x)))
@@ -73,20 +73,20 @@ def tangents(
             raise
         except (RuntimeError, NotImplementedError):
             pass  # No forward mode or no vmap; where the network itself is at fault, predict says so better.
-    return _central_difference(model, mean, directions, x, refresh_batchnorm, chunk_size)
+    return _central_difference(network, at, along, parts(x), refresh_batchnorm, chunk_size)
 
 
 def _forward_mode(
     network: nn.Module,
-    theta: dict[str, Tensor],
-    directions: dict[str, Tensor],
+    theta: State,
+    directions: State,
     inputs: tuple[Tensor, ...],
     chunk_size: int,
 ) -> tuple[Tensor, Tensor]:
-    def f(own: dict[str, Tensor]) -> Tensor:
+    def f(own: State) -> Tensor:
         return functional_call(network, own, inputs)
 
-    def along(v: dict[str, Tensor]) -> Tensor:
+    def along(v: State) -> Tensor:
         return jvp(f, (theta,), (v,))[1]  # pyright: ignore[reportReturnType]  # one output, one tangent
 
     fused = torch.backends.mha.get_fastpath_enabled()
@@ -99,31 +99,23 @@ def _forward_mode(
 
 
 def _central_difference(
-    model: nn.Module,
-    mean: Mapping[str, Tensor],
-    directions: Mapping[str, Tensor],
-    x: Inputs,
+    network: nn.Module,
+    at: State,
+    directions: State,
+    inputs: tuple[Tensor, ...],
     refresh_batchnorm: Iterable[Any] | None,
     chunk_size: int | None,
 ) -> tuple[Tensor, Tensor]:
-    size = math.sqrt(sum(float(t.double().square().sum()) for t in mean.values()))
-    unit = max(torch.finfo(t.dtype).eps for t in mean.values())
-    lengths = sum(t.flatten(1).double().square().sum(1) for t in directions.values())
-    lengths = torch.as_tensor(lengths).sqrt()
+    size = math.sqrt(sum(float(t.double().square().sum()) for t in at.values()))
+    unit = max(torch.finfo(t.dtype).eps for t in at.values())
+    squares = [t.flatten(1).double().square().sum(1) for t in directions.values()]
+    lengths = torch.stack(squares).sum(0).sqrt()
     steps = unit ** (1 / 3) * max(size, 1.0) / torch.where(lengths > 0, lengths, 1.0)
     bank = {}
-    for name, m in mean.items():
-        v = directions[name].to(m)
-        step = steps.to(m).reshape(-1, *[1] * m.ndim) * v
-        bank[name] = torch.cat([m[None], m + step, m - step])
-    outputs = predict(
-        model,
-        Ensemble(bank),
-        x,
-        num_samples=1 + 2 * len(steps),
-        refresh_batchnorm=refresh_batchnorm,
-        chunk_size=chunk_size,
-    )
+    for name, m in at.items():
+        step = steps.to(m).reshape(-1, *[1] * (m.ndim - 1)) * directions[name]
+        bank[name] = torch.cat([m, m + step, m - step])
+    outputs = evaluate(network, bank, inputs, refresh_batchnorm, chunk_size)
     ahead, behind = outputs[1:].chunk(2)
     slopes = (ahead - behind) / (2 * steps.to(outputs)).reshape(-1, *[1] * (outputs.ndim - 1))
     return outputs[0], slopes

@@ -63,7 +63,7 @@ class SWAG(Collector):
         self,
         model: nn.Module,
         *,
-        rank: int = 20,
+        rank: int = 40,
         columns_dtype: torch.dtype | None = None,
         columns_device: torch.device | str | None = None,
         moments_dtype: torch.dtype | None = None,

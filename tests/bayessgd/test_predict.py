@@ -367,3 +367,39 @@ class TwoOutputs(nn.Module):
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_linearised_predictions_of_a_gaussian_have_their_closed_form(gen):
+    # f(x; m) + J(x)(θ − m) is Gaussian with covariance J Σ Jᵀ, whatever the network.
+    net = mlp(torch.float64)
+    posterior = law(net, gen)
+    x = torch.randn(4, 3, generator=gen, dtype=torch.float64)
+    found = predict(net, posterior, x, num_samples=20000, generator=gen, linearised=True).flatten(1)
+    jacobian = torch.func.jacrev(lambda t: functional_call(net, t, (x,)).flatten())(posterior.mean)
+    J = torch.cat([jacobian[name].flatten(1) for name in posterior.mean], 1)
+    exact = J @ posterior.to_distribution().covariance_matrix @ J.T
+    spread = exact.diagonal().sqrt()
+    centre = functional_call(net, posterior.mean, (x,)).flatten()
+    assert bool(((found.mean(0) - centre).abs() < 5 * spread / 20000**0.5).all())
+    # A covariance's error is at most √(2/n) of σᵢσⱼ.
+    assert bool(((found.T.cov() - exact).abs() < 5 * (2 / 20000) ** 0.5 * spread[:, None] * spread).all())
+
+
+def test_linearised_predictions_of_a_linear_network_are_its_predictions(gen):
+    net = nn.Linear(3, 2).double()
+    posterior = law(net, gen)
+    x = torch.randn(4, 3, generator=gen, dtype=torch.float64)
+    plain, linear = (
+        predict(net, posterior, x, num_samples=9, generator=seeded(), linearised=choice)
+        for choice in (False, True)
+    )
+    torch.testing.assert_close(linear, plain)
+
+
+def test_refusal_to_linearise_without_a_mean(gen):
+    class Draws:
+        def sample(self, n, *, generator=None):
+            return {"weight": torch.zeros(n, 1, 2), "bias": torch.zeros(n, 1)}
+
+    with pytest.raises(TypeError, match="posterior must have a mean to linearise around, got Draws"):
+        predict(nn.Linear(2, 1), Draws(), torch.zeros(1, 2), linearised=True)
