@@ -1,7 +1,7 @@
 """The methods of `networks.py`, each a few lines of library: what a user would write.
 
 A *member* is one network trained by SGD with momentum, its rate falling along a cosine to 0, that then wanders on at a
-constant quarter of the rate while two collectors listen. From members come all methods but the sampler's:
+constant half of the rate while two collectors listen. From members come all methods but the sampler's:
 
     SGD, average, SWAG                  of one member
     span                                `calibrate`, and with `held_out`
@@ -81,7 +81,7 @@ def _member(p: Problem, seed: int, rank: int) -> Member:
         schedule.step()
     trained = {name: t.detach()[None].clone() for name, t in net.named_parameters()}
     between = time.perf_counter()
-    optimizer = torch.optim.SGD(net.parameters(), p.rate / 4, momentum=0.9)
+    optimizer = torch.optim.SGD(net.parameters(), p.rate / 2, momentum=0.9)
     steps = p.steps(p.wander)
     average, swag, first = IterateAverage(net), SWAG(net, rank=rank), steps // 9
     average.attach(optimizer, start=first)

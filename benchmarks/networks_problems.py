@@ -181,8 +181,8 @@ def mnist(folder: Path, *, count: int, decay: float = 5e-4) -> Problem:
         rate=0.0125,
         batch=64,
         passes=6 if many else 15,
-        wander=3 if many else 6,
-        snapshots=30,
+        wander=4 if many else 8,
+        snapshots=40,
         outside={"rotated": test.rot90(1, (2, 3)), "negative": test.amin() + test.amax() - test},
     )
 

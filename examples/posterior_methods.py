@@ -1,4 +1,4 @@
-"""Ten posteriors of one small network, each from the same few lines of library: what the notebook compares.
+"""Eleven posteriors of one small network, each from the same few lines of library: what the notebook compares.
 
 A *task* is a network, its data, a likelihood and a prior. `trained` brings a few networks to a minimum of the mean
 negative log joint by SGD with momentum, all at once as stacked chains; the methods start from there. Every method gives
@@ -28,6 +28,7 @@ from bayessgd import (
     calibrate,
     principal_subspace,
     reference,
+    snapshots,
     subspace_nuts,
 )
 from bayessgd.likelihoods import Likelihood, mean_negative_log_joint
@@ -116,12 +117,12 @@ def fits(task: Task, *, members: int = 5, seed: int = 0) -> dict[str, Fit]:
     tuned = [
         calibrate(w.model, w.swag, task.x, task.y, **task.laws, generator=_generator(seed)) for w in wandering
     ]
-    # Thirty pairs of draws forward cost about a third of their gradients.
-    found.append(Fit("SWAG, calibrated", tuned[0].posterior, 30, further + 60))
-    found.append(
-        Fit("MultiSWAG, calibrated", Mixture([t.posterior for t in tuned]), 50, members * (further + 60))
-    )
+    # A Jacobian-vector product costs about what a gradient does, a pair of draws forward two thirds of it.
+    each = further + tuned[0].directions + tuned[0].dropped + 20
+    found.append(Fit("SWAG, calibrated", tuned[0].posterior, 30, each))
+    found.append(Fit("MultiSWAG, calibrated", Mixture([t.posterior for t in tuned]), 50, members * each))
     found.append(Fit("deep ensemble", ensemble, members, members * start))
+    found.append(_hamiltonian(task, ensemble, start, seed=seed))
     found.append(_langevin(task, chains, start, seed=seed))
     found.append(_cyclical(task, chains, start, seed=seed))
     found.append(_subspace(task, first, further, seed=seed))
@@ -170,7 +171,7 @@ def _wander(task: Task, model: nn.Module, *, seed: int) -> _Wandering:
     optimizer = torch.optim.SGD(model.parameters(), task.rate / 4, momentum=0.9)
     every = max(10, math.ceil(len(task.x) / task.batch))
     steps = 45 * every
-    average, swag, path = IterateAverage(model), SWAG(model, rank=20), Trajectory(model)
+    average, swag, path = IterateAverage(model), SWAG(model), Trajectory(model)
     average.attach(optimizer, start=5 * every)
     swag.attach(optimizer, every=every, start=5 * every)
     path.attach(optimizer, every=every, start=5 * every)
@@ -183,6 +184,27 @@ def _wander(task: Task, model: nn.Module, *, seed: int) -> _Wandering:
     return _Wandering(
         model, average.posterior(), swag.posterior(), path.posterior(), steps * task.batch / len(task.x)
     )
+
+
+def _hamiltonian(task: Task, ensemble: Ensemble, start: float, *, seed: int) -> Fit:
+    """SGHMC snapshots: a chain on from each trained network, with SGD's own rate and batch."""
+    passes, draws = 2 * task.steps * task.batch / len(task.x), 20 * len(ensemble)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="not at equilibrium")  # in the notebook's few steps
+        found = snapshots(
+            task.make(),
+            task.x,
+            task.y,
+            **task.laws,
+            lr=task.rate,
+            batch_size=task.batch,
+            passes=passes,
+            num_draws=draws,
+            starts=ensemble,
+            seed=seed,
+            progress=False,
+        )
+    return Fit("SGHMC, 5 chains", found, len(found), len(ensemble) * (start + passes))
 
 
 def _langevin(task: Task, chains: Chains, start: float, *, seed: int) -> Fit:

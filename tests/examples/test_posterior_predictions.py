@@ -31,6 +31,7 @@ METHODS = [
     "SWAG, calibrated",
     "MultiSWAG, calibrated",
     "deep ensemble",
+    "SGHMC, 5 chains",
     "SGLD, 16 chains",
     "cyclical SGHMC",
     "subspace NUTS",
@@ -62,11 +63,13 @@ def test_every_method_finds_a_conjugate_posterior():
         flat = torch.cat([m["weight"][0], m["bias"]]).double()
         assert ((flat - mean).abs() < 1.0 * std).all(), name
         assert fit.passes > 0
-    for name in ("SWAG, calibrated", "MultiSWAG, calibrated", "SGLD, 16 chains", "NUTS"):
+    for name in ("SWAG, calibrated", "MultiSWAG, calibrated", "SGHMC, 5 chains", "SGLD, 16 chains", "NUTS"):
         drawn = found[name].posterior.sample(400, generator=torch.Generator().manual_seed(0))
         flat = torch.cat([drawn["weight"][:, 0], drawn["bias"]], 1).double()
-        # Calibration sets the mean of N·A·Σ, not each direction; the chains are short.
-        assert 0.6 < float((flat.std(0) / std).mean()) < 1.4, name
+        ratio = flat.std(0) / std
+        if "calibrated" in name:  # three weights, all in the span: exact, but for 400 draws' 4 %
+            assert 0.85 < float(ratio.min()) <= float(ratio.max()) < 1.15, name
+        assert 0.6 < float(ratio.mean()) < 1.4, name  # the chains are short
 
 
 def test_densities_are_those_of_the_mixture():
