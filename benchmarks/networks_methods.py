@@ -104,6 +104,7 @@ def _step(p: Problem, net: nn.Module, optimizer: torch.optim.Optimizer, random: 
         net, dict(net.named_parameters()), p.x[picked], p.y[picked], **p.laws, num_data=len(p.x)
     )
     loss.backward()
+    nn.utils.clip_grad_norm_(net.parameters(), 100.0)  # far above any gradient but those of a bad start
     optimizer.step()
 
 

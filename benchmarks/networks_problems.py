@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from sklearn.datasets import load_diabetes, load_digits
 from torch import Tensor, nn
+from uci_data import SETS, load, split, splits, validation
 
 from bayessgd.likelihoods import Categorical, GaussianLogScale, LearnedScale, Likelihood
 from bayessgd.priors import GaussianPrior
 
-__all__ = ["Problem", "diabetes", "digits", "lenet", "mnist"]
+__all__ = ["Problem", "diabetes", "digits", "lenet", "mnist", "uci"]
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,32 @@ def diabetes() -> Problem:
         batch=32,
         passes=271,
         wander=48,
+        snapshots=40,
+    )
+
+
+def uci(name: str, index: int, folder: Path) -> Problem:
+    """One split of a UCI regression: 50 ReLUs and a learned noise; a tenth of its training part is held out."""
+    features, target = load(name, folder)
+    train, test = splits(len(target), SETS[name].num_splits)[index]
+    rest, width = validation(train)
+    some = split(features, target, rest, np.concatenate([width, test]), clip=SETS[name].clip)
+    inputs, steps = some.x.shape[1], 6000
+    return Problem(
+        f"{name} {index}",
+        lambda: LearnedScale(nn.Sequential(nn.Linear(inputs, 50), nn.ReLU(), nn.Linear(50, 1)), scale=0.7),
+        some.x,
+        some.y,
+        some.x_test[len(width) :],
+        some.y_test[len(width) :],
+        some.x_test[: len(width)],
+        some.y_test[: len(width)],
+        GaussianLogScale(),
+        precision=1.0,
+        rate=5e-4,
+        batch=64,
+        passes=steps * 64 / len(some.x),
+        wander=steps / 2 * 64 / len(some.x),
         snapshots=40,
     )
 

@@ -187,7 +187,7 @@ def _wander(task: Task, model: nn.Module, *, seed: int) -> _Wandering:
 
 
 def _hamiltonian(task: Task, ensemble: Ensemble, start: float, *, seed: int) -> Fit:
-    """SGHMC snapshots: a chain on from each trained network, with SGD's own rate and batch."""
+    """SGHMC snapshots: a chain on from each trained network, with SGD's own rate and twice its batch."""
     passes, draws = 2 * task.steps * task.batch / len(task.x), 20 * len(ensemble)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="not at equilibrium")  # in the notebook's few steps
@@ -197,7 +197,7 @@ def _hamiltonian(task: Task, ensemble: Ensemble, start: float, *, seed: int) -> 
             task.y,
             **task.laws,
             lr=task.rate,
-            batch_size=task.batch,
+            batch_size=min(len(task.x), 2 * task.batch),
             passes=passes,
             num_draws=draws,
             starts=ensemble,
