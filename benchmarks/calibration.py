@@ -246,7 +246,7 @@ def many_weights() -> list[str]:
     net.load_state_dict(unflatten(theta, like))
     cov = torch.linalg.inv(hessian(u)(theta))
     lines = [
-        f"Softmax regression on the digits, N = {n}, D = 585, plain SGD at 0.1, batch {BATCH}, snapshots 50 steps apart.",
+        f"Softmax regression on the digits, N = {n}, D = 585; SGD at 0.1, batch {BATCH}, snapshots 50 steps apart.",
         "",
         "| K | SWAG's sd over the whole posterior's | in the span, over the posterior's given the rest "
         "| over the whole posterior's | r |",

@@ -191,6 +191,7 @@ def mnist(folder: Path, *, count: int, decay: float = 5e-4) -> Problem:
     """
     images, labels = _idx(folder, "train")
     test, names = _idx(folder, "t10k")
+    some = test[torch.arange(0, len(test), 5)]  # MNIST's first test images are no random part
     many = count == len(images)
     train = slice(0, count - 2000 if many else count)
     width = slice(count - 2000, count) if many else slice(count, count + 2000)
@@ -210,7 +211,7 @@ def mnist(folder: Path, *, count: int, decay: float = 5e-4) -> Problem:
         passes=6 if many else 15,
         wander=4 if many else 8,
         snapshots=40,
-        outside={"rotated": test.rot90(1, (2, 3)), "negative": test.amin() + test.amax() - test},
+        outside={"rotated": some.rot90(1, (2, 3)), "negative": some.amin() + some.amax() - some},
     )
 
 
