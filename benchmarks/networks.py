@@ -12,13 +12,15 @@ Members and scores are kept in `--folder`, so that a run that was stopped goes o
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 # A script's own folder comes first on the path, where `bayessgd.py` would hide the package: to the end.
 sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
+from networks_beside import beside
 from networks_methods import Fit, Member, ensembles, member, of_one, sampled
 from networks_problems import Problem, diabetes, digits, mnist
 from networks_scores import Scores, reference_predictions, score
@@ -29,6 +31,9 @@ from tqdm import tqdm
 CHOICES = ("digits", "diabetes", "mnist-10000", "mnist-10000-strong", "mnist-60000")
 SEEDS = {"digits": 5, "diabetes": 5, "mnist-10000": 5, "mnist-10000-strong": 2, "mnist-60000": 2}
 """Members of each problem; the costly ones have fewer."""
+
+PEER_SEEDS = {"digits": 5, "diabetes": 5, "mnist-10000": 2, "mnist-10000-strong": 1, "mnist-60000": 1}
+"""Runs of each peer."""
 
 RANK = 40
 
@@ -65,30 +70,36 @@ def runs(name: str, members: Sequence[Member], p: Problem) -> dict[str, Callable
     return {}
 
 
-def scored(name: str, p: Problem, count: int, folder: Path, out: Path) -> dict[str, list[Scores]]:
+def scored(
+    name: str, p: Problem, count: int, folder: Path, out: Path, peers: Mapping[str, str]
+) -> dict[str, list[Scores]]:
     """Run all methods of a problem over its members; scores that are on file already are read."""
     known: dict[str, list[dict]] = json.loads(out.read_text()) if out.exists() else {}
     truth = reference_predictions(p, name, folder)
     found: dict[str, list[Scores]] = {key: [Scores(**s) for s in kept] for key, kept in known.items()}
 
-    def keep(key: str, index: int, make: Callable[[], Fit]) -> None:
+    def keep(key: str, index: int, make: Callable[[], Fit | Scores]) -> None:
         row = found.setdefault(key, [])
         if index >= len(row):
-            row.append(score(p, make(), truth))
+            made = make()
+            row.append(made if isinstance(made, Scores) else score(p, made, truth))
             out.write_text(json.dumps({k: [vars(s) for s in v] for k, v in found.items()}))
 
-    fits: list[dict[str, Fit]] = []
-    members: list[Member] = []
-    for seed in tqdm(range(count), desc=name, unit="member", disable=None):
-        members.append(member(p, seed, rank=RANK, folder=folder))
-        fits.append(of_one(p, members[-1], seed))
-        for key, fit in fits[-1].items():
-            keep(key, seed, lambda fit=fit: fit)
-    for size in sorted({min(3, count), count}):
-        for key, fit in ensembles(p, fits[:size]).items():
-            keep(key, 0, lambda fit=fit: fit)
+    members = [member(p, i, rank=RANK, folder=folder) for i in tqdm(range(count), desc=name, disable=None)]
+    if f"{count} spans" not in found:  # the last that is made of all members' fits
+        fits: list[dict[str, Fit]] = []
+        for seed in tqdm(range(count), desc=f"{name}, fits", disable=None):
+            fits.append(of_one(p, members[seed], seed))
+            for key, fit in fits[-1].items():
+                keep(key, seed, lambda fit=fit: fit)
+        for size in sorted({min(3, count), count}):
+            for key, fit in ensembles(p, fits[:size]).items():
+                keep(key, 0, lambda fit=fit: fit)
     for key, make in tqdm(runs(name, members, p).items(), desc=f"{name}, SGHMC", disable=None):
         keep(key, 0, make)
+    for peer, python in tqdm(peers.items(), desc=f"{name}, peers", disable=None):
+        for seed in range(min(count, PEER_SEEDS[name])):
+            keep(peer, seed, partial(beside, p, peer, python, seed, truth, folder))
     return found
 
 
@@ -100,16 +111,24 @@ def main() -> None:
     parser.add_argument("--problems", nargs="+", choices=CHOICES, default=["digits", "diabetes"])
     parser.add_argument("--seeds", type=int, help="members of each problem, in place of its own number")
     parser.add_argument("--folder", type=Path, default=Path("out/networks"), help="for members and scores")
+    parser.add_argument(
+        "--peers",
+        nargs="+",
+        default=[],
+        metavar="NAME=PYTHON",
+        help="of networks_peers.py, with their interpreters",
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="also write the tables to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    peers = dict(pair.split("=", 1) for pair in arguments.peers)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     lines = [machine(), ""]
     for name in arguments.problems:
         p = problem(name, arguments.data_dir)
         count = arguments.seeds or SEEDS[name]
-        found = scored(name, p, count, arguments.folder, arguments.folder / f"{name}-{count}.json")
+        found = scored(name, p, count, arguments.folder, arguments.folder / f"{name}-{count}.json", peers)
         lines += [*table(name, p, found), ""]
         print("\n".join(lines[-len(found) - 6 :]), flush=True)
     if arguments.out:

@@ -75,7 +75,9 @@ def main() -> None:
             held.append(holds)
             lines.append(line)
             print(line, flush=True)
-    said = f"Held-out width: at most one paired standard error above the average in {sum(held)} of {len(held)}."
+    said = (
+        f"Held-out width: at most one paired standard error above the average in {sum(held)} of {len(held)}."
+    )
     lines += [
         "",
         "NLL in nats a point, of standardised targets; ± one standard error over the test points.",

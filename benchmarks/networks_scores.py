@@ -21,7 +21,7 @@ import metrics
 from bayessgd import Ensemble, predict, reference
 from bayessgd.likelihoods import Categorical
 
-__all__ = ["Scores", "reference_predictions", "score"]
+__all__ = ["Scores", "of_classes", "reference_predictions", "score"]
 
 
 @dataclass(frozen=True)
@@ -46,27 +46,42 @@ def score(p: Problem, fit: Fit, truth: Tensor | None) -> Scores:
     outputs = _outputs(p, bank, p.test_x)
     log_density = vmap(p.likelihood.log_prob, (0, None))(outputs, p.test_y)
     points = -(log_density.double().logsumexp(0) - math.log(len(outputs)))
-    found = predictive(p, outputs)
-    tv = math.nan if truth is None else float(0.5 * (found - truth).abs().sum(1).mean())
-    shared = {"nll": float(points.mean()), "tv": tv, "points": points.tolist()}
-    if not isinstance(p.likelihood, Categorical):
-        return Scores(**shared, **cost)
-    inside = metrics.predictive_entropy(outputs.softmax(-1))
+    if isinstance(p.likelihood, Categorical):
+        outside = {name: _outputs(p, bank, x).softmax(-1) for name, x in p.outside.items()}
+        return of_classes(p, outputs.softmax(-1), outside, truth, cost)
+    tv = math.nan if truth is None else _total_variation(predictive(p, outputs), truth)
+    return Scores(nll=float(points.mean()), tv=tv, points=points.tolist(), **cost)
+
+
+def of_classes(
+    p: Problem, probs: Tensor, outside: dict[str, Tensor], truth: Tensor | None, cost: dict
+) -> Scores:
+    """Score class probabilities [samples, n, classes] at the test points and at strangers."""
+    found = probs.mean(0)
+    found = found / found.sum(1, keepdim=True)
+    points = metrics.categorical_nll(found, p.test_y, per_point=True).double()
+    inside = metrics.predictive_entropy(found[None])
     auroc = {
         name: float(
             metrics.out_of_distribution_auroc(
-                inside=inside, outside=metrics.predictive_entropy(_outputs(p, bank, x).softmax(-1))
+                inside=inside, outside=metrics.predictive_entropy(each.mean(0, keepdim=True))
             ).value
         )
-        for name, x in p.outside.items()
+        for name, each in outside.items()
     }
     return Scores(
+        nll=float(points.mean()),
         accuracy=float((found.argmax(1) == p.test_y).float().mean()),
         calibration=float(metrics.calibration_error(found, p.test_y)),
+        tv=math.nan if truth is None else _total_variation(found, truth),
         auroc=auroc,
-        **shared,
+        points=points.tolist(),
         **cost,
     )
+
+
+def _total_variation(found: Tensor, truth: Tensor) -> float:
+    return float(0.5 * (found - truth).abs().sum(1).mean())
 
 
 def _outputs(p: Problem, bank: Ensemble, x: Tensor) -> Tensor:
