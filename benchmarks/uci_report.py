@@ -4,7 +4,7 @@ import statistics
 
 from uci_methods import METHODS
 from uci_network import Settings
-from uci_published import DROPOUT, PUBLISHED
+from uci_published import DEEPER, DROPOUT, OTHER, PUBLISHED, SAME, Number
 
 __all__ = ["Scores", "comparison", "estimate", "outliers", "table"]
 
@@ -38,9 +38,14 @@ def table(found: dict[str, dict[int, Scores]], measure: str) -> list[str]:
     for row in PUBLISHED:
         values = getattr(row, measure, {})
         if values:
-            cells = [f"{values[name]:.2f}" if name in values else "" for name in names]
-            lines.append(f"| *{row.name}* ({row.source}) | " + " | ".join(cells) + " |")
+            cells = [_printed(values[name]) if name in values else "" for name in names]
+            lines.append(f"| *{row.name}* ({row.source}; {row.group}) | " + " | ".join(cells) + " |")
     return lines
+
+
+def _printed(number: Number) -> str:
+    mean, error = number
+    return f"{mean:.2f}" if error is None else f"{mean:.2f} ± {error:.2f}"
 
 
 def outliers(found: dict[str, dict[int, Scores]], measure: str) -> list[str]:
@@ -70,25 +75,21 @@ def best_method(scores: dict[int, Scores], measure: str) -> str:
 
 def comparison(found: dict[str, dict[int, Scores]], settings: dict[str, Settings]) -> list[str]:
     """Return one line for each set, our best method against the best published rows, and the counts."""
-    groups = {
-        "the best row of the same splits, HMC apart": [
-            r for r in PUBLISHED if r.same_splits and not r.name.startswith("HMC")
-        ],
-        "HMC": [r for r in PUBLISHED if r.name.startswith("HMC")],
-        "the subspace paper": [r for r in PUBLISHED if not r.same_splits],
-    }
+    groups = (SAME, DEEPER, OTHER)
     lines = [
-        "| set | splits | noise | best of ours | log-likelihood | less MC dropout, tuned, split by split "
-        "| best row of the same splits | HMC | the subspace paper |",
-        "|---" * 9 + "|",
+        "| set | splits | noise | inputs | best of ours | log-likelihood | less MC dropout, tuned, split by split | "
+        + " | ".join(f"best row of {title}" for title in groups)
+        + " |",
+        "|---" * (7 + len(groups)) + "|",
     ]
     counts = {title: [0, 0, 0] for title in groups}
     for name, scores in found.items():
         method = best_method(scores, "log_likelihood")
         values = {m: [s[m]["log_likelihood"] for s in scores.values()] for m in (method, "SGHMC")}
         cells = []
-        for title, rows in groups.items():
-            known = [r.log_likelihood[name] for r in rows if name in r.log_likelihood]
+        for title in groups:
+            rows = [r for r in PUBLISHED if r.group == title]
+            known = [r.log_likelihood[name][0] for r in rows if name in r.log_likelihood]
             if not known:
                 cells.append("none")
                 continue
@@ -100,9 +101,12 @@ def comparison(found: dict[str, dict[int, Scores]], settings: dict[str, Settings
             counts[title] = [a + b for a, b in zip(counts[title], [*ahead, 1], strict=True)]
             cells.append(f"{max(known):.2f} ({'reached' if ahead[0] else 'missed'})")
         noise = "one σ" if settings[name].constant else "σ(x)"
+        inputs = "whitened" if settings[name].whiten else "standardised"
         differences = [s[method]["log_likelihood"] - DROPOUT[name][i] for i, s in scores.items()]
         told = f"{estimate(values[method], 3)} | {estimate(differences, 3)}"
-        lines.append(f"| {name} | {len(scores)} | {noise} | {method} | {told} | {' | '.join(cells)} |")
+        lines.append(
+            f"| {name} | {len(scores)} | {noise} | {inputs} | {method} | {told} | {' | '.join(cells)} |"
+        )
     lines += [
         "",
         "Sets on which the mean is at or above the published one, by our best method and by SGHMC alone:",
