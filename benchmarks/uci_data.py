@@ -109,20 +109,37 @@ def splits(n: int, count: int = 20) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def split(
-    x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray, *, clip: float = math.inf
+    x: np.ndarray,
+    y: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    *,
+    clip: float = math.inf,
+    whiten: bool = False,
 ) -> Split:
-    """Standardise by the training part and cut inputs at ±clip; a constant feature becomes zero."""
+    """Standardise by the training part, or whiten by it, and cut inputs at ±clip; a constant feature becomes zero."""
     centre, width = x[train].mean(0), x[train].std(0)
     width = np.where(width > 1e-12 * np.abs(centre), width, 1.0)
     mean, std = float(y[train].mean()), float(y[train].std())
+    axes = _whitening((x[train] - centre) / width) if whiten else np.eye(x.shape[1])
 
     def inputs(rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(((x[rows] - centre) / width).clip(-clip, clip)).float()
+        return torch.from_numpy(((x[rows] - centre) / width @ axes).clip(-clip, clip)).float()
 
     def targets(rows: np.ndarray) -> Tensor:
         return torch.from_numpy((y[rows] - mean) / std).float()[:, None]
 
     return Split(inputs(train), targets(train), inputs(test), targets(test), std)
+
+
+def _whitening(z: np.ndarray) -> np.ndarray:
+    """Return W `[d, r]` with zW uncorrelated of variance one, z centred `[n, d]` of rank r.
+
+    W = √n V S⁻¹ of z = U S Vᵀ. Directions whose deviation is below 1e-6 of the largest are constant but for rounding.
+    """
+    _, lengths, directions = np.linalg.svd(z, full_matrices=False)
+    known = lengths > 1e-6 * lengths[0]
+    return directions[known].T * (len(z) ** 0.5 / lengths[known])
 
 
 def validation(train: np.ndarray, share: float = 0.1) -> tuple[np.ndarray, np.ndarray]:

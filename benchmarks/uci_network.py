@@ -74,6 +74,7 @@ class Settings:
 
     Attributes:
         constant: One σ for all data.
+        whiten: Inputs whitened on the training part, and not only standardised.
         members: Networks at once.
         batch: Data per step and chain, drawn with replacement; all of them where there are no more.
         warm_up: Steps of Adam before SGHMC.
@@ -87,6 +88,7 @@ class Settings:
     """
 
     constant: bool = False
+    whiten: bool = False
     members: int = 8
     batch: int = 1000
     warm_up: int = 200
