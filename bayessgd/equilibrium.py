@@ -9,8 +9,10 @@ The first is ∫∇·((θ − c)·p) dθ = 0 written out, whatever p and the fix
 where the force of the data and the prior balances its own spread. c is where the chain started: as true as the origin,
 which is the usual choice, and far less noisy where weights are many of their standard deviations away from 0. The
 second is the stationary variance of v ← m·v + √(2(1 − m)·lr·T/N)·ξ, which the noise of batches raises; where lr changes
-it is the mean of ‖v‖² over the mean of lr. Both are means over steps, chains and weights; their errors are those of the means
-of blocks between two snapshots, correlations included (`metrics.chains.monte_carlo_error`).
+it is the mean of ‖v‖² over the mean of lr.
+
+Both are means over steps, chains and weights; their errors are those of the means of blocks between two snapshots,
+correlations included (`metrics.chains.monte_carlo_error`).
 
 Reference: Wenzel et al. 2020, "How good is the Bayes posterior in deep neural networks really?", appendix I.
 """

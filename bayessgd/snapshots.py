@@ -129,7 +129,7 @@ def snapshots(
         )
     wanted = RUN * memory if passes is None and memory else check_positive(passes, "passes")
     each = -(-check_count(num_draws, "num_draws") // len(chains))
-    steps = max(2 * each, round(wanted * len(x) / size))
+    steps = max(1, round(wanted * len(x) / size))
     sampler = SGHMC(
         chains.parameters(),
         rate,
@@ -235,6 +235,11 @@ def _due(steps: int, draws: int, burn_in: float, cycle: CyclicalSchedule | None)
     else:
         sampling = [step % cycle.cycle_length / cycle.cycle_length >= EXPLORATION for step in range(steps)]
     total, seen, found = sum(sampling), 0, []
+    if total < draws:
+        raise ValueError(
+            f"num_draws must be at most the {total} steps of a chain after burn-in, got {draws} for each; raise passes "
+            "or lower num_draws"
+        )
     for sampled in sampling:
         seen += sampled
         found.append(seen * draws // total > (seen - 1) * draws // total if sampled else None)
@@ -242,18 +247,21 @@ def _due(steps: int, draws: int, burn_in: float, cycle: CyclicalSchedule | None)
 
 
 def _chains(network: nn.Module, starts: Ensemble | None, count: int) -> Chains:
+    """Return stacked chains at their starts, in evaluation mode: the posterior is of the network that predicts."""
     if starts is None:
-        return Chains(network, count, jitter=0.0)
-    if not isinstance(starts, Ensemble):
+        chains = Chains(network, count, jitter=0.0)
+    elif not isinstance(starts, Ensemble):
         raise TypeError(
             f"starts must be an Ensemble, got {type(starts).__name__}; use Chains(...).posterior()"
         )
-    check_of_model(starts.draws, network, "starts", lead=1)
-    chains = Chains(network, len(starts), jitter=0.0)
-    with torch.no_grad():
-        for name, p in chains.named_parameters():
-            if name in starts.draws:
-                p.copy_(starts.draws[name])
+    else:
+        check_of_model(starts.draws, network, "starts", lead=1)
+        chains = Chains(network, len(starts), jitter=0.0)
+        with torch.no_grad():
+            for name, p in chains.named_parameters():
+                if name in starts.draws:
+                    p.copy_(starts.draws[name])
+    chains.network.eval()
     return chains
 
 

@@ -178,6 +178,23 @@ def test_refused_without_a_length_and_the_remedy_arrives():
     assert math.isfinite(float(run(net, x, y, prior=FlatPrior(), passes=100).mean["weight"].sum()))
 
 
+def test_dropout_is_off_while_it_samples():
+    net, x, y, _, _ = regression()
+    dropped = nn.Sequential(net, nn.Dropout(0.9)).train()
+    plain, other = (run(each, x, y, passes=200, num_draws=200) for each in (net, dropped))
+    assert torch.equal(plain.draws["weight"], other.draws["0.weight"])
+    assert dropped[1].training
+
+
+def test_refused_with_more_draws_than_steps_and_the_remedy_arrives():
+    net, x, y, _, _ = regression()
+    with pytest.raises(
+        ValueError, match="num_draws must be at most the 6 steps of a chain after burn-in, got 20"
+    ):
+        run(net, x, y, passes=9)
+    assert len(run(net, x, y, passes=300)) == 1000
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
