@@ -21,7 +21,7 @@ sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).r
 
 import torch
 from networks_beside import beside
-from networks_methods import Fit, Member, ensembles, member, of_one, sampled
+from networks_methods import Fit, Member, ensembles, gaussians, member, of_one, sampled
 from networks_problems import Problem, diabetes, digits, mnist
 from networks_scores import Scores, reference_predictions, score
 from networks_table import table
@@ -95,6 +95,10 @@ def scored(
         for size in sorted({min(3, count), count}):
             for key, fit in ensembles(p, fits[:size]).items():
                 keep(key, 0, lambda fit=fit: fit)
+    if name in ("digits", "diabetes"):
+        for seed in tqdm(range(count), desc=f"{name}, Gaussians", disable=None):
+            for key, fit in gaussians(p, members[seed], seed).items():
+                keep(key, seed, lambda fit=fit: fit)
     for key, make in tqdm(runs(name, members, p).items(), desc=f"{name}, SGHMC", disable=None):
         keep(key, 0, make)
     for peer, python in tqdm(peers.items(), desc=f"{name}, peers", disable=None):

@@ -24,9 +24,13 @@ from torch import Tensor, nn
 import bayessgd
 from bayessgd import SWAG, Ensemble, IterateAverage, Mixture, Posterior, calibrate, snapshots
 from bayessgd.calibration import Calibration
+from bayessgd.calibration import problem as calibration
+from bayessgd.calibration.curvature import curvature_in_span, gaussian_in_span
+from bayessgd.calibration.span import Span
 from bayessgd.likelihoods import mean_negative_log_joint
+from bayessgd.params import unflatten
 
-__all__ = ["Fit", "Member", "ensembles", "member", "of_one", "sampled"]
+__all__ = ["Fit", "Member", "ensembles", "gaussians", "member", "of_one", "sampled"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Fit:
     passes: float
     seconds: float
     note: str = ""
+    linearised: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,31 @@ def of_one(p: Problem, m: Member, seed: int) -> dict[str, Fit]:
     return found
 
 
+def gaussians(p: Problem, m: Member, seed: int) -> dict[str, Fit]:
+    """Gaussians around the snapshots' mean, sampled and linearised: in the span, too wide, and Laplace's.
+
+    Laplace's is the inverse of the whole Gauss–Newton matrix: for networks of some hundred weights.
+    """
+    random = torch.Generator().manual_seed(seed)
+    span = _calibrated(p, m, seed, None).posterior
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that few directions carry the excess is what this row shows
+        wide = calibrate(p.make(), m.swag, p.x, p.y, **p.laws, directions="all", generator=random).posterior
+    mean = m.swag.mean
+    size = sum(t.numel() for t in mean.values())
+    every = Span(unflatten(torch.eye(size), mean))
+    problem = calibration.Problem(p.make(), p.x, p.y, p.likelihood, p.laws["prior"], len(p.x))
+    whole = gaussian_in_span(m.swag, curvature_in_span(problem, mean, every), size)
+    found = {}
+    for name, law in (("span", span), ("all directions, D/2", wide), ("Laplace, all weights", whole)):
+        for linearised in (False, True):
+            if name != "span" or linearised:
+                found[f"{name}, linearised" if linearised else name] = Fit(
+                    law, 30, m.cost["training_passes"] + m.cost["wandering_passes"], 0.0, "", linearised
+                )
+    return found
+
+
 def _calibrated(p: Problem, m: Member, seed: int, held_out: tuple[Tensor, Tensor] | None) -> Calibration:
     random = torch.Generator().manual_seed(seed)
     with warnings.catch_warnings():
@@ -155,7 +185,7 @@ def ensembles(p: Problem, fits: Sequence[dict[str, Fit]]) -> dict[str, Fit]:
     return {
         f"ensemble of {count}": together("SGD", count),
         f"{count} averages": together("iterate average", count),
-        f"{count} spans": together("span", 30 * count),
+        f"{count} spans": together("span", 10 * count),
     }
 
 

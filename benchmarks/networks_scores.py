@@ -20,6 +20,7 @@ from torch.func import vmap
 import metrics
 from bayessgd import Ensemble, predict, reference
 from bayessgd.likelihoods import Categorical
+from bayessgd.tangents import tangents
 
 __all__ = ["Scores", "of_classes", "reference_predictions", "score"]
 
@@ -43,11 +44,12 @@ def score(p: Problem, fit: Fit, truth: Tensor | None) -> Scores:
     """Score a fit's predictive distribution, mixed over its draws."""
     bank = Ensemble(fit.posterior.sample(fit.draws, generator=torch.Generator().manual_seed(0)))
     cost = {"passes": fit.passes, "seconds": fit.seconds, "note": fit.note}
-    outputs = _outputs(p, bank, p.test_x)
+    outputs = _outputs(p, bank, p.test_x, around=fit.posterior.mean if fit.linearised else None)
     log_density = vmap(p.likelihood.log_prob, (0, None))(outputs, p.test_y)
     points = -(log_density.double().logsumexp(0) - math.log(len(outputs)))
     if isinstance(p.likelihood, Categorical):
-        outside = {name: _outputs(p, bank, x).softmax(-1) for name, x in p.outside.items()}
+        around = fit.posterior.mean if fit.linearised else None
+        outside = {name: _outputs(p, bank, x, around=around).softmax(-1) for name, x in p.outside.items()}
         return of_classes(p, outputs.softmax(-1), outside, truth, cost)
     tv = math.nan if truth is None else _total_variation(predictive(p, outputs), truth)
     return Scores(nll=float(points.mean()), tv=tv, points=points.tolist(), **cost)
@@ -84,9 +86,14 @@ def _total_variation(found: Tensor, truth: Tensor) -> float:
     return float(0.5 * (found - truth).abs().sum(1).mean())
 
 
-def _outputs(p: Problem, bank: Ensemble, x: Tensor) -> Tensor:
+def _outputs(p: Problem, bank: Ensemble, x: Tensor, *, around: dict[str, Tensor] | None = None) -> Tensor:
+    """Return the outputs of a bank's draws, of the network or of its linearisation around given weights."""
     net = p.make()
-    return torch.cat([predict(net, bank, part, num_samples=len(bank)) for part in x.split(250)], 1)
+    if around is None:
+        return torch.cat([predict(net, bank, part, num_samples=len(bank)) for part in x.split(250)], 1)
+    away = {name: draws - around[name] for name, draws in bank.draws.items()}
+    pairs = [tangents(net, around, away, part) for part in x.split(250)]
+    return torch.cat([centre + pushed for centre, pushed in pairs], 1)
 
 
 def predictive(p: Problem, outputs: Tensor) -> Tensor:

@@ -55,8 +55,10 @@ def _mean(rows: Sequence[Scores], value: Callable[[Scores], float]) -> float:
 
 
 def _over(rows: Sequence[Scores], value: Callable[[Scores], float]) -> str:
-    """Mean ± standard error over seeds, where there are several."""
+    """Mean ± standard error over seeds, where there are several; a peer's draws may have no total variation."""
     values = torch.tensor([value(row) for row in rows], dtype=torch.float64)
+    if bool(values.isnan().any()):
+        return "—"
     if len(values) < 2:
         return f"{float(values[0]):.4f}"
     return with_error(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
