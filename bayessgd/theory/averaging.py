@@ -23,7 +23,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayessgd.theory._matrices import check_momentum, check_preconditioner, check_problem, check_semidefinite
+from bayessgd.theory._matrices import (
+    check_momentum,
+    check_preconditioner,
+    check_problem,
+    check_semidefinite,
+    narrow,
+)
+from bayessgd.theory._whitening import Whitening
 from bayessgd.theory.lyapunov import discrete_lyapunov
 from bayessgd.theory.shuffling import shuffled_average
 from bayessgd.theory.stationary import refuse_unstable, state_noise, transition
@@ -85,8 +92,8 @@ def iterate_average_covariance(
             raise ValueError(
                 "preconditioner must be given with injected noise or without replacement, got None"
             )
-        half = torch.linalg.solve(curvature, noise)
-        return (torch.linalg.solve(curvature, half.mT) / (S * T)).to(A.dtype)
+        white = Whitening(curvature)
+        return narrow(white.back(white.noise(noise)) / (S * T), A.dtype, "the covariance")
     H = check_preconditioner(preconditioner, curvature)
     extra = torch.zeros_like(noise)
     if injected is not None:
@@ -102,12 +109,13 @@ def iterate_average_covariance(
         cov = shuffled_average(
             curvature, noise, H, extra, num_iterates=T, batch_size=S, num_data=n, momentum=m
         )
-        return cov.to(A.dtype)
-    F = transition(curvature, H, m)
-    state = discrete_lyapunov(F, state_noise(H @ noise @ H / S + extra, m))
+        return narrow(cov, A.dtype, "the covariance")
+    white = Whitening(curvature)
+    F = transition(white.eye, white.spread(H), m)
+    state = discrete_lyapunov(F, state_noise(white.spread(H @ noise @ H / S + extra), m))
     cross = _weighted_powers(F, T) @ state
     total = (T * state + cross + cross.mT) / T**2
-    return total[: len(noise), : len(noise)].to(A.dtype)
+    return narrow(white.back(total[: len(noise), : len(noise)]), A.dtype, "the covariance")
 
 
 def _weighted_powers(F: Tensor, T: int) -> Tensor:
