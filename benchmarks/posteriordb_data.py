@@ -57,7 +57,8 @@ def flat_sigma(sigma: Tensor) -> Tensor:
 
 
 def half_cauchy(sigma: Tensor, *, scale: float) -> Tensor:
-    return HalfCauchy(scale, validate_args=False).log_prob(sigma)
+    # A scale of σ's own type: a number would make torch round σ to float32.
+    return HalfCauchy(sigma.new_tensor(scale), validate_args=False).log_prob(sigma)
 
 
 def half_normal(sigma: Tensor, *, scale: float) -> Tensor:

@@ -1,6 +1,6 @@
 r"""Linear regression whose noise is inferred too: its exact posterior, and the noise of its gradients over it.
 
-θ = (β, s) with s = log σ, and one datum's loss is
+θ = (s, β) with s = log σ, and one datum's loss is
 
     ℓ_i(θ) = s + ½ w (y_i − x_iᵀβ)² − (1/N) log p(β, s),        w = e^{−2s},
 
@@ -54,7 +54,8 @@ OF_SCALE, OF_COEFFICIENTS, OF_EACH = 3.0, 0.8, 3.3
 class LearnedScaleRegression:
     """Bayesian linear regression with an unknown noise level: exact posterior, mean curvature and mean gradient noise.
 
-    θ is (β, log σ), p = d + 1 numbers, as in `bayessgd.likelihoods.LearnedScale`. Everything is float64.
+    θ is (log σ, β), p = d + 1 numbers in the order in which `LearnedScale(nn.Linear(d, 1, bias=False))` of
+    `bayessgd.likelihoods` has its parameters. Everything is float64.
 
     Args:
         features: x `[n, d]`, of full column rank.
@@ -69,7 +70,7 @@ class LearnedScaleRegression:
 
     >>> x = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]] * 5, dtype=torch.float64)
     >>> problem = LearnedScaleRegression(x, x[:, 1] + torch.tensor([1.0, -1.0] * 10, dtype=torch.float64))
-    >>> problem.mean[:2]  # least squares
+    >>> problem.mean[1:]  # least squares
     tensor([0.6000, 0.6000], dtype=torch.float64)
     """
 
@@ -163,28 +164,28 @@ class LearnedScaleRegression:
         return torch.einsum("k,k...->...", self._scales[1], values)
 
     def _to_parameters(self, matrix: Tensor) -> Tensor:
-        """A covariance of gradients or a curvature, from (z, s) to (β, s)."""
+        """A covariance of gradients or a curvature, from (z, s) to (s, β)."""
         inverse = self._basis[0].mT @ self._gram
         jacobian = torch.block_diag(inverse, torch.ones(1, 1, dtype=torch.float64))
-        return symmetric(jacobian.mT @ matrix @ jacobian)
+        return symmetric(jacobian.mT @ matrix @ jacobian).roll((1, 1), (0, 1))
 
     @cached_property
     def mean(self) -> Float[Tensor, " p"]:
-        """The posterior's mean of (β, log σ) `[p]`."""
+        """The posterior's mean of (log σ, β) `[p]`."""
         T, _, _, fit = self._basis
         s = self._mean(self._scales[0])
-        return torch.cat([fit + T @ self._mean(self._given[1]), s[None]])
+        return torch.cat([s[None], fit + T @ self._mean(self._given[1])])
 
     @cached_property
     def covariance(self) -> Float[Tensor, "p p"]:
-        """The posterior's covariance of (β, log σ) `[p, p]`."""
+        """The posterior's covariance of (log σ, β) `[p, p]`."""
         _, z, u = self._given
         both = torch.cat([z, self._scales[0][:, None]], 1)
         both = both - self._mean(both)
         spread = self._mean(both[:, :, None] * both[:, None, :])
         spread = spread + torch.diag(torch.cat([self._mean(u), torch.zeros(1, dtype=torch.float64)]))
         back = torch.block_diag(self._basis[0], torch.ones(1, 1, dtype=torch.float64))
-        return symmetric(back @ spread @ back.mT)
+        return symmetric(back @ spread @ back.mT).roll((1, 1), (0, 1))
 
     @cached_property
     def curvature(self) -> Float[Tensor, "p p"]:
@@ -256,7 +257,7 @@ class LearnedScaleRegression:
         return (self._rows.square() * (w / (w + self._basis[1]))).sum(1)
 
     def draws(self, num: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "num p"]:
-        """Independent draws of (β, log σ) from the posterior `[num, p]`."""
+        """Independent draws of (log σ, β) from the posterior `[num, p]`."""
         count = check_count(num, "num")
         s, weights = self._scales
         uniform = torch.rand(count, dtype=torch.float64, generator=generator)
@@ -268,7 +269,7 @@ class LearnedScaleRegression:
         total = torch.exp(-2 * scale)[:, None] + ridge
         normal = torch.randn(count, len(fit), dtype=torch.float64, generator=generator)
         z = ridge * away / total + normal * total.rsqrt()
-        return torch.cat([fit + z @ T.mT, scale[:, None]], 1)
+        return torch.cat([scale[:, None], fit + z @ T.mT], 1)
 
     def forecast(
         self,
@@ -278,14 +279,14 @@ class LearnedScaleRegression:
         injected: Float[Tensor, "p p"] | None = None,
         tolerance: float | int = 0.07,
     ) -> Forecast:
-        """The standard deviations that constant SGD on (β, log σ) will have over the posterior's; warns if they are off.
+        """The standard deviations that constant SGD on (log σ, β) will have over the posterior's; warns if they are off.
 
         Second moments, with the measured narrowing (3) of skewness taken off: no theorem, but checked in
         `benchmarks/edges.py`. The gradients of log σ grow as e^{−2 log σ}, so that where rare excursions are told of a
         chain may leave for good.
 
         Args:
-            preconditioner: H over (β, log σ): a number, a vector `[p]` or a matrix `[p, p]`.
+            preconditioner: H over (log σ, β): a number, a vector `[p]` or a matrix `[p, p]`.
             batch_size: S, iid with replacement from these data.
             injected: Q, the covariance of noise added at each step `[p, p]`.
             tolerance: How far from 1 a ratio may be before it warns.
@@ -310,22 +311,22 @@ class LearnedScaleRegression:
     def _lost(self, H: Tensor, noisy: Tensor) -> Tensor:
         """Return (3) for each parameter: what the skewness of s narrows."""
         jacobian = self._basis[0].mT @ self._gram
-        steps = 2 / self.num_data * (jacobian @ H[:-1, :-1] @ jacobian.mT).diagonal()
-        shares = (jacobian @ noisy[:-1, :-1] @ jacobian.mT).diagonal() / steps
-        own = float(noisy[-1, -1] / H[-1, -1]) * self.num_data / 2
+        steps = 2 / self.num_data * (jacobian @ H[1:, 1:] @ jacobian.mT).diagonal()
+        shares = (jacobian @ noisy[1:, 1:] @ jacobian.mT).diagonal() / steps
+        own = float(noisy[0, 0] / H[0, 0]) * self.num_data / 2
         free = self.num_data - float(self.leverage.sum())
         lost = torch.full((len(H),), OF_EACH * float(shares.max()) / free, dtype=torch.float64)
-        lost[-1] = (OF_SCALE * own + OF_COEFFICIENTS * float(shares.sum())) / free
+        lost[0] = (OF_SCALE * own + OF_COEFFICIENTS * float(shares.sum())) / free
         return lost
 
     def _excess(self, white: Whitening) -> Callable[[Tensor], Tensor]:
         """Return Σ ↦ E[H_i Σ H_i] − AΣA in the coordinates of `white`, the prior's constant curvature left out.
 
-        H_i is w [[x xᵀ, 2 r x], [2 r xᵀ, 2 r²]]: a 2×2 matrix between the two directions (x_i, 0) and (0, 1).
+        H_i is w [[x xᵀ, 2 r x], [2 r xᵀ, 2 r²]]: a 2×2 matrix between the two directions (0, x_i) and (1, 0).
         """
         x, n = self.features.detach().double(), self.num_data
         pair = torch.zeros(n, x.shape[1] + 1, 2, dtype=torch.float64)
-        pair[:, :-1, 0], pair[:, -1, 1] = x, 1
+        pair[:, 1:, 0], pair[:, 0, 1] = x, 1
         pair = torch.linalg.solve_triangular(white.root, pair, upper=False)
         factor, power = torch.tensor([[1.0, 2.0], [2.0, 2.0]]).double(), torch.tensor([[0, 1], [1, 2]])
         product = factor[:, :, None, None] * factor
