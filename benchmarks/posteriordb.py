@@ -9,11 +9,11 @@ Every regression of posteriordb's that the folder holds, its noise σ inferred t
                   scale is inferred no sampler of the posterior
 
 by many chains at once, and by NUTS in whitened coordinates; eight schools by NUTS alone. Before each run of the first
-three the theory tells what it expects (`LearnedScaleRegression.forecast`). Per parameter: the difference of the means in
-standard deviations of the reference, and the ratio of the standard deviations, with the Monte-Carlo errors of both
-sides. Per posterior: chains that left, the sliced W₂ to the reference, in its standard deviations, over that between the
-reference's own halves at the same numbers of draws, and how many passes over the data an effective draw costs, burn-in
-included.
+three the theory tells what it expects (`LearnedScaleRegression.forecast`). Per parameter: the difference of the means
+in standard deviations of the reference, and the ratio of the standard deviations, with the Monte-Carlo errors of both
+sides. Per posterior: chains that left, the sliced W₂ to the reference, in its standard deviations, over that between
+the reference's own halves at the same numbers of draws, and how many passes over the data an effective draw costs,
+burn-in included.
 """
 
 import argparse

@@ -99,7 +99,9 @@ class Optimum:
         """Return the largest h for which H = hA⁻¹ leaves room for injected noise: h(A + NC/S) ⪯ 2A."""
         noisy = self.A + len(self.problem) / batch * self.C
         half = torch.linalg.solve_triangular(self._factor, noisy, upper=False)
-        return 2 / float(torch.linalg.eigvalsh(torch.linalg.solve_triangular(self._factor, half.mT, upper=False))[-1])
+        return 2 / float(
+            torch.linalg.eigvalsh(torch.linalg.solve_triangular(self._factor, half.mT, upper=False))[-1]
+        )
 
     def excursions(self, draws: Tensor) -> tuple[int, float]:
         """Return how many chains left for more than FAR standard deviations, or for good, and the farthest draw."""
@@ -122,11 +124,12 @@ def optimum(problem: Problem, *, chunk_size: int | None = None) -> Optimum:
     def loss(flat: Tensor) -> Tensor:
         return problem.loss(model, unflatten(flat, like), problem.x, problem.y)
 
-    theta, tried = flatten(like), 0
+    theta, hidden, steps = flatten(like), 0, 0
     # Its convergence is quadratic: after a step of 1e-6 of the posterior's width the next is rounding. float32 does
     # not see so little, and a thousandth is enough for it.
     enough = 1e-6 if theta.dtype == torch.float64 else 1e-3
-    for steps in range(1, MOST_STEPS + 1):
+    while True:
+        steps += 1
         A, gradient, value = hessian(loss)(theta), grad(loss)(theta), loss(theta)
         _refuse_infinite(problem, theta, A, gradient)
         step, definite = _descent(A, gradient)
@@ -135,18 +138,18 @@ def optimum(problem: Problem, *, chunk_size: int | None = None) -> Optimum:
         if definite and length <= enough:
             break
         seen = 8 * torch.finfo(theta.dtype).eps * max(abs(float(value)), 1.0)
-        tried += lowered <= seen
-        if tried > 8:
+        hidden += lowered <= seen
+        if hidden > 8:
             raise RuntimeError(
-                f"{problem.name}: the optimum is hidden by the rounding of {theta.dtype}, {length:.2g} of the posterior's "
-                f"widths from it; {_wider(theta.dtype)}"
+                f"{problem.name}: the optimum is hidden by the rounding of {theta.dtype}, {length:.2g} of the "
+                f"posterior's widths from it; {_wider(theta.dtype)}"
+            )
+        if steps == MOST_STEPS:
+            raise RuntimeError(
+                f"{problem.name} has no optimum within {steps} steps of Newton's method, the last of {length:.2g} of "
+                "the posterior's widths; a prior that is not flat, or a start nearer to it"
             )
         theta = theta - (step if lowered <= seen else _shorten(problem, loss, theta, step, slope) * step)
-    else:
-        raise RuntimeError(
-            f"{problem.name} has no optimum within {MOST_STEPS} steps of Newton's method, the last of {length:.2g} of the "
-            "posterior's widths; a prior that is not flat, or a start nearer to it"
-        )
     own = dict(model.named_parameters())
     with torch.no_grad():
         for name, value in unflatten(theta, like).items():
@@ -181,7 +184,9 @@ def _descent(A: Tensor, gradient: Tensor) -> tuple[Tensor, bool]:
     return step, float(values[0]) > float(floor)
 
 
-def _shorten(problem: Problem, loss: Callable[[Tensor], Tensor], theta: Tensor, step: Tensor, slope: float) -> float:
+def _shorten(
+    problem: Problem, loss: Callable[[Tensor], Tensor], theta: Tensor, step: Tensor, slope: float
+) -> float:
     """Return the first of 1, ½, ¼ … that lowers the loss by a ten-thousandth of what the slope promises."""
     start, factor = float(loss(theta)), 1.0
     for _ in range(60):

@@ -87,7 +87,9 @@ def check_narrow(given: object, matrix: Tensor, name: str) -> None:
     if bool(failed.any()):
         return
     half = torch.linalg.solve_triangular(root, matrix.double() - wide, upper=False)
-    error = float(torch.linalg.matrix_norm(torch.linalg.solve_triangular(root, half.mT, upper=False), 2).max())
+    error = float(
+        torch.linalg.matrix_norm(torch.linalg.solve_triangular(root, half.mT, upper=False), 2).max()
+    )
     if error > COARSEST:
         raise ValueError(
             f"{name} must be representable in the parameters' {matrix.dtype}, got rounding that changes some direction "

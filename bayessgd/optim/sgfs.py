@@ -208,8 +208,8 @@ def _solve(group: dict[str, Any], covariance: Tensor | None, rhs: Tensor) -> Ten
         root = torch.linalg.cholesky(total)
     except torch.linalg.LinAlgError:
         raise ValueError(
-            f"injected must keep lr·C/S + EEᵀ positive definite beyond the rounding of {total.dtype}, got a matrix whose "
-            "Cholesky factor does not exist; raise it, shrink lr, or use float64 parameters"
+            f"injected must keep lr·C/S + EEᵀ positive definite beyond the rounding of {total.dtype}, got a matrix "
+            "whose Cholesky factor does not exist; raise it, shrink lr, or use float64 parameters"
         ) from None
     return torch.cholesky_solve(rhs[..., None], root)[..., 0]
 

@@ -2,9 +2,9 @@
 
 `stationary` says where constant SGD settles, `preconditioners` which step brings it closest to the
 posterior, `corrected` and `langevin` what noise to add, `averaging` and `shuffling` what means of iterates
-sample, `divergence` how far all that is from the posterior. `linear_regression` and `learned_scale_regression` treat the
-models whose gradient noise is known at every θ, `forecast` tells from it what a sampler will do, and `corrected_step`
-chooses the step by that.
+sample, `divergence` how far all that is from the posterior. `linear_regression` and
+`learned_scale_regression` treat the models whose gradient noise is known at every θ, `forecast` tells from it
+what a sampler will do, and `corrected_step` chooses the step by that.
 """
 
 from bayessgd.theory.averaging import iterate_average_covariance

@@ -28,9 +28,7 @@ def slack(x: Tensor) -> float:
     return SLACK * torch.finfo(x.dtype).eps * x.shape[-1]
 
 
-def check_symmetric(
-    x: object, name: str, *, size: int | None = None, conditioned: bool = False
-) -> Tensor:
+def check_symmetric(x: object, name: str, *, size: int | None = None, conditioned: bool = False) -> Tensor:
     """Return a symmetric matrix `[d, d]` in float64, exactly symmetric; gradients flow to the input.
 
     With `conditioned` the rounding that an inverse by LU leaves behind is forgiven too.

@@ -56,7 +56,7 @@ def corrected_step(
     tolerance: float | int = 0.03,
     largest_share: float | int = 0.25,
 ) -> CorrectedStep:
-    """H and Q with which `PreconditionedSGD` samples this regression's posterior, as long a step as the tolerance allows.
+    """H and Q with which `PreconditionedSGD` samples this posterior, by as long a step as the tolerance allows.
 
     Args:
         problem: The regression.
@@ -100,4 +100,6 @@ def corrected_step(
             return CorrectedStep(H, Q, share, share * longest, found.within(allowed))
         # Both are of the first order in the step.
         share *= 0.9 * min(CALM / found.radius, allowed / off if off > 0 else 1.0, 1.0)
-    raise ValueError(f"tolerance must be attainable, got {allowed} and a forecast of {found.extremes}; allow more")
+    raise ValueError(
+        f"tolerance must be attainable, got {allowed} and a forecast of {found.extremes}; allow more"
+    )

@@ -85,8 +85,8 @@ class Forecast:
             found.append("the mean of the iterates diverges: the step is too long")
         elif self.radius >= 1:
             found.append(
-                f"no stationary covariance exists: the noise that excursions cause comes back {self.radius:.3g} times as "
-                f"strong ({row})"
+                f"no stationary covariance exists: the noise that excursions cause comes back {self.radius:.3g} "
+                f"times as strong ({row})"
             )
         elif self.radius >= HEAVY:
             found.append(
@@ -99,7 +99,9 @@ class Forecast:
                 "smallest): use `curvature` and `mean_noise`"
             )
         if self.skewed > self.tolerance / 2:
-            found.append(f"log σ is skewed, and gradient noise narrows it by {self.skewed:.2f}: a shorter step")
+            found.append(
+                f"log σ is skewed, and gradient noise narrows it by {self.skewed:.2f}: a shorter step"
+            )
         if not (self.holds or found):
             found.append(f"the noise grows away from the optimum ({row})")
         return () if self.holds else tuple(found)
@@ -184,7 +186,14 @@ def foretell(
     settled = eye + n * change
     ratios = (white.back(settled).diagonal() / white.back(eye).diagonal()).clamp(min=0).sqrt() - lost
     low, high = _extremes(settled)
-    return Forecast(ratios.to(dtype), (low - float(lost.max()), high - float(lost.min())), balance, radius, skewed=skewed, **told)
+    return Forecast(
+        ratios.to(dtype),
+        (low - float(lost.max()), high - float(lost.min())),
+        balance,
+        radius,
+        skewed=skewed,
+        **told,
+    )
 
 
 def _extremes(covariance: Tensor) -> tuple[float, float]:

@@ -139,7 +139,9 @@ class LearnedScaleRegression:
                 f"features must leave enough data for σ, got {self.num_data} rows of {self.features.shape[1]} and a "
                 "posterior without a variance; pass more data, fewer columns or a proper prior"
             )
-        s = torch.linspace(float(coarse[near[0] - 1]), float(coarse[near[-1] + 1]), NODES, dtype=torch.float64)
+        s = torch.linspace(
+            float(coarse[near[0] - 1]), float(coarse[near[-1] + 1]), NODES, dtype=torch.float64
+        )
         return s, torch.softmax(self._log_density(s), 0)
 
     def _log_density(self, s: Tensor) -> Tensor:
@@ -231,7 +233,7 @@ class LearnedScaleRegression:
 
     @cached_property
     def mean_noise(self) -> Float[Tensor, "p p"]:
-        """C = E_p[C(θ)] `[p, p]`: the covariance of one datum's gradient (with N, not N − 1), over the posterior."""
+        """C = E_p[C(θ)] `[p, p]`: one datum's gradient's covariance (with N, not N − 1), over the posterior."""
         w, z, u = self._given
         B, n, d = self._rows, self.num_data, z.shape[1]
         first, second, powers = self._powers
@@ -279,7 +281,7 @@ class LearnedScaleRegression:
         injected: Float[Tensor, "p p"] | None = None,
         tolerance: float | int = 0.07,
     ) -> Forecast:
-        """The standard deviations that constant SGD on (log σ, β) will have over the posterior's; warns if they are off.
+        """The standard deviations of constant SGD on (log σ, β) over the posterior's, with a warning if they are off.
 
         Second moments, with the measured narrowing (3) of skewness taken off: no theorem, but checked in
         `benchmarks/edges.py`. The gradients of log σ grow as e^{−2 log σ}, so that where rare excursions are told of a
@@ -302,7 +304,9 @@ class LearnedScaleRegression:
             Q = check_semidefinite(injected, "injected", size=len(H), scale=float(noisy.abs().max()))
         slope = symmetric(torch.cholesky_inverse(torch.linalg.cholesky(n * self.covariance)))
         white = Whitening(slope)
-        law = Posterior(white, white.noise(self.curvature), white.noise(C), n, self._excess(white), self.leverage)
+        law = Posterior(
+            white, white.noise(self.curvature), white.noise(C), n, self._excess(white), self.leverage
+        )
         lost = self._lost(H, noisy)
         found = foretell(law, H, Q, batch_size=S, tolerance=allowed, lost=lost)
         found.warn()

@@ -149,11 +149,13 @@ class LinearRegression:
     @property
     def covariance(self) -> Float[Tensor, "d d"]:
         """(N A)⁻¹ `[d, d]`: the posterior's covariance."""
-        return narrow(self._white.back(self._white.eye) / self.num_data, self.features.dtype, "the covariance")
+        return narrow(
+            self._white.back(self._white.eye) / self.num_data, self.features.dtype, "the covariance"
+        )
 
     @property
     def leverage(self) -> Float[Tensor, " n"]:
-        """β x_iᵀ (N A)⁻¹ x_i `[n]` in [0, 1]: how far the fit at x_i is drawn to y_i; for a flat prior they add up to d.
+        """β x_iᵀ (N A)⁻¹ x_i `[n]` in [0, 1]: how far the fit at x_i is drawn to y_i; with a flat prior their sum is d.
 
         >>> LinearRegression(torch.tensor([[1.0], [2.0], [2.0]]), torch.ones(3)).leverage
         tensor([0.1111, 0.4444, 0.4444])
@@ -164,8 +166,8 @@ class LinearRegression:
     def mean_noise(self) -> Float[Tensor, "d d"]:
         """C((NA)⁻¹) `[d, d]`: the noise's mean over the posterior, with which H and Q are exact for this regression.
 
-        `optimal_preconditioner(mean_noise, A=curvature, ...)` and `injected_noise(curvature, mean_noise, ...)` leave the
-        iterates with exactly the posterior's covariance, where there is one.
+        `optimal_preconditioner(mean_noise, A=curvature, ...)` and `injected_noise(curvature, mean_noise, ...)` leave
+        the iterates with exactly the posterior's covariance, where there is one.
         """
         return self._mean_noise.to(self.features.dtype)
 

@@ -26,7 +26,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayessgd.theory._matrices import check_momentum, check_problem, check_semidefinite, narrow, smallest_scaled
+from bayessgd.theory._matrices import (
+    check_momentum,
+    check_problem,
+    check_semidefinite,
+    narrow,
+    smallest_scaled,
+)
 from bayessgd.theory.search import best_diagonal, best_rate
 from metrics.inputs import check_count, check_positive, check_tensor
 

@@ -59,7 +59,9 @@ def test_exact_preconditioner_and_its_noise_are_accepted(units, condition, m, ge
         assert abs(float(optimal_scale(cov, A, num_data=N)) - 1) < close
         R = torch.linalg.cholesky(A)  # in its coordinates HA's eigenvalues are below 4
         assert float(torch.linalg.eigvalsh(R.T @ Q @ R)[0]) >= -close / N
-        PreconditionedSGD([torch.zeros(D).double().requires_grad_()], preconditioner=share * H, noise_covariance=Q)
+        PreconditionedSGD(
+            [torch.zeros(D).double().requires_grad_()], preconditioner=share * H, noise_covariance=Q
+        )
         prior_precision_step(torch.ones(D).double(), cov)
 
 
@@ -134,21 +136,31 @@ def test_float32_holds_what_it_can_and_refuses_the_rest(m, gen):
     cov = stationary_covariance(A, C, preconditioner=H, batch_size=S, momentum=m, injected=Q)
     assert abs(float(kl_to_posterior(cov, A, num_data=N))) < 1e-3
     A, C = problem(1e10, gen, units=False, dtype=torch.float32)
-    with pytest.raises(ValueError, match=r"A must be positive definite beyond the rounding of torch.float32.*float64|A must"):
+    with pytest.raises(
+        ValueError, match=r"A must be positive definite beyond the rounding of torch.float32.*float64|A must"
+    ):
         stationary_covariance(A, C, preconditioner=1e-3, batch_size=S)
-    A, C = problem(1e8, gen, units=True, dtype=torch.float32)  # well known, and yet beyond float32's range of a step
+    A, C = problem(
+        1e8, gen, units=True, dtype=torch.float32
+    )  # well known, and yet beyond float32's range of a step
     H = optimal_preconditioner(C, A=A, momentum=m, **RULES)
-    assert abs(float(kl_to_posterior(stationary_covariance(
-        A, C, preconditioner=H, batch_size=S, momentum=m), A, num_data=N))) < 1e-3
+    assert (
+        abs(
+            float(
+                kl_to_posterior(
+                    stationary_covariance(A, C, preconditioner=H, batch_size=S, momentum=m), A, num_data=N
+                )
+            )
+        )
+        < 1e-3
+    )
 
 
-def test_float32_refuses_results_that_it_cannot_hold(gen):
-    """A well-known diagonal A, and an H in a rotated frame whose smallest directions are below its rounding."""
+def test_float32_refuses_what_it_cannot_hold_and_float64_holds_it(gen):
     A, C = problem(1e6, gen, units=False)
     narrow = [M.float() for M in (A, C)]
     with pytest.raises(ValueError, match=r"float32.*float64"):
-        H = optimal_preconditioner(narrow[1], A=narrow[0], num_data=N, batch_size=S)
-        stationary_covariance(*narrow, preconditioner=H, batch_size=S)
+        optimal_preconditioner(narrow[1], A=narrow[0], **RULES)
     H = optimal_preconditioner(C, A=A, **RULES)
     stationary_covariance(A, C, preconditioner=H, batch_size=S)
 
