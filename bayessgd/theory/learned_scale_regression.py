@@ -110,13 +110,23 @@ class LearnedScaleRegression:
         """Return T with β = β̂ + T z, λ, z⁰ and β̂."""
         d = self.features.shape[1]
         white = Whitening(self._gram)
-        precision = torch.as_tensor(self.prior_precision, dtype=torch.float64).expand(d)
-        values, vectors = torch.linalg.eigh(white.noise(torch.diag(precision)))
+        values, vectors = torch.linalg.eigh(white.noise(torch.diag(self._ridge)))
         T = torch.linalg.solve_triangular(white.root.mT, vectors, upper=True)
         x, y = self.features.detach().double(), self.targets.detach().double()
         fit = torch.linalg.lstsq(x / x.norm(dim=0), y[:, None]).solution[:, 0] / x.norm(dim=0)
         away = torch.as_tensor(self.prior_mean, dtype=torch.float64).expand(d) - fit
-        return T, values.clamp(min=0), T.mT @ self._gram @ away, fit
+        return T, values.clamp(min=0), vectors.mT @ (white.root.mT @ away), fit
+
+    @cached_property
+    def _inverse(self) -> Tensor:
+        """T⁻¹, for which TᵀXᵀX is the exact formula and this one loses no digits."""
+        white = Whitening(self._gram)
+        _, vectors = torch.linalg.eigh(white.noise(torch.diag(self._ridge)))
+        return vectors.mT @ white.root.mT
+
+    @property
+    def _ridge(self) -> Tensor:
+        return torch.as_tensor(self.prior_precision, dtype=torch.float64).expand(self.features.shape[1])
 
     @cached_property
     def _residuals(self) -> Tensor:
@@ -167,8 +177,7 @@ class LearnedScaleRegression:
 
     def _to_parameters(self, matrix: Tensor) -> Tensor:
         """A covariance of gradients or a curvature, from (z, s) to (s, β)."""
-        inverse = self._basis[0].mT @ self._gram
-        jacobian = torch.block_diag(inverse, torch.ones(1, 1, dtype=torch.float64))
+        jacobian = torch.block_diag(self._inverse, torch.ones(1, 1, dtype=torch.float64))
         return symmetric(jacobian.mT @ matrix @ jacobian).roll((1, 1), (0, 1))
 
     @cached_property
@@ -314,7 +323,7 @@ class LearnedScaleRegression:
 
     def _lost(self, H: Tensor, noisy: Tensor) -> Tensor:
         """Return (3) for each parameter: what the skewness of s narrows."""
-        jacobian = self._basis[0].mT @ self._gram
+        jacobian = self._inverse
         steps = 2 / self.num_data * (jacobian @ H[1:, 1:] @ jacobian.mT).diagonal()
         shares = (jacobian @ noisy[1:, 1:] @ jacobian.mT).diagonal() / steps
         own = float(noisy[0, 0] / H[0, 0]) * self.num_data / 2

@@ -41,7 +41,7 @@ from bayessgd.theory._matrices import (
     narrow,
     smallest_scaled,
 )
-from bayessgd.theory._whitening import Whitening
+from bayessgd.theory._whitening import Whitening, symmetric
 from bayessgd.theory.forecast import Forecast, Posterior, foretell, radius_of, symmetric_basis
 from bayessgd.theory.lyapunov import discrete_lyapunov
 from bayessgd.theory.stationary import refuse_unstable, transition
@@ -129,7 +129,7 @@ class LinearRegression:
         residual = self._x @ self._optimum - self.targets.double()
         gradients = self.noise_precision * residual[:, None] * self._x
         centred = gradients - gradients.mean(0)
-        return centred.mT @ centred / self.num_data
+        return symmetric(centred.mT @ centred / self.num_data)
 
     @property
     def curvature(self) -> Float[Tensor, "d d"]:
@@ -173,8 +173,8 @@ class LinearRegression:
 
     @cached_property
     def _mean_noise(self) -> Tensor:
-        sigma = self._white.back(self._white.eye) / self.num_data
-        return self._V + self._excess(sigma, self._x)
+        root = self._white.root
+        return symmetric(self._V + root @ self._excess(self._white.eye / self.num_data, self._z) @ root.mT)
 
     def noise(self, cov: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
         """C(Σ) `[d, d]`, equation (1): the mean covariance of one datum's gradient when θ has covariance Σ.
@@ -195,7 +195,7 @@ class LinearRegression:
         gram = beta * x.mT @ x / self.num_data
         weights = torch.einsum("ni,...ij,nj->...n", x, sigma, x)
         fourth = beta**2 * torch.einsum("ni,...n,nj->...ij", x, weights, x) / self.num_data
-        return fourth - gram @ sigma @ gram
+        return symmetric(fourth - gram @ sigma @ gram)
 
     def stationary_covariance(
         self,
@@ -274,7 +274,7 @@ class LinearRegression:
         if injected is not None:
             Q = check_semidefinite(injected, "injected", size=d, scale=float((H @ self._V @ H).abs().max()))
         white = self._white
-        C = white.noise(self._mean_noise)
+        C = white.noise(self._V) + self._excess(white.eye / self.num_data, self._z)
         law = Posterior(white, white.eye, C, self.num_data, lambda m: self._excess(m, self._z), self.leverage)
         found = foretell(law, H, Q, batch_size=S, tolerance=allowed, dtype=self.features.dtype)
         found.warn()
