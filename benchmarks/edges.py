@@ -1,4 +1,4 @@
-"""Samplers of regressions at their edges: `python benchmarks/edges.py [--out FILE]`.
+"""Samplers of regressions at their edges: `python benchmarks/edges.py [--data-dir DIR] [--out FILE]`.
 
 Few data, one row of high leverage, an ill-conditioned curvature, the noise known or inferred on the log scale, sampled
 by
@@ -10,6 +10,9 @@ by
 with batches of S = N/10 data, at least 2, by many chains at once, and held against the exact posterior: conjugate
 where the noise is known, by quadrature where it is inferred. The forecast is made before the run. The bound: the
 corrected sampler's means within 0.1 standard deviations and its standard deviations within 7 %, or a warning.
+
+With --data-dir also the regressions of the mesquite shrubs' log weight that posteriordb has and `posteriordb.py` leaves
+out, of leverage .6: logmesquite, logmesquite_logvas and logmesquite_logvash, the prior flat in log σ.
 """
 
 import argparse
@@ -21,6 +24,7 @@ from pathlib import Path
 sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
+from posteriordb_data import vectors
 from timing import machine
 from torch import Tensor
 
@@ -167,6 +171,23 @@ def sample(case: Case, H: Tensor, Q: Tensor | None, S: int, *, chains: int, draw
     )
 
 
+def mesquite(folder: Path) -> dict[str, Case]:
+    """The weight's logarithm against those of the shrubs' sizes, 46 rows."""
+    data = vectors(folder, "mesquite")
+    weight = data.pop("weight").log()
+    one, group = torch.ones_like(weight), data["group"]
+    wide, narrow, canopy, total, density = (
+        data[key].log() for key in ("diam1", "diam2", "canopy_height", "total_height", "density")
+    )
+    volume, area, shape = wide + narrow + canopy, wide + narrow, wide - narrow
+    columns = {
+        "logmesquite": [one, wide, narrow, canopy, total, density, group],
+        "logmesquite_logvas": [one, volume, area, shape, total, density, group],
+        "logmesquite_logvash": [one, volume, area, shape, total, group],
+    }
+    return {name: Case(torch.stack(each, 1), weight, known=False) for name, each in columns.items()}
+
+
 def told(forecast: theory.Forecast) -> str:
     if forecast.radius >= 1:
         return "⚠ no covariance"
@@ -216,6 +237,7 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=400)
     parser.add_argument("--draws", type=int, default=60)
     parser.add_argument("--cases", type=int, default=len(CASES), help="the first so many")
+    parser.add_argument("--data-dir", type=Path, help="the folder that holds posteriordb/")
     parser.add_argument("--out", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -230,10 +252,13 @@ def main() -> None:
         for known in (True, False):
             name = f"{n}, {d}, {leverage}, {condition:.0e}"
             lines += rows(name, Case(x, y, known), chains=arguments.chains, draws=arguments.draws)
-    note = f"""± is one standard error over {arguments.chains} chains × {arguments.draws} draws; of several parameters the
-worst is told, which chance puts one to two errors off. Forecast: the smallest and largest ratio of standard deviations
-over all directions, and the order up to which moments exist; ⚠ where it warns. Diverged: a chain went farther than 100
-standard deviations. The bound: |Δmean| < 0.1 and the ratio in [0.93, 1.07], to three standard errors."""
+    if arguments.data_dir:
+        for name, case in mesquite(arguments.data_dir / "posteriordb").items():
+            lines += rows(name, case, chains=arguments.chains, draws=arguments.draws)
+    note = f"""± is one standard error over {arguments.chains} chains × {arguments.draws} draws; of several parameters
+the worst is told, which chance puts one to two errors off. Forecast: the smallest and largest ratio of standard
+deviations over all directions, and the order up to which moments exist; ⚠ where it warns. Diverged: a chain went
+farther than 100 standard deviations. The bound: |Δmean| < 0.1, the ratio in [0.93, 1.07], to three standard errors."""
     if arguments.out:
         arguments.out.write_text("\n".join([*lines, "", note]) + "\n")
 
