@@ -7,7 +7,7 @@ the rounding of the input's own type.
 
 An inverse by LU is symmetric only up to its condition number times that rounding; `check_definite` forgives so
 much, as far as √eps. Definiteness is judged with the diagonal scaled to one, in which parameters of different
-units are alike: a smallest eigenvalue below d·eps is rounding, and nothing can be read off it.
+units are alike: a smallest eigenvalue below 4 d·eps is rounding, and nothing can be read off it.
 """
 
 import math
@@ -19,6 +19,8 @@ from metrics.inputs import check_positive, check_tensor
 
 # Multiples of the type's unit round-off, times d, that a product such as G.T @ G / n may leave behind.
 SLACK = 100
+# Multiples of eps·d below which an eigenvalue is rounding; above, a preconditioner made of it is right to per cents.
+FLOOR = 4
 # The largest relative change that a result may suffer from its type, in any direction.
 COARSEST = 0.02
 
@@ -57,7 +59,7 @@ def check_definite(x: object, name: str, *, size: int | None = None) -> Tensor:
     """Return a symmetric positive definite matrix in float64."""
     matrix = check_symmetric(x, name, size=size, conditioned=True)
     assert isinstance(x, Tensor)
-    least, floor = smallest_scaled(matrix), len(matrix) * torch.finfo(x.dtype).eps
+    least, floor = smallest_scaled(matrix), FLOOR * len(matrix) * torch.finfo(x.dtype).eps
     if least < -floor:
         smallest = float(torch.linalg.eigvalsh(matrix.detach())[0])
         raise ValueError(

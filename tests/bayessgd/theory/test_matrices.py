@@ -94,7 +94,7 @@ def test_averages_epochs_and_langevin(units, condition, gen):
     H = 0.5 * optimal_preconditioner(C, A=A, **RULES)
     W = R.mT @ H @ R
     W = (W + W.mT) / 2
-    E, F = torch.linalg.inv(R).mT, one  # EEᵀ = A⁻¹ becomes the identity
+    E, F = R, one  # EEᵀ = A, a covariance of gradients, becomes the identity
     window = {"num_iterates": 50, "batch_size": S}
     fisher = {"learning_rate": 1.0, "batch_size": S}
     calls = [
@@ -157,7 +157,7 @@ def test_float32_holds_what_it_can_and_refuses_the_rest(m, gen):
 
 
 def test_float32_refuses_what_it_cannot_hold_and_float64_holds_it(gen):
-    A, C = problem(1e6, gen, units=False)
+    A, C = problem(1e7, gen, units=False)
     narrow = [M.float() for M in (A, C)]
     with pytest.raises(ValueError, match=r"float32.*float64"):
         optimal_preconditioner(narrow[1], A=narrow[0], **RULES)
@@ -176,12 +176,17 @@ def test_an_optimizer_of_float32_refuses_what_it_cannot_hold(gen):
 
 
 def test_fisher_scoring_in_float32_names_the_rounding():
-    theta = torch.zeros(2, requires_grad=True)
-    sampler = SGFS([theta], 1.0, num_data=10**9, batch_size=1, per_example=True)
-    sampler.observe([torch.tensor([[1e6, 2e6], [-1e6, -2e6]])])
-    theta.grad = torch.ones(2)
+    row = torch.tensor([1e6, 3e6, 7e6, 0.3e6])  # a covariance of rank one, beside which 2/N is nothing in float32
+    rules = {"num_data": 10**9, "batch_size": 1, "per_example": True}
+    theta = torch.zeros(4, requires_grad=True)
+    sampler = SGFS([theta], 1.0, **rules)
+    sampler.observe([torch.stack([row, -row])])
+    theta.grad = torch.ones(4)
     with pytest.raises(ValueError, match=r"injected must keep .* beyond the rounding of torch.float32"):
         sampler.step()
+    sampler = SGFS([theta], 1.0, injected=1e9, **rules)
+    sampler.observe([torch.stack([row, -row])])
+    sampler.step()
 
 
 def test_sgfs_preconditioner_at_any_condition(gen):
