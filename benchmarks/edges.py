@@ -57,7 +57,7 @@ COLUMNS = [
 def features(n: int, d: int, leverage: float, condition: float, random: torch.Generator) -> Tensor:
     """Rows with a given leverage of the first and a given condition number of XᵀX."""
     raw = torch.randn(n, d, dtype=torch.float64, generator=random)
-    low, high = 0.0, 1e6
+    low, high, frame = 0.0, 1e6, raw
     for _ in range(100):  # leverage grows with the row's length
         middle = (low + high) / 2
         scaled = torch.cat([middle * raw[:1], raw[1:]])
@@ -199,15 +199,14 @@ def rows(name: str, case: Case, *, chains: int, draws: int) -> list[str]:
     """Forecast and sample one regression three ways."""
     n, problem = len(case.x), case.problem
     S = max(2, n // 10)
-    rules = {"num_data": n, "batch_size": S}
     A, C = case.at_mode()
     short = theory.corrected_step(problem, batch_size=S)
-    samplers = [("corrected", short.preconditioner, short.injected)]
+    samplers: list[tuple[str, Tensor, Tensor | None]] = [("corrected", short.preconditioner, short.injected)]
     for method, (one, other) in {
         "exact, mean": (problem.curvature, problem.mean_noise),
         "exact, mode": (A, C),
     }.items():
-        samplers.append((method, theory.optimal_preconditioner(other, A=one, **rules), None))
+        samplers.append((method, theory.optimal_preconditioner(other, A=one, num_data=n, batch_size=S), None))
     found = []
     for method, H, Q in samplers:
         forecast = problem.forecast(preconditioner=H, injected=Q, batch_size=S)

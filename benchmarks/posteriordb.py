@@ -62,9 +62,10 @@ def samplers(at: Optimum, regression: theory.LearnedScaleRegression) -> list[tup
     """The four with their forecasts, with batches of N/10. IASG has S = κN/T, κ its finite window's share of 1/(ST)."""
     n = len(at.problem)
     S = max(2, n // 10)
-    rules = {"num_data": n, "batch_size": S}
-    mode = theory.optimal_preconditioner(at.C, A=at.A, **rules)
-    exact = theory.optimal_preconditioner(regression.mean_noise, A=regression.curvature, **rules)
+    mode, exact = (
+        theory.optimal_preconditioner(C, A=A, num_data=n, batch_size=S)
+        for A, C in ((at.A, at.C), (regression.curvature, regression.mean_noise))
+    )
     short = theory.corrected_step(regression, batch_size=S)
     T = WINDOW
     step = 4 / T * at.inverse

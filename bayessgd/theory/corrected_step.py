@@ -65,7 +65,7 @@ def corrected_step(
         largest_share: Of the largest feasible step, in (0, 1].
 
     Raises:
-        ValueError: If no step down to a millionth of the largest keeps the tolerance.
+        ValueError: If no step, however short, keeps the tolerance.
         TypeError, ValueError: If an argument is not as above.
 
     >>> x = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 9.0]], dtype=torch.float64)
@@ -101,5 +101,6 @@ def corrected_step(
         # Both are of the first order in the step.
         share *= 0.9 * min(CALM / found.radius, allowed / off if off > 0 else 1.0, 1.0)
     raise ValueError(
-        f"tolerance must be attainable, got {allowed} and a forecast of {found.extremes}; allow more"
+        f"tolerance must be attainable, got {allowed}, which no step down to {share:.2g} of the largest keeps; "
+        "allow more"
     )

@@ -176,7 +176,9 @@ def test_an_optimizer_of_float32_refuses_what_it_cannot_hold(gen):
 
 
 def test_fisher_scoring_in_float32_names_the_rounding():
-    row = torch.tensor([1e6, 3e6, 7e6, 0.3e6])  # a covariance of rank one, beside which 2/N is nothing in float32
+    row = torch.tensor(
+        [1e6, 3e6, 7e6, 0.3e6]
+    )  # a covariance of rank one, beside which 2/N is nothing in float32
     rules = {"num_data": 10**9, "batch_size": 1, "per_example": True}
     theta = torch.zeros(4, requires_grad=True)
     sampler = SGFS([theta], 1.0, **rules)
