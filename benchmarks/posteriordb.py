@@ -2,15 +2,18 @@
 
 Every regression of posteriordb's that the folder holds, its noise σ inferred too on the log scale, is sampled by
 
-    SGD exact     PreconditionedSGD, H = 2(A + NC/S)⁻¹ at the mode, nothing injected
-    corrected     H a quarter of what is feasible, with the noise Q of `theory.injected_noise`
-    IASG          means of T = 20 iterates, H = (4/T)A⁻¹, their covariance that of the posterior at finite T
+    SGD at mode   PreconditionedSGD, H = 2(A + NC/S)⁻¹ with A and C of the mode, nothing injected
+    SGD exact     the same with the means of A and C over the posterior (`theory.LearnedScaleRegression`)
+    corrected     H and Q of `theory.corrected_step`: at most a quarter of what is feasible
+    IASG          means of T = 20 iterates, H = (4/T)A⁻¹, their covariance that of the posterior at finite T; where a
+                  scale is inferred no sampler of the posterior
 
-by many chains at once, and by NUTS in whitened coordinates; eight schools by NUTS alone. Per parameter: the
-difference of the means in standard deviations of the reference, and the ratio of the standard deviations, with the
-Monte-Carlo errors of both sides. Per posterior: the sliced W₂ to the reference, in its standard deviations, over that
-between the reference's own halves at the same numbers of draws, and how many passes over the data an effective draw
-costs, burn-in included.
+by many chains at once, and by NUTS in whitened coordinates; eight schools by NUTS alone. Before each run of the first
+three the theory tells what it expects (`LearnedScaleRegression.forecast`). Per parameter: the difference of the means
+in standard deviations of the reference, and the ratio of the standard deviations, with the Monte-Carlo errors of both
+sides. Per posterior: chains that left, the sliced W₂ to the reference, in its standard deviations, over that between
+the reference's own halves at the same numbers of draws, and how many passes over the data an effective draw costs,
+burn-in included.
 """
 
 import argparse
@@ -25,7 +28,7 @@ sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).r
 import torch
 from agreement import Agreement, compare, moments
 from posteriordb_data import Known, eight_schools, natural, regressions, schools_draws
-from sampling import Optimum, Run, Sampler, iterates, optimum, whitened_nuts
+from sampling import FAR, Optimum, Run, Sampler, iterates, optimum, whitened_nuts
 from timing import machine
 from torch import Tensor
 
@@ -36,6 +39,8 @@ CHAINS, DRAWS, NUTS_DRAWS, SPLITS, WINDOW = 100, 100, 1000, 8, 20
 COLUMNS = [
     "posterior",
     "sampler",
+    "forecast: sd ratios, tail index",
+    "farthest draw, sd (chains that left)",
     "draws (effective: mean, sd)",
     "coefficients: worst Δmean / sd",
     "worst sd ratio",
@@ -48,17 +53,20 @@ NOTE = f"""± is one standard error: the sampler's Monte-Carlo error and that of
 in squares; of several coefficients the worst is told, which chance puts one to two errors off. Draws: {CHAINS} chains
 × {DRAWS} (corrected, SGD exact, IASG), 2 × {NUTS_DRAWS} (NUTS), 4 × {NUTS_DRAWS} (eight schools); effective is the
 smallest over the parameters, of θ and of (θ − mean)². Sliced W₂: mean over {SPLITS} splits of the reference, at the
-same number of draws as the floor; its ± is what an exact sampler would scatter by."""
+same number of draws as the floor; its ± is what an exact sampler would scatter by. Forecast: the smallest and largest
+ratio over all directions, and the order up to which moments exist (`theory.Forecast`); ⚠ where it warns. Farthest draw:
+in standard deviations of Laplace's approximation at the mode; a chain that goes beyond {FAR:.0f} of them has left."""
 
 
-def samplers(at: Optimum) -> list[Sampler]:
-    """The three, with batches of N/10. IASG has S = κN/T, κ its finite window's share of the limit 1/(ST)."""
+def samplers(at: Optimum, regression: theory.LearnedScaleRegression) -> list[tuple[Sampler, str]]:
+    """The four with their forecasts, with batches of N/10. IASG has S = κN/T, κ its finite window's share of 1/(ST)."""
     n = len(at.problem)
     S = max(2, n // 10)
-    exact = theory.optimal_preconditioner(at.C, num_data=n, batch_size=S, A=at.A)
-    share = 0.25 * at.feasible(S)
-    H = share * at.inverse
-    Q = theory.injected_noise(at.A, at.C, preconditioner=H, num_data=n, batch_size=S)
+    mode, exact = (
+        theory.optimal_preconditioner(C, A=A, num_data=n, batch_size=S)
+        for A, C in ((at.A, at.C), (regression.curvature, regression.mean_noise))
+    )
+    short = theory.corrected_step(regression, batch_size=S)
     T = WINDOW
     step = 4 / T * at.inverse
     means = [
@@ -66,11 +74,26 @@ def samplers(at: Optimum) -> list[Sampler]:
         for H in (step, None)
     ]
     kappa = float(means[0].trace() / means[1].trace())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the table has them
+        told = [forecast(regression.forecast(preconditioner=H, batch_size=S)) for H in (mode, exact)]
     return [
-        chain("SGD exact", S, exact, None, round(n / S)),
-        chain("corrected", S, H, Q, round(2 / share)),
-        chain("IASG", max(1, round(kappa * n / T)), step, None, T, window=T),
+        (chain("SGD at mode", S, mode, None, round(n / S)), told[0]),
+        (chain("SGD exact", S, exact, None, round(n / S)), told[1]),
+        (
+            chain("corrected", S, short.preconditioner, short.injected, round(1 / short.rate)),
+            forecast(short.forecast.within(0.07)),
+        ),
+        (chain("IASG", max(1, round(kappa * n / T)), step, None, T, window=T), "no sampler of the posterior"),
     ]
+
+
+def forecast(told: theory.Forecast) -> str:
+    """As a cell."""
+    if told.radius >= 1:
+        return "⚠ no covariance"
+    low, high = told.extremes
+    return f"{'' if told.holds else '⚠ '}{low:.2f}–{high:.2f}, {told.tail_index:.1f}"
 
 
 def chain(name: str, S: int, H: Tensor, Q: Tensor | None, thin: int, window: int | None = None) -> Sampler:
@@ -115,10 +138,12 @@ def score(run: Run, known: Tensor) -> Score:
     )
 
 
-def line(name: str, method: str, s: Score) -> str:
+def line(name: str, method: str, s: Score, *, told: str = "", run: Run) -> str:
     """A row; the coefficients are all but the last parameter, which is σ."""
     beta, sigma = slice(None, -1), slice(-1, None)
     cells = [
+        told,
+        f"{run.farthest:.1f} ({run.left})",
         f"{s.draws:,} ({s.effective[0]:,.0f}, {s.effective[1]:,.0f})",
         s.agreement.worst_shift(among=beta),
         s.agreement.worst_ratio(among=beta),
@@ -146,21 +171,23 @@ def schools(folder: Path) -> str:
             progress=False,
         )
     run = Run(schools_draws(found.by_chain()), float(found.origin["gradient_evaluations"]))
-    return line(p.name, "NUTS", score(run, known.draws))
+    return line(p.name, "NUTS", score(run, known.draws), run=run).replace("0.0 (0)", "")
 
 
 def rows(known: Known) -> list[str]:
     """Sample one regression by every sampler."""
     at = optimum(known.problem)
-    runs = [(s.name, iterates(at, s, num_chains=CHAINS)) for s in samplers(at)]
-    runs.append(("NUTS", whitened_nuts(at, num_samples=NUTS_DRAWS)))
+    assert known.regression is not None
+    runs = [(s.name, told, iterates(at, s, num_chains=CHAINS)) for s, told in samplers(at, known.regression)]
+    runs.append(("NUTS", "", whitened_nuts(at, num_samples=NUTS_DRAWS)))
     name, found = known.problem.name, []
-    for method, run in runs:
+    for method, told, run in runs:
         draws = natural(known.problem.model, run.draws)
         if draws.isfinite().all() and float(draws[..., -1].max()) < 100 * float(known.draws[..., -1].max()):
-            found.append(line(name, method, score(Run(draws, run.passes), known.draws)))
+            found.append(line(name, method, score(Run(draws, run.passes), known.draws), told=told, run=run))
         else:  # too long a step for so few data: log σ runs away
-            found.append(f"| {name} | {method} | diverged |" + " |" * (len(COLUMNS) - 3))
+            left = f"diverged ({run.left} of {CHAINS})"
+            found.append(f"| {name} | {method} | {told} | {left} |" + " |" * (len(COLUMNS) - 4))
         print(found[-1], flush=True)
     return found
 

@@ -18,6 +18,7 @@ from torch.distributions import Cauchy, HalfCauchy, Normal
 
 from bayessgd.likelihoods import Gaussian, GaussianLogScale, LearnedScale
 from bayessgd.params import named_parameters, unflatten
+from bayessgd.theory import LearnedScaleRegression
 
 __all__ = ["Known", "RegressionPrior", "eight_schools", "natural", "regressions", "schools_draws"]
 
@@ -28,6 +29,7 @@ class Known:
 
     problem: Problem
     draws: Tensor = field(repr=False)
+    regression: LearnedScaleRegression | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def flat_sigma(sigma: Tensor) -> Tensor:
 
 
 def half_cauchy(sigma: Tensor, *, scale: float) -> Tensor:
-    return HalfCauchy(scale, validate_args=False).log_prob(sigma)
+    # A scale of σ's own type: a number would make torch round σ to float32.
+    return HalfCauchy(sigma.new_tensor(scale), validate_args=False).log_prob(sigma)
 
 
 def half_normal(sigma: Tensor, *, scale: float) -> Tensor:
@@ -119,7 +122,16 @@ def known(folder: Path, name: str, columns: Sequence[Tensor], y: Tensor, prior: 
     chains = read(folder / f"{name}.draws.json.zip")
     draws = torch.tensor([list(chain.values()) for chain in chains], dtype=torch.float64).mT
     x = torch.stack(list(columns), 1)
-    return Known(Problem(name, least_squares(x, y[:, None]), x, y[:, None], GaussianLogScale(), prior), draws)
+    problem = Problem(name, least_squares(x, y[:, None]), x, y[:, None], GaussianLogScale(), prior)
+    return Known(problem, draws, theory_of(x, y, prior))
+
+
+def theory_of(x: Tensor, y: Tensor, prior: RegressionPrior) -> LearnedScaleRegression:
+    """The same posterior for the theory."""
+    mean, std = torch.tensor(prior.normals or [(0.0, torch.inf)] * x.shape[1], dtype=x.dtype).unbind(1)
+    return LearnedScaleRegression(
+        x, y, prior_mean=mean, prior_precision=std**-2, log_prior=lambda s: prior.sigma(s.exp()) + s
+    )
 
 
 def least_squares(x: Tensor, y: Tensor) -> LearnedScale:

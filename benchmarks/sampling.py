@@ -31,8 +31,10 @@ __all__ = ["Optimum", "Problem", "Run", "Sampler", "by_chain", "iterates", "opti
 
 Loss = Callable[..., Tensor]
 """From model, parameters by name, x and y to a number."""
-MOST_STEPS = 50
+MOST_STEPS = 200
 """Of Newton's method."""
+FAR = 15.0
+"""In standard deviations of Laplace's approximation: what leaves for farther is an excursion and no draw."""
 
 
 @dataclass(frozen=True)
@@ -76,39 +78,78 @@ class Optimum:
 
     @cached_property
     def inverse(self) -> Tensor:
-        """A⁻¹."""
-        return torch.linalg.inv(self.A)
+        """A⁻¹, symmetric as an inverse by LU is not."""
+        return torch.cholesky_inverse(self._factor)
+
+    @cached_property
+    def _factor(self) -> Tensor:
+        return torch.linalg.cholesky(self.A)
 
     @cached_property
     def root(self) -> Tensor:
-        """R with RRᵀ = (NA)⁻¹."""
-        return torch.linalg.cholesky(torch.linalg.inv(len(self.problem) * self.A))
+        """R with RRᵀ = (NA)⁻¹, and a positive diagonal."""
+        return torch.linalg.cholesky(self.inverse / len(self.problem))
+
+    @property
+    def theta(self) -> Tensor:
+        """θ*, flat."""
+        return flatten(self.problem.like)
 
     def feasible(self, batch: int) -> float:
         """Return the largest h for which H = hA⁻¹ leaves room for injected noise: h(A + NC/S) ⪯ 2A."""
         noisy = self.A + len(self.problem) / batch * self.C
-        return 2 / float(torch.linalg.eigvals(self.inverse @ noisy).real.max())
+        half = torch.linalg.solve_triangular(self._factor, noisy, upper=False)
+        return 2 / float(
+            torch.linalg.eigvalsh(torch.linalg.solve_triangular(self._factor, half.mT, upper=False))[-1]
+        )
+
+    def excursions(self, draws: Tensor) -> tuple[int, float]:
+        """Return how many chains left for more than FAR standard deviations, or for good, and the farthest draw."""
+        away = torch.linalg.solve_triangular(self.root, (draws - self.theta).mT.double(), upper=False)
+        farthest = away.abs().nan_to_num(torch.inf).amax((1, 2))
+        return int((farthest > FAR).sum()), float(farthest.max())
 
 
 def optimum(problem: Problem, *, chunk_size: int | None = None) -> Optimum:
-    """Newton's method from where the model stands; the model is moved.
+    """Damped Newton's method from where the model stands; the model is moved.
+
+    The Hessian's eigenvalues, the diagonal scaled to one, are taken by their absolute values, so that every direction
+    descends, and the step is halved until the loss does (Nocedal & Wright 2006, chapter 3).
 
     Raises:
-        RuntimeError: No optimum after fifty steps.
+        RuntimeError: No optimum, with the cause: derivatives that are not finite, no minimum, or rounding.
     """
     model, like, n = problem.model, problem.like, len(problem)
 
     def loss(flat: Tensor) -> Tensor:
         return problem.loss(model, unflatten(flat, like), problem.x, problem.y)
 
-    theta, steps, length = flatten(like), 0, torch.inf
-    # Its convergence is quadratic: after a step of 1e-6 of the posterior's width the next is rounding.
-    while length > 1e-6:
+    theta, hidden, steps = flatten(like), 0, 0
+    # Its convergence is quadratic: after a step of 1e-6 of the posterior's width the next is rounding. float32 does
+    # not see so little, and a thousandth is enough for it.
+    enough = 1e-6 if theta.dtype == torch.float64 else 1e-3
+    while True:
+        steps += 1
+        A, gradient, value = hessian(loss)(theta), grad(loss)(theta), loss(theta)
+        _refuse_infinite(problem, theta, A, gradient)
+        step, definite = _descent(A, gradient)
+        slope = float(step @ gradient)
+        length, lowered = (n * max(slope, 0.0)) ** 0.5, slope / 2
+        if definite and length <= enough:
+            break
+        seen = 8 * torch.finfo(theta.dtype).eps * max(abs(float(value)), 1.0)
+        hidden += lowered <= seen
+        if hidden > 8:
+            raise RuntimeError(
+                f"{problem.name}: the optimum is hidden by the rounding of {theta.dtype}, {length:.2g} of the "
+                f"posterior's widths from it; {_wider(theta.dtype)}"
+            )
         if steps == MOST_STEPS:
-            raise RuntimeError(f"{problem.name} has no optimum that Newton's method finds in {steps} steps")
-        A, gradient = hessian(loss)(theta), grad(loss)(theta)
-        step = torch.linalg.solve(A, gradient)
-        theta, steps, length = theta - step, steps + 1, float((n * step @ gradient).abs().sqrt())
+            raise RuntimeError(
+                f"{problem.name} has no optimum within {steps} steps of Newton's method, the last of {length:.2g} of "
+                "the posterior's widths; a prior that is not flat, or a start nearer to it"
+            )
+        theta = theta - (step if lowered <= seen else _shorten(problem, loss, theta, step, slope) * step)
     own = dict(model.named_parameters())
     with torch.no_grad():
         for name, value in unflatten(theta, like).items():
@@ -116,7 +157,47 @@ def optimum(problem: Problem, *, chunk_size: int | None = None) -> Optimum:
     data = (problem.x, problem.y)
     C = noise.gradient_noise(model, problem.datum, *data, correction=0, chunk_size=chunk_size).covariance
     # A Hessian is as many passes as it has columns.
-    return Optimum(problem, hessian(loss)(theta), C, passes=steps * (len(theta) + 1) + len(theta) + 1)
+    return Optimum(problem, A, C, passes=steps * (len(theta) + 1))
+
+
+def _wider(dtype: torch.dtype) -> str:
+    if dtype == torch.float64:
+        return "centre and scale the features"
+    return "use float64: model.double(), x.double(), y.double()"
+
+
+def _refuse_infinite(problem: Problem, theta: Tensor, A: Tensor, gradient: Tensor) -> None:
+    if bool(A.isfinite().all()) and bool(gradient.isfinite().all()):
+        return
+    raise RuntimeError(
+        f"{problem.name}: the loss has no finite derivatives where the search stands (parameters up to "
+        f"{float(theta.abs().max()):.3g}, {theta.dtype}); start nearer to the data, or scale them"
+    )
+
+
+def _descent(A: Tensor, gradient: Tensor) -> tuple[Tensor, bool]:
+    """Return |A|⁻¹g and whether A is positive definite."""
+    scale = A.diagonal().abs().clamp(min=torch.finfo(A.dtype).tiny).rsqrt()
+    values, vectors = torch.linalg.eigh(scale[:, None] * A * scale)
+    floor = len(A) * torch.finfo(A.dtype).eps * values.abs().max()
+    step = scale * (vectors @ ((vectors.mT @ (scale * gradient)) / values.abs().clamp(min=floor)))
+    return step, float(values[0]) > float(floor)
+
+
+def _shorten(
+    problem: Problem, loss: Callable[[Tensor], Tensor], theta: Tensor, step: Tensor, slope: float
+) -> float:
+    """Return the first of 1, ½, ¼ … that lowers the loss by a ten-thousandth of what the slope promises."""
+    start, factor = float(loss(theta)), 1.0
+    for _ in range(60):
+        reached = float(loss(theta - factor * step))
+        if reached <= start - 1e-4 * factor * slope:  # False for NaN
+            return factor
+        factor /= 2
+    raise RuntimeError(
+        f"{problem.name}: no step lowers the loss of {start:.6g}, although its slope is {slope:.3g}: rounding in "
+        f"{theta.dtype}; {_wider(theta.dtype)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -155,10 +236,14 @@ class Run:
     Attributes:
         draws: The draws.
         passes: Gradients of single data over N, burn-in or warm-up included.
+        left: Chains that went farther than FAR standard deviations of Laplace's approximation, or for good.
+        farthest: The farthest draw, in those standard deviations.
     """
 
     draws: Tensor
     passes: float
+    left: int = 0
+    farthest: float = 0.0
 
 
 def walk(
@@ -220,7 +305,7 @@ def iterates(at: Optimum, sampler: Sampler, *, num_chains: int, seed: int = 0) -
         name=f"{problem.name}, {sampler.name}",
     )
     steps = sampler.burn_in + sampler.draws * sampler.thin
-    return Run(draws, steps * sampler.batch * sampler.gradients * num_chains / n)
+    return Run(draws, steps * sampler.batch * sampler.gradients * num_chains / n, *at.excursions(draws))
 
 
 def whitened_nuts(at: Optimum, *, num_samples: int, num_chains: int = 2, seed: int = 0) -> Run:
@@ -241,7 +326,8 @@ def whitened_nuts(at: Optimum, *, num_samples: int, num_chains: int = 2, seed: i
             seed=seed,
             progress=False,
         )
-    return by_chain(found, problem.like)
+    run = by_chain(found, problem.like)
+    return Run(run.draws, run.passes, *at.excursions(run.draws))
 
 
 def by_chain(found: Ensemble, like: dict[str, Tensor]) -> Run:

@@ -5,7 +5,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["apply", "check_complete", "covariance_factor", "flat_size", "flatten", "operator", "unflatten"]
+__all__ = [
+    "apply",
+    "check_complete",
+    "check_narrow",
+    "covariance_factor",
+    "flat_size",
+    "flatten",
+    "operator",
+    "unflatten",
+]
+
+# The largest relative change of a step, in any direction, that the parameters' type may cause.
+COARSEST = 0.02
 
 
 def flatten(tensors: Sequence[Tensor], *, stacked: bool) -> Tensor:
@@ -60,6 +72,29 @@ def operator(value: object, name: str, size: int, like: Tensor, *, chains: int |
     if not bool(matrix.isfinite().all()):
         raise ValueError(f"{name} must be finite, got NaN or infinite entries")
     return matrix
+
+
+def check_narrow(given: object, matrix: Tensor, name: str) -> None:
+    """Refuse a symmetric positive definite matrix of float64 that the parameters' float32 cannot hold.
+
+    An ill-conditioned preconditioner has tiny steps in the stiff directions, below float32's rounding of the long ones:
+    what is left of them can be too long for the curvature there, or uphill.
+    """
+    if not isinstance(given, Tensor) or given.dtype == matrix.dtype or given.ndim < 2:
+        return
+    wide = given.double().to(matrix.device)
+    root, failed = torch.linalg.cholesky_ex(wide)
+    if bool(failed.any()):
+        return
+    half = torch.linalg.solve_triangular(root, matrix.double() - wide, upper=False)
+    error = float(
+        torch.linalg.matrix_norm(torch.linalg.solve_triangular(root, half.mT, upper=False), 2).max()
+    )
+    if error > COARSEST:
+        raise ValueError(
+            f"{name} must be representable in the parameters' {matrix.dtype}, got rounding that changes some direction "
+            f"by {error:.2g} of its own step; use float64 parameters (model.double()) or rescale the features"
+        )
 
 
 def apply(matrix: Tensor, vectors: Tensor) -> Tensor:

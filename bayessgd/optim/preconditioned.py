@@ -28,6 +28,7 @@ from torch.optim.optimizer import ParamsT
 from bayessgd.optim._flat import (
     apply,
     check_complete,
+    check_narrow,
     covariance_factor,
     flat_size,
     flatten,
@@ -60,8 +61,9 @@ class PreconditionedSGD(Sampler):
 
     Raises:
         TypeError: Half-precision or integer parameters, sparse gradients.
-        ValueError: A shape that does not fit, a Q that is not positive semi-definite (the feasibility
-            condition H⁻¹ ⪰ ½(A + N·C/S)), lr changed while noise is injected, any weight_decay.
+        ValueError: A shape that does not fit, an H of float64 that float32 parameters cannot hold, a Q that is
+            not positive semi-definite (the feasibility condition H⁻¹ ⪰ ½(A + N·C/S)), lr changed while noise is
+            injected, any weight_decay.
 
     Reference: Mandt, Hoffman & Blei, JMLR 18(134), 2017, section 4.
 
@@ -105,6 +107,7 @@ class PreconditionedSGD(Sampler):
         chains = len(like) if group["stacked"] else None
         h, q = group["preconditioner"], group.pop("noise_covariance")
         group["preconditioner"] = operator(h, "preconditioner", size, like, chains=chains)
+        check_narrow(h, group["preconditioner"], "preconditioner")
         group["noise_factor"] = (
             None if q is None else _noise_factor(q, h, group["preconditioner"], size, chains)
         )

@@ -204,7 +204,14 @@ def _solve(group: dict[str, Any], covariance: Tensor | None, rhs: Tensor) -> Ten
         total = covariance * (group["lr"] / group["batch_size"]) + total
     if group["diagonal"] or total.ndim < 2:
         return rhs / total
-    return torch.cholesky_solve(rhs[..., None], torch.linalg.cholesky(total))[..., 0]
+    try:
+        root = torch.linalg.cholesky(total)
+    except torch.linalg.LinAlgError:
+        raise ValueError(
+            f"injected must keep lr·C/S + EEᵀ positive definite beyond the rounding of {total.dtype}, got a matrix "
+            "whose Cholesky factor does not exist; raise it, shrink lr, or use float64 parameters"
+        ) from None
+    return torch.cholesky_solve(rhs[..., None], root)[..., 0]
 
 
 def _check_examples(gradients: object, param: Tensor, *, stacked: bool) -> Tensor:

@@ -4,7 +4,13 @@ A curvature A must be symmetric and positive definite (otherwise there is no Gau
 covariance C symmetric and positive semi-definite, and a preconditioner H a positive number, a positive
 vector (its diagonal) or a symmetric positive definite matrix. Symmetry and definiteness are asked for up to
 the rounding of the input's own type.
+
+An inverse by LU is symmetric only up to its condition number times that rounding; `check_definite` forgives so
+much, as far as √eps. Definiteness is judged with the diagonal scaled to one, in which parameters of different
+units are alike: a smallest eigenvalue below 4 d·eps is rounding, and nothing can be read off it.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -13,6 +19,10 @@ from metrics.inputs import check_positive, check_tensor
 
 # Multiples of the type's unit round-off, times d, that a product such as G.T @ G / n may leave behind.
 SLACK = 100
+# Multiples of eps·d below which an eigenvalue is rounding; above, a preconditioner made of it is right to per cents.
+FLOOR = 4
+# The largest relative change that a result may suffer from its type, in any direction.
+COARSEST = 0.02
 
 
 def slack(x: Tensor) -> float:
@@ -20,32 +30,81 @@ def slack(x: Tensor) -> float:
     return SLACK * torch.finfo(x.dtype).eps * x.shape[-1]
 
 
-def check_symmetric(x: object, name: str, *, size: int | None = None) -> Tensor:
-    """Return a symmetric matrix `[d, d]` in float64, exactly symmetric; gradients flow to the input."""
+def check_symmetric(x: object, name: str, *, size: int | None = None, conditioned: bool = False) -> Tensor:
+    """Return a symmetric matrix `[d, d]` in float64, exactly symmetric; gradients flow to the input.
+
+    With `conditioned` the rounding that an inverse by LU leaves behind is forgiven too.
+    """
     matrix = check_tensor(x, name, shape="[d, d]", ndim=2)
     d = len(matrix) if size is None else size
     if matrix.shape != (d, d):
         raise ValueError(f"{name} must have shape [{d}, {d}], got {list(matrix.shape)}; pass a square matrix")
-    gap = (matrix - matrix.mT).detach().abs().max()
-    if float(gap) > slack(matrix) * float(matrix.detach().abs().max()):
+    gap, wide = float((matrix - matrix.mT).detach().abs().max()), matrix.double()
+    even = (wide + wide.mT) / 2
+    forgiven = slack(matrix)
+    if conditioned and gap > 0:
+        size_of = torch.linalg.eigvalsh(even.detach()).abs()
+        condition = float(size_of.max() / size_of.min())
+        forgiven = max(forgiven, min(forgiven * condition, math.sqrt(torch.finfo(matrix.dtype).eps)))
+    if gap > forgiven * float(matrix.detach().abs().max()):
         raise ValueError(
-            f"{name} must be symmetric, got entries that differ from their mirror by up to {float(gap):.3g}; "
-            f"pass ({name} + {name}.T) / 2 if that is rounding"
+            f"{name} must be symmetric, got entries that differ from their mirror by up to {gap:.3g}; "
+            f"pass ({name} + {name}.T) / 2 if that is rounding, and make an inverse by "
+            "torch.cholesky_inverse(torch.linalg.cholesky(M)), which is symmetric"
         )
-    wide = matrix.double()
-    return (wide + wide.mT) / 2
+    return even
 
 
 def check_definite(x: object, name: str, *, size: int | None = None) -> Tensor:
     """Return a symmetric positive definite matrix in float64."""
-    matrix = check_symmetric(x, name, size=size)
-    least = torch.linalg.eigvalsh(matrix.detach())[0]
-    if not float(least) > 0:
+    matrix = check_symmetric(x, name, size=size, conditioned=True)
+    assert isinstance(x, Tensor)
+    least, floor = smallest_scaled(matrix), FLOOR * len(matrix) * torch.finfo(x.dtype).eps
+    if least < -floor:
+        smallest = float(torch.linalg.eigvalsh(matrix.detach())[0])
         raise ValueError(
-            f"{name} must be positive definite, got a smallest eigenvalue of {float(least):.3g}; "
+            f"{name} must be positive definite, got a smallest eigenvalue of {smallest:.3g}; "
             f"add the prior's curvature or a small multiple of the identity"
         )
+    if least <= floor:
+        advice = "compute it in float64" if x.dtype == torch.float32 else "drop or merge collinear columns"
+        raise ValueError(
+            f"{name} must be positive definite beyond the rounding of {x.dtype}, got a smallest eigenvalue of "
+            f"{least:.3g} with the diagonal scaled to one; {advice}, or add the prior's curvature"
+        )
     return matrix
+
+
+def smallest_scaled(matrix: Tensor) -> float:
+    """Return the smallest eigenvalue of a float64 matrix whose diagonal is scaled to one."""
+    diagonal = matrix.detach().diagonal()
+    if not bool((diagonal > 0).all()):
+        return -1.0
+    scale = diagonal.rsqrt()
+    return float(torch.linalg.eigvalsh(scale[:, None] * matrix.detach() * scale)[0])
+
+
+def narrow(matrix: Tensor, dtype: torch.dtype, name: str, *, metric: Tensor | None = None) -> Tensor:
+    """Return a float64 matrix in the caller's type, unless that type cannot hold it.
+
+    The rounding is measured by the root R of `metric` (the matrix itself if `None`), as the norm of R⁻¹ΔR⁻ᵀ: what it
+    changes relative to each direction's own size. An ill-conditioned matrix in float32 loses its smallest directions.
+    """
+    found = matrix.to(dtype)
+    if dtype == torch.float64:
+        return found
+    root, failed = torch.linalg.cholesky_ex((matrix if metric is None else metric).detach())
+    if int(failed):  # singular: there is no size to compare with
+        return found
+    change = (found.double() - matrix).detach()
+    half = torch.linalg.solve_triangular(root, change, upper=False)
+    error = float(torch.linalg.matrix_norm(torch.linalg.solve_triangular(root, half.mT, upper=False), 2))
+    if not error < COARSEST:
+        raise ValueError(
+            f"{name} must be representable in {dtype}, got rounding that changes some direction by {error:.2g} of its "
+            "own size; the problem is too ill-conditioned for that type, so pass float64 tensors"
+        )
+    return found
 
 
 def check_semidefinite(x: object, name: str, *, size: int | None = None, scale: float = 0.0) -> Tensor:

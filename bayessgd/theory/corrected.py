@@ -17,20 +17,29 @@ a covariance if and only if
     H⁻¹ ⪰ ½ G,      G = A / (1 + m) + (N/S) C / (1 − m).                                                  (2)
 
 On a quadratic with a constant C there is no bias at any step size that is feasible, and what is feasible is
-stable.
+stable. With the whitening of G, H' = RᵀHR, equation (1) is Q' = (1 − m)(2H' − H'²)/N and (2) says that the
+eigenvalues of H' are at most 2: in these coordinates Q is computed, and rounding below zero taken off it, so
+that Q is a covariance at any condition number.
+
+Where C or A depend on θ, the right ones are their means over the posterior p. If θ ~ p, then E[∇L (θ − θ̄)ᵀ] =
+I/N and E[∇L ∇Lᵀ] = E[∇²L]/N (integrate by parts), so that one step of (1) leaves the second moments of p as they
+are, exactly and for any p, with A = E_p[∇²L] and C = E_p[C(θ)]. At the mode C is that of the residuals which the fit
+made smallest; `LinearRegression.mean_noise` and `LearnedScaleRegression` have the means.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayessgd.theory._matrices import check_momentum, check_preconditioner, check_problem
+from bayessgd.theory._matrices import check_momentum, check_preconditioner, check_problem, narrow
+from bayessgd.theory._whitening import Whitening, symmetric
 from metrics.inputs import check_count, check_positive
 
 __all__ = ["injected_noise"]
 
-# The exact preconditioner lies on the boundary of (2), so that its rounding must not make it infeasible.
-ROUNDING = 1e-10
+# The exact preconditioner lies on the boundary of (2), so that its rounding must not make it infeasible. More than a
+# per cent of an infeasible step is no rounding, whatever the condition number.
+ROUNDING, MOST_ROUNDING = 1e-10, 0.01
 
 
 def injected_noise(
@@ -53,11 +62,11 @@ def injected_noise(
         momentum: torch's m in [0, 1); the noise then enters the velocity.
 
     Returns:
-        Q `[d, d]`, positive semi-definite up to the rounding of 2H/N.
+        Q `[d, d]`, positive semi-definite; on the boundary zero up to the rounding of 2H/N.
 
     Raises:
         ValueError: If no covariance does it (2), with the size of the violation and the largest feasible
-            step.
+            step; if Q in the type of `A` would lose its smallest directions to rounding.
         TypeError, ValueError: If an argument is not as above.
 
     >>> one = torch.ones(1, 1)
@@ -71,17 +80,28 @@ def injected_noise(
     H = check_preconditioner(preconditioner, curvature)
     n, s = check_positive(num_data, "num_data"), check_count(batch_size, "batch_size")
     m = check_momentum(momentum)
-    Q = (1 - m) / n * (2 * H - H @ curvature @ H / (1 + m)) - H @ noise @ H / s
-    root = torch.linalg.cholesky(H.detach())
-    G = (curvature / (1 + m) + n / s * noise / (1 - m)).detach()
-    largest = float(torch.linalg.eigvalsh(root.mT @ G @ root)[-1])
-    # An H that came in float32 is on the boundary only up to that type's rounding.
-    given = preconditioner.dtype if isinstance(preconditioner, Tensor) else torch.float64
-    forgiven = max(ROUNDING, 100 * len(G) * torch.finfo(given).eps)
-    if largest > 2 * (1 + forgiven):
-        least = float(torch.linalg.eigvalsh(Q.detach())[0])
+    white = Whitening(curvature / (1 + m) + n / s * noise / (1 - m))
+    step = white.spread(H)
+    modes, vectors = torch.linalg.eigh(step.detach())
+    if float(modes[-1]) > 2 * (1 + _forgiven(white.A.detach(), H.detach(), preconditioner)):
+        least = float(torch.linalg.eigvalsh(white.back(2 * step - step @ step).detach())[0] * (1 - m) / n)
         raise ValueError(
             "preconditioner must satisfy 1/H ⪰ (A/(1+m) + (N/S) C/(1−m))/2, got noise with a smallest "
-            f"eigenvalue of {least:.3g}; scale it by {2 / largest:.4g} or less"
+            f"eigenvalue of {least:.3g}; scale it by {2 / float(modes[-1]):.4g} or less"
         )
-    return ((Q + Q.mT) / 2).to(A.dtype)
+    # What rounding left below zero is a constant, so that the derivatives are those of (1).
+    below = symmetric(vectors * (modes * (modes - 2)).clamp(min=0) @ vectors.mT)
+    Q = (1 - m) / n * white.back(2 * step - step @ step + below)
+    return narrow(Q, A.dtype, "the injected noise", metric=2 * (1 - m) / n * H)
+
+
+def _forgiven(G: Tensor, H: Tensor, given: object) -> float:
+    """Return by how much, relatively, rounding may push the largest eigenvalue of HG over 2.
+
+    That of H is relative to its largest entry in the units in which G has a unit diagonal. An H that came in float32 is
+    on the boundary only up to that type's rounding.
+    """
+    unit = G.diagonal().sqrt()
+    condition = float(torch.linalg.matrix_norm(unit[:, None] * H * unit, 2) / 2)
+    eps = torch.finfo(given.dtype if isinstance(given, Tensor) else torch.float64).eps
+    return min(max(ROUNDING, 100 * len(G) * eps * max(1.0, condition)), MOST_ROUNDING)

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayessgd.theory._matrices import check_definite, check_like, check_semidefinite
+from bayessgd.theory._matrices import check_definite, check_like, check_semidefinite, smallest_scaled
 from metrics.inputs import check_positive, check_tensor
 
 __all__ = ["kl_to_posterior", "optimal_scale"]
@@ -65,8 +65,7 @@ def kl_to_posterior(
     sigma = check_semidefinite(cov, "cov", size=len(curvature))
     check_like(cov, "cov", A, "A")
     n = check_positive(num_data, "num_data")
-    eigenvalues = torch.linalg.eigvalsh(sigma.detach())
-    if float(eigenvalues[0]) <= len(sigma) * torch.finfo(torch.float64).eps * float(eigenvalues[-1]):
+    if smallest_scaled(sigma) <= len(sigma) * torch.finfo(torch.float64).eps:
         return torch.full((), torch.inf, dtype=cov.dtype, device=cov.device)
     value = gaussian_kl(sigma, curvature, n)
     if offset is not None:

@@ -30,8 +30,9 @@ from bayessgd.theory._matrices import (
     check_problem,
     check_semidefinite,
     check_symmetric,
+    narrow,
 )
-from bayessgd.theory.stationary import stationary_covariance
+from bayessgd.theory.stationary import settled
 from metrics.inputs import check_count, check_positive
 
 __all__ = ["sgfs_covariance", "sgfs_preconditioner", "sgld_covariance"]
@@ -71,19 +72,12 @@ def sgld_covariance(
     >>> sgld_covariance(one, one, preconditioner=0.1, num_data=100, batch_size=10, discrete=False)
     tensor([[0.0150]])
     """
-    curvature, _ = check_problem(A, C)
+    curvature, noise = check_problem(A, C)
     H = check_preconditioner(preconditioner, curvature)
     n, m = check_positive(num_data, "num_data"), check_momentum(momentum)
     injected = 2 * (1 - m) * check_positive(temperature, "temperature") / n * H
-    return stationary_covariance(
-        A,
-        C,
-        preconditioner=preconditioner,
-        batch_size=batch_size,
-        momentum=m,
-        discrete=discrete,
-        injected=injected.to(A.dtype),
-    )
+    W = H @ noise @ H / check_count(batch_size, "batch_size") + injected
+    return narrow(settled(curvature, H, W, m, discrete=discrete), A.dtype, "the covariance")
 
 
 def sgfs_preconditioner(
@@ -129,7 +123,7 @@ def sgfs_preconditioner(
     if kind == "diagonal":
         return (2 / n / total.diagonal()).to(C.dtype)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(total))
-    return (inverse + inverse.mT).div(n).to(C.dtype)
+    return narrow((inverse + inverse.mT) / n, C.dtype, "the preconditioner")
 
 
 def sgfs_covariance(
@@ -162,19 +156,13 @@ def sgfs_covariance(
     >>> sgfs_covariance(eye, eye, eye, preconditioner=H, learning_rate=10.0, batch_size=10, discrete=False)
     tensor([[0.0100]])
     """
-    curvature, _ = check_problem(A, C)
+    curvature, noise = check_problem(A, C)
     H = check_preconditioner(preconditioner, curvature)
     factor = _factor(E, curvature)
     rate = check_positive(learning_rate, "learning_rate")
-    injected = rate * H @ factor @ factor.mT @ H
-    return stationary_covariance(
-        A,
-        C,
-        preconditioner=(rate * H).to(A.dtype),
-        batch_size=batch_size,
-        discrete=discrete,
-        injected=((injected + injected.mT) / 2).to(A.dtype),
-    )
+    total = rate * noise / check_count(batch_size, "batch_size") + factor @ factor.mT
+    W = rate * H @ total @ H
+    return narrow(settled(curvature, rate * H, W, 0.0, discrete=discrete), A.dtype, "the covariance")
 
 
 def _factor(E: Tensor, like: Tensor) -> Tensor:

@@ -19,6 +19,12 @@ is a positive operator on symmetric matrices: the covariance exists if and only 
 is below one
 (mean-square stability, stricter than stability of the mean), and solves d(d+1)/2 linear equations (I − R) Σ
 = Σ_V. All of this holds for data drawn iid with replacement from these N rows; E is the mean over them.
+
+It is solved in the coordinates in which A is the identity. A datum's part in E[H_i Σ H_i] at Σ = (NA)⁻¹ is
+its leverage, β x_iᵀ(NA)⁻¹x_i: a single row of leverage .6 makes the noise over the posterior, C((NA)⁻¹),
+much larger than V, where its own residual is small because the fit runs through it. An H or a Q that is made for V then
+leaves iterates that are too wide, or none that settle; `mean_noise` makes them exact, and `forecast` tells before a run
+(`bayessgd.theory.forecast`).
 """
 
 from dataclasses import dataclass
@@ -28,7 +34,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayessgd.theory._matrices import check_momentum, check_preconditioner, check_semidefinite
+from bayessgd.theory._matrices import (
+    check_momentum,
+    check_preconditioner,
+    check_semidefinite,
+    narrow,
+    smallest_scaled,
+)
+from bayessgd.theory._whitening import Whitening, symmetric
+from bayessgd.theory.forecast import Forecast, Posterior, foretell, radius_of, symmetric_basis
 from bayessgd.theory.lyapunov import discrete_lyapunov
 from bayessgd.theory.stationary import refuse_unstable, transition
 from metrics.inputs import check_cloud, check_count, check_positive, check_tensor
@@ -73,9 +87,7 @@ class LinearRegression:
         check_positive(self.noise_precision, "noise_precision")
         if self.prior_precision != 0:
             check_positive(self.prior_precision, "prior_precision")
-        if not float(torch.linalg.eigvalsh(self._A.detach())[0]) > 1e-13 * float(
-            self._A.detach().abs().max()
-        ):
+        if not smallest_scaled(self._A) > 1e-13:
             raise ValueError(
                 "features must have full column rank where prior_precision is 0; pass a proper prior"
             )
@@ -101,14 +113,23 @@ class LinearRegression:
     @cached_property
     def _optimum(self) -> Tensor:
         mean = self.noise_precision * self._x.mT @ self.targets.double() / self.num_data
-        return torch.linalg.solve(self._A, mean)
+        return torch.cholesky_solve(mean[:, None], self._white.root)[:, 0]
+
+    @cached_property
+    def _white(self) -> Whitening:
+        return Whitening(self._A)
+
+    @cached_property
+    def _z(self) -> Tensor:
+        """The rows of the features where A is the identity."""
+        return torch.linalg.solve_triangular(self._white.root, self._x.mT, upper=False).mT
 
     @cached_property
     def _V(self) -> Tensor:
         residual = self._x @ self._optimum - self.targets.double()
         gradients = self.noise_precision * residual[:, None] * self._x
         centred = gradients - gradients.mean(0)
-        return centred.mT @ centred / self.num_data
+        return symmetric(centred.mT @ centred / self.num_data)
 
     @property
     def curvature(self) -> Float[Tensor, "d d"]:
@@ -125,6 +146,36 @@ class LinearRegression:
         """V `[d, d]`: the covariance of one datum's gradient at θ*, over these data (with N, not N − 1)."""
         return self._V.to(self.features.dtype)
 
+    @property
+    def covariance(self) -> Float[Tensor, "d d"]:
+        """(N A)⁻¹ `[d, d]`: the posterior's covariance."""
+        return narrow(
+            self._white.back(self._white.eye) / self.num_data, self.features.dtype, "the covariance"
+        )
+
+    @property
+    def leverage(self) -> Float[Tensor, " n"]:
+        """β x_iᵀ (N A)⁻¹ x_i `[n]` in [0, 1]: how far the fit at x_i is drawn to y_i; with a flat prior their sum is d.
+
+        >>> LinearRegression(torch.tensor([[1.0], [2.0], [2.0]]), torch.ones(3)).leverage
+        tensor([0.1111, 0.4444, 0.4444])
+        """
+        return (self.noise_precision * self._z.square().sum(1) / self.num_data).to(self.features.dtype)
+
+    @property
+    def mean_noise(self) -> Float[Tensor, "d d"]:
+        """C((NA)⁻¹) `[d, d]`: the noise's mean over the posterior, with which H and Q are exact for this regression.
+
+        `optimal_preconditioner(mean_noise, A=curvature, ...)` and `injected_noise(curvature, mean_noise, ...)` leave
+        the iterates with exactly the posterior's covariance, where there is one.
+        """
+        return self._mean_noise.to(self.features.dtype)
+
+    @cached_property
+    def _mean_noise(self) -> Tensor:
+        root = self._white.root
+        return symmetric(self._V + root @ self._excess(self._white.eye / self.num_data, self._z) @ root.mT)
+
     def noise(self, cov: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
         """C(Σ) `[d, d]`, equation (1): the mean covariance of one datum's gradient when θ has covariance Σ.
 
@@ -133,18 +184,18 @@ class LinearRegression:
         tensor([[1.]])
         """
         sigma = check_semidefinite(cov, "cov", size=self.features.shape[1])
-        return (self._V + self._excess(sigma)).to(cov.dtype)
+        return (self._V + self._excess(sigma, self._x)).to(cov.dtype)
 
-    def _excess(self, sigma: Tensor) -> Tensor:
-        """Return E[H_i Σ H_i] − A Σ A for any number of matrices, by which C(Σ) exceeds V.
+    def _excess(self, sigma: Tensor, x: Tensor) -> Tensor:
+        """Return E[H_i Σ H_i] − A Σ A for any number of matrices, by which C(Σ) exceeds V, in the coordinates of x.
 
         The ridge's constant part of H_i drops out of this covariance, like any other constant.
         """
-        x, beta = self._x, self.noise_precision
+        beta = self.noise_precision
         gram = beta * x.mT @ x / self.num_data
         weights = torch.einsum("ni,...ij,nj->...n", x, sigma, x)
         fourth = beta**2 * torch.einsum("ni,...n,nj->...ij", x, weights, x) / self.num_data
-        return fourth - gram @ sigma @ gram
+        return symmetric(fourth - gram @ sigma @ gram)
 
     def stationary_covariance(
         self,
@@ -171,11 +222,14 @@ class LinearRegression:
         m, d = check_momentum(momentum), len(self._A)
         if d > LARGEST:
             raise ValueError(f"features must have at most {LARGEST} columns for a dense solution, got {d}")
-        W = H @ self._V @ H / S
-        if injected is not None:
-            W = W + check_semidefinite(injected, "injected", size=d, scale=float(W.detach().abs().max()))
         refuse_unstable(self._A, H, m)
-        basis = _symmetric_basis(d, W)
+        white = self._white
+        H = white.spread(H)
+        W = H @ white.noise(self._V) @ H / S
+        if injected is not None:
+            scale = float(white.back(W).detach().abs().max())
+            W = W + white.spread(check_semidefinite(injected, "injected", size=d, scale=scale))
+        basis = symmetric_basis(d, W)
         images = self._feedback(basis, H, S, m)
         rows, cols = torch.triu_indices(d, d, device=W.device)
         R = images[:, rows, cols].mT
@@ -183,45 +237,74 @@ class LinearRegression:
         first = self._solve(W, H, m)[rows, cols]
         eye = torch.eye(len(R), dtype=R.dtype, device=R.device)
         solution = torch.einsum("k,kij->ij", torch.linalg.solve(eye - R, first), basis)
-        return solution.to(self.features.dtype)
+        return narrow(white.back(solution), self.features.dtype, "the covariance")
+
+    def forecast(
+        self,
+        *,
+        preconditioner: float | int | Tensor,
+        batch_size: int,
+        injected: Float[Tensor, "d d"] | None = None,
+        tolerance: float | int = 0.07,
+    ) -> Forecast:
+        """The standard deviations that constant SGD will have over the posterior's, with a warning if they will be off.
+
+        Exact for the covariance; whether its error bars will hold is told by the tail index (`Forecast`).
+
+        Args:
+            preconditioner: H: a learning rate, a vector `[d]`, or a symmetric positive definite `[d, d]`.
+            batch_size: S, iid with replacement from these data.
+            injected: Q, the covariance of noise added at each step `[d, d]`.
+            tolerance: How far from 1 a ratio may be before it warns.
+
+        Raises:
+            TypeError, ValueError: If an argument is not as above, or d is above 64.
+
+        >>> x, y = torch.tensor([[1.0], [1.0], [1.0], [3.0]]), torch.tensor([1.0, 0.0, -1.0, 0.0])
+        >>> problem = LinearRegression(x, y)
+        >>> told = problem.forecast(preconditioner=0.1, batch_size=1, tolerance=1.0)
+        >>> told.ratios, round(told.radius, 2), told.row, round(told.leverage, 2)
+        (tensor([0.3922]), 0.24, 3, 0.75)
+        """
+        H, S = check_preconditioner(preconditioner, self._A), check_count(batch_size, "batch_size")
+        d, allowed = len(self._A), check_positive(tolerance, "tolerance")
+        if d > LARGEST:
+            raise ValueError(f"features must have at most {LARGEST} columns for a dense solution, got {d}")
+        Q = torch.zeros_like(H)
+        if injected is not None:
+            Q = check_semidefinite(injected, "injected", size=d, scale=float((H @ self._V @ H).abs().max()))
+        white = self._white
+        C = white.noise(self._V) + self._excess(white.eye / self.num_data, self._z)
+        law = Posterior(white, white.eye, C, self.num_data, lambda m: self._excess(m, self._z), self.leverage)
+        found = foretell(law, H, Q, batch_size=S, tolerance=allowed, dtype=self.features.dtype)
+        found.warn()
+        return found
 
     def _solve(self, W: Tensor, H: Tensor, m: float) -> Tensor:
         noise = W if m == 0 else torch.cat([torch.cat([W, W], -1)] * 2, -2)
         d = len(self._A)
-        theta = discrete_lyapunov(transition(self._A, H, m), noise)[..., :d, :d]
+        theta = discrete_lyapunov(transition(self._white.eye, H, m), noise)[..., :d, :d]
         return (theta + theta.mT) / 2
 
     def _feedback(self, sigma: Tensor, H: Tensor, S: int, m: float) -> Tensor:
-        """Return R(Σ), equation (2): the covariance that the noise caused by Σ causes."""
-        return self._solve(H @ self._excess(sigma) @ H / S, H, m)
+        """Return R(Σ), equation (2), where A is the identity: the covariance that the noise caused by Σ causes."""
+        return self._solve(H @ self._excess(sigma, self._z) @ H / S, H, m)
 
     def _refuse_mean_square(self, R: Tensor, H: Tensor, S: int, m: float) -> None:
-        radius = _radius(R)
+        radius = radius_of(R)
         if radius < 1:
             return
         rows, cols = torch.triu_indices(len(H), len(H), device=R.device)
-        basis = _symmetric_basis(len(H), R)
+        basis = symmetric_basis(len(H), R)
         low, high = 0.0, 1.0
         for _ in range(30):
             middle = (low + high) / 2
             trial = self._feedback(basis, middle * H.detach(), S, m)[:, rows, cols].mT
-            low, high = (middle, high) if _radius(trial) < 1 else (low, middle)
+            low, high = (middle, high) if radius_of(trial) < 1 else (low, middle)
+        row = int(self.leverage.argmax())
         raise ValueError(
             "preconditioner must keep the mean square of the iterates stable, got a spectral radius of "
-            f"{radius:.4g} (at least 1) of the noise's feedback; the largest stable rate is {low:.4g} times "
+            f"{radius:.4g} (at least 1) of the noise's feedback, with row {row} of leverage "
+            f"{float(self.leverage[row]):.2f} in batches of {S}; the largest stable rate is {low:.4g} times "
             "this preconditioner"
         )
-
-
-def _radius(R: Tensor) -> float:
-    return float(torch.linalg.eigvals(R.detach()).abs().max())
-
-
-def _symmetric_basis(d: int, like: Tensor) -> Tensor:
-    """Return the d(d+1)/2 matrices whose entry (i, j) and (j, i) is one."""
-    rows, cols = torch.triu_indices(d, d, device=like.device)
-    basis = torch.zeros(len(rows), d, d, dtype=like.dtype, device=like.device)
-    index = torch.arange(len(rows), device=like.device)
-    basis[index, rows, cols] = 1
-    basis[index, cols, rows] = 1
-    return basis

@@ -26,7 +26,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayessgd.theory._matrices import check_momentum, check_problem, check_semidefinite
+from bayessgd.theory._matrices import (
+    check_momentum,
+    check_problem,
+    check_semidefinite,
+    narrow,
+    smallest_scaled,
+)
 from bayessgd.theory.search import best_diagonal, best_rate
 from metrics.inputs import check_count, check_positive, check_tensor
 
@@ -131,7 +137,7 @@ def optimal_preconditioner(
             found = best_diagonal(curvature.detach(), noise.detach(), num_data=n, batch_size=s, momentum=m)
             return found.to(C.dtype)
         inverse = (1 - m) / (1 + m) * curvature + n / s * noise
-        return (2 * (1 - m) * _inverse(inverse)).to(C.dtype)
+        return narrow(2 * (1 - m) * _inverse(inverse), C.dtype, "the preconditioner")
     if kind == "diagonal":
         diagonal = _diagonal(C)
         least = float(diagonal.detach().min())
@@ -141,13 +147,13 @@ def optimal_preconditioner(
             )
         return (2 * (1 - m) * s / n / diagonal).to(C.dtype)
     noise = check_semidefinite(C, "C")
-    eigenvalues = torch.linalg.eigvalsh(noise.detach())
-    if float(eigenvalues[0]) <= len(C) * torch.finfo(C.dtype).eps * float(eigenvalues[-1]):
+    if smallest_scaled(noise) <= len(C) * torch.finfo(C.dtype).eps:
+        eigenvalues = torch.linalg.eigvalsh(noise.detach())
         raise ValueError(
             f"C must be invertible, got eigenvalues from {float(eigenvalues[0]):.3g} to "
             f"{float(eigenvalues[-1]):.3g}; pass A, with which the optimum exists for a singular C too"
         )
-    return (2 * (1 - m) * s / n * _inverse(noise)).to(C.dtype)
+    return narrow(2 * (1 - m) * s / n * _inverse(noise), C.dtype, "the preconditioner")
 
 
 def _diagonal(C: Tensor) -> Tensor:

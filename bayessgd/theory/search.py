@@ -14,6 +14,7 @@ import torch
 from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
+from bayessgd.theory._matrices import smallest_scaled
 from bayessgd.theory.divergence import gaussian_kl
 from bayessgd.theory.stationary import discrete_covariance, rates
 
@@ -65,8 +66,7 @@ def best_rate(
 def _refuse_singular(A: Tensor, C: Tensor, rate: float, momentum: float) -> None:
     """Refuse noise that never reaches some direction, where the divergence is infinite at every rate."""
     H = rate * torch.eye(len(A), dtype=A.dtype, device=A.device)
-    eigenvalues = torch.linalg.eigvalsh(discrete_covariance(A, H, H @ C @ H, momentum))
-    if float(eigenvalues[0]) <= len(A) * torch.finfo(A.dtype).eps * float(eigenvalues[-1]):
+    if smallest_scaled(discrete_covariance(A, H, H @ C @ H, momentum)) <= len(A) * torch.finfo(A.dtype).eps:
         raise ValueError(
             "C must reach every direction, got noise that leaves some without variance, infinitely far from the "
             "posterior at every rate; inject noise (injected_noise) or drop those directions"

@@ -24,7 +24,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayessgd.theory._matrices import check_momentum, check_preconditioner, check_problem
+from bayessgd.theory._matrices import check_momentum, check_preconditioner, check_problem, narrow
+from bayessgd.theory._whitening import Whitening
 from bayessgd.theory.lyapunov import discrete_lyapunov
 from bayessgd.theory.stationary import refuse_unstable, transition
 from metrics.inputs import check_count
@@ -91,12 +92,14 @@ def shuffled_average(
     momentum: float,
 ) -> Tensor:
     """Return the covariance of the mean of the iterates of a window that starts with an epoch."""
-    epochs = _Epochs(A, C, H, Q, batch_size=batch_size, num_data=num_data, momentum=momentum)
+    white = Whitening(A)
+    C, H, Q = white.noise(C), white.spread(H), white.spread(Q)
+    epochs = _Epochs(white.eye, C, H, Q, batch_size=batch_size, num_data=num_data, momentum=momentum)
     cov = epochs.stationary()
     for t in range(num_iterates):
         k = t % epochs.steps
         cov = epochs.step(epochs.restart(cov) if k == 0 else cov, k)
-    return cov[-len(A) :, -len(A) :] / num_iterates**2
+    return white.back(cov[-len(A) :, -len(A) :] / num_iterates**2)
 
 
 def epoch_covariance(
@@ -137,9 +140,11 @@ def epoch_covariance(
     S = check_count(batch_size, "batch_size")
     n, m = check_count(num_data, "num_data", least=max(2, S)), check_momentum(momentum)
     refuse_unstable(curvature, H, m)
-    epochs = _Epochs(curvature, noise, H, torch.zeros_like(H), batch_size=S, num_data=n, momentum=m)
+    white = Whitening(curvature)
+    step, zero = white.spread(H), torch.zeros_like(H)
+    epochs = _Epochs(white.eye, white.noise(noise), step, zero, batch_size=S, num_data=n, momentum=m)
     cov, after = epochs.stationary(), []
     for k in range(epochs.steps):
         cov = epochs.step(cov, k)
         after.append(cov[: len(noise), : len(noise)])
-    return torch.stack(after).to(A.dtype)
+    return torch.stack([narrow(white.back(found), A.dtype, "the covariance") for found in after])

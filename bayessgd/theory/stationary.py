@@ -32,7 +32,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayessgd.theory._matrices import check_momentum, check_preconditioner, check_problem, check_semidefinite
+from bayessgd.theory._matrices import (
+    check_momentum,
+    check_preconditioner,
+    check_problem,
+    check_semidefinite,
+    narrow,
+)
+from bayessgd.theory._whitening import Whitening
 from bayessgd.theory.lyapunov import continuous_lyapunov, discrete_lyapunov
 from metrics.inputs import check_count
 
@@ -55,8 +62,7 @@ def state_noise(W: Tensor, momentum: float) -> Tensor:
 
 def rates(A: Tensor, H: Tensor) -> Tensor:
     """Return the eigenvalues of HA `[d]`, ascending: how far one step goes in each mode."""
-    root = torch.linalg.cholesky(H.detach())
-    return torch.linalg.eigvalsh(root.mT @ A.detach() @ root)
+    return torch.linalg.eigvalsh(Whitening(A.detach()).spread(H.detach()))
 
 
 def refuse_unstable(A: Tensor, H: Tensor, momentum: float) -> None:
@@ -122,17 +128,24 @@ def stationary_covariance(
         # At the boundary of what is feasible Q vanishes up to the rounding of the terms that made it.
         scale = float(W.detach().abs().max())
         W = W + check_semidefinite(injected, "injected", size=len(W), scale=scale)
-    if not discrete:
-        return continuous_lyapunov((1 - m) * H @ curvature, W).to(A.dtype)
-    refuse_unstable(curvature, H, m)
-    return discrete_covariance(curvature, H, W, m).to(A.dtype)
+    return narrow(settled(curvature, H, W, m, discrete=discrete), A.dtype, "the covariance")
+
+
+def settled(A: Tensor, H: Tensor, W: Tensor, momentum: float, *, discrete: bool = True) -> Tensor:
+    """Return the covariance of θ for float64 matrices, or refuse an unstable iteration."""
+    if discrete:
+        refuse_unstable(A, H, momentum)
+        return discrete_covariance(A, H, W, momentum)
+    white = Whitening(A)
+    return white.back(continuous_lyapunov((1 - momentum) * white.spread(H), white.spread(W)))
 
 
 def discrete_covariance(A: Tensor, H: Tensor, W: Tensor, momentum: float) -> Tensor:
     """Return the covariance of θ for float64 matrices that are known to be stable."""
-    state = discrete_lyapunov(transition(A, H, momentum), state_noise(W, momentum))
-    theta = state[: len(A), : len(A)]
-    return (theta + theta.mT) / 2
+    white = Whitening(A)
+    step = transition(white.eye, white.spread(H), momentum)
+    state = discrete_lyapunov(step, state_noise(white.spread(W), momentum))
+    return white.back(state[: len(A), : len(A)])
 
 
 def largest_stable_rate(A: Float[Tensor, "d d"], *, momentum: float | int = 0.0) -> Float[Tensor, ""]:
