@@ -24,7 +24,7 @@ from networks_beside import beside
 from networks_methods import Fit, Member, ensembles, gaussians, member, of_one, sampled
 from networks_problems import Problem, diabetes, digits, mnist
 from networks_scores import Scores, reference_predictions, score
-from networks_table import table
+from networks_table import NOTE, PUBLISHED, table
 from timing import machine
 from tqdm import tqdm
 
@@ -135,8 +135,11 @@ def main() -> None:
         found = scored(name, p, count, arguments.folder, arguments.folder / f"{name}-{count}.json", peers)
         lines += [*table(name, p, found), ""]
         print("\n".join(lines[-len(found) - 6 :]), flush=True)
+    lines.append(NOTE)
+    if any(name.startswith("mnist") for name in arguments.problems):
+        lines += ["", PUBLISHED]
     if arguments.out:
-        arguments.out.write_text("\n".join(lines))
+        arguments.out.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
