@@ -13,16 +13,16 @@ __all__ = ["NOTE", "PUBLISHED", "table"]
 
 BASE = "iterate average"
 
-NOTE = """± over runs is one standard error of their mean; that of the difference to the iterates' average is over the test
-points, paired, of the mean over runs. Passes are gradients of single data over N, training included; seconds are of
-one thread, of a machine that did other work beside. TV: total variation of the predictive distribution to NUTS's
+NOTE = """± over runs is one standard error of their mean; that of the difference to the iterates' average is over the
+test points, paired, of the mean over runs. Passes are gradients of single data over N, training included; seconds are
+of one thread, of a machine that did other work beside. TV: total variation of the predictive distribution to NUTS's
 (four chains, 1000 draws). SGHMC's draws are those of all its chains together. Peers: laplace-torch's last layer with
 Kronecker factors (its default) at the given prior and after its marginal likelihood, IVON at its package's defaults,
 dropout at p = .5, torch-uncertainty's SWAG at its defaults; each at the passes of the average or a tenth more."""
 
-PUBLISHED = """Published for MNIST, LeNet-5, 50 000 images (google/uncertainty-baselines, baselines/mnist/README.md; not the
-same split): NLL and accuracy, deterministic .037 and 99.1 %, variational inference .048 and 98.5 %, refined .034 and
-99.0 %, ensemble of ten .016 and 99.4 %."""
+PUBLISHED = """Published for MNIST, LeNet-5, 50 000 images (google/uncertainty-baselines, baselines/mnist/README.md; not
+the same split): NLL and accuracy, deterministic .037 and 99.1 %, variational inference .048 and 98.5 %, refined .034
+and 99.0 %, ensemble of ten .016 and 99.4 %."""
 
 
 def table(name: str, p: Problem, found: Mapping[str, Sequence[Scores]]) -> list[str]:
