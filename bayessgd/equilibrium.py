@@ -57,13 +57,14 @@ class Equilibrium:
         """
         said = []
         value, doubt = self.virial["value"], 2 * (self.virial["stderr"] or 0.0)
-        if not VIRIAL[0] - doubt <= value <= VIRIAL[1] + doubt:
+        hot = not self.kinetic["value"] <= KINETIC  # which raises the virial too: its remedy comes first
+        if value < VIRIAL[0] - doubt or (value > VIRIAL[1] + doubt and not hot):
             longer = f", here {memory:.3g} passes for a weight to forget its start" if memory else ""
             said.append(
                 f"the virial is {_told(self.virial)} and should be in {VIRIAL[0]} to {VIRIAL[1]}; run longer "
                 f"((1 − m)·S/(lr·τ){longer}), or start from a network trained with the same prior"
             )
-        if not self.kinetic["value"] <= KINETIC:
+        if hot:
             said.append(
                 f"the kinetic temperature is {_told(self.kinetic)} and should be below {KINETIC}: the batches heat "
                 "the chain; halve lr or enlarge the batch"
