@@ -26,8 +26,8 @@ from gan.history import History
 from gan.recipes import Recipe, recipe
 from gan.train import pick_device
 from metrics import files
+from metrics.evaluation import mode_measure, standard_measures
 from metrics.features import digits_classifier
-from metrics.measures import mode_measure, standard_measures
 
 DATA = ("digits", "mnist", "ring", "grid")
 STEPS = {"digits": 3500, "mnist": 5000, "ring": 5000, "grid": 5000}

@@ -21,9 +21,8 @@ from torch.func import vmap
 
 import metrics
 from bayessgd import Ensemble, predict
-from metrics.binning import bin_index, binomial_stderr
-from metrics.calibration import calibration_floor, top_label
 from metrics.estimate import with_error
+from metrics.predictions import bin_index, binomial_stderr, calibration_floor, top_label
 
 __all__ = [
     "calibration",
@@ -148,7 +147,7 @@ def calibration(probs: Tensor, labels: Tensor) -> tuple[float, float]:
     """Return the calibration error (l1, 15 bins) and its standard error.
 
     Σ_b (n_b/n)|c̄_b − h̄_b| = (1/n) Σᵢ s_b(i)·(cᵢ − hᵢ), s_b the sign of bin b's gap: a mean over points where the signs
-    are clear. Bins whose gap is within its noise make the value too large (`metrics.calibration.calibration_floor`) and
+    are clear. Bins whose gap is within its noise make the value too large (`metrics.calibration_floor`) and
     the error, if anything, as well.
 
     >>> probs, labels = torch.tensor([[0.8, 0.2], [0.8, 0.2]]), torch.tensor([0, 1])

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gan.seeds import stream
-from metrics.digits import load_digits_split
+from metrics.features import load_digits_split
 from metrics.inputs import check_count
 
 __all__ = ["Data", "digits", "grid", "mnist", "ring", "shift_images"]

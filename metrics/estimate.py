@@ -6,8 +6,8 @@ away from zero at finite n (W₂² by ~ n^{−2/d}), and a generator cannot be t
 The *p-value* is the chance that two samples of one law differ at least as much, by permutation.
 
 An interval is value ± t·stderr, with the quantile t of Student's law at the degrees of freedom of the standard error:
-infinitely many where it has a formula, those of `metrics.jackknife` where it was resampled. It is an interval for the
-mean of the value at these sizes, bias included.
+infinitely many where it has a formula, those of `metrics.evaluation.jackknife` where it was resampled. It is an
+interval for the mean of the value at these sizes, bias included.
 """
 
 import math
@@ -19,7 +19,7 @@ from scipy.stats import t as student
 
 from metrics.inputs import check_fraction
 
-__all__ = ["Better", "Estimate"]
+__all__ = ["Better", "Estimate", "decimals_of", "with_error"]
 
 Better = Literal["lower", "higher"] | float
 """Which values are better: lower ones, higher ones, or those nearest to a number."""

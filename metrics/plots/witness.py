@@ -7,11 +7,11 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from torch import Tensor
 
 from metrics.inputs import check_count, check_pair
-from metrics.kernels import Kernel
+from metrics.kernels.kernel import Kernel
+from metrics.kernels.witness import mmd_witness
 from metrics.plots._plane import axes_or_new, plane_of
 from metrics.plots.clouds import legend_above, scatter_clouds
 from metrics.plots.colours import COLOURS
-from metrics.witness import mmd_witness
 
 __all__ = ["draw_witness"]
 

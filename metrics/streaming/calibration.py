@@ -1,17 +1,17 @@
 """The calibration error of predictions that come in pieces.
 
 Per bin of equal width: how many predictions, the sum of their confidences, and how many were right. The three add up
-over batches, and Σ_b (n_b/n) |c̄_b − h̄_b| and its kin follow from them (see `metrics.calibration`). Bins of equal
-mass have edges that only the whole data knows, and are not offered.
+over batches, and Σ_b (n_b/n) |c̄_b − h̄_b| and its kin follow from them (see `metrics.predictions.calibration`). Bins
+of equal mass have edges that only the whole data knows, and are not offered.
 """
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from metrics.binning import bin_forecasts
-from metrics.calibration import Norm, check_norm, norm_over_bins, top_label
 from metrics.inputs import check_count, check_labels, check_probabilities
+from metrics.predictions.binning import bin_forecasts
+from metrics.predictions.calibration import Norm, check_norm, norm_over_bins, top_label
 from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.sums import Sums
 

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.ensembles import crps_ensemble
 from metrics.inputs import check_alike, check_tensor
+from metrics.predictions.crps import crps_ensemble
 from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.sums import Sums
 

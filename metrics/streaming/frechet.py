@@ -1,13 +1,13 @@
 """The Fréchet distance of two clouds that come in pieces.
 
-‖μ₁ − μ₂‖² + Tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½), covariances with n − 1, as `metrics.gaussian.frechet_distance`, from the moments
+‖μ₁ − μ₂‖² + Tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½), covariances with n − 1, as `metrics.frechet_distance`, from the moments
 of `metrics.streaming.moments`: 2d² numbers per cloud, whatever n is.
 """
 
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.gaussian import frechet_from_factors
+from metrics.gaussians.frechet import frechet_from_factors
 from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.moments import Moments
 from metrics.streaming.two_clouds import TwoClouds

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_count
-from metrics.neighbours import NeighbourScores, precision_recall_density_coverage
+from metrics.neighbours.balls import NeighbourScores, precision_recall_density_coverage
 from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.clouds import Cloud
 from metrics.streaming.two_clouds import TwoClouds

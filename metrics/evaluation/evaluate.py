@@ -1,0 +1,181 @@
+"""Many measures of one pair of clouds, each with a standard error, a floor and, where there is a test, a p-value.
+
+A measure that has a formula for its error brings it (`metrics.kernels.mmd`, `metrics.evaluation.influence`); the
+others are computed on random halves of both clouds (`metrics.evaluation.jackknife`), which share one set of splits
+and, as everything here, one set of distances. The error describes the spread over fresh samples, not the bias: that
+is what the floor shows. Whether the clouds differ at all is asked by permuting their labels
+(`metrics.evaluation.permutation`).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metrics.estimate import Estimate
+from metrics.evaluation.jackknife import degrees_of_freedom, jackknife
+from metrics.evaluation.measures import Measure, named_measures, standard_measures
+from metrics.evaluation.pair import Pair
+from metrics.evaluation.permutation import p_value, relabellings
+from metrics.evaluation.report import Report
+from metrics.features.fingerprint import fingerprint_of_module
+from metrics.inputs import check_cloud, check_count, check_pair
+from metrics.predictions.binning import binomial_stderr
+
+__all__ = ["Features", "evaluate"]
+
+Features = Callable[[Tensor], Tensor]
+Metrics = Sequence[Measure] | Mapping[str, Callable[[Tensor, Tensor], Tensor]]
+
+LEAST = 20
+"""Points that a cloud must have: halves of 10 leave the neighbours of standard measures some to choose from."""
+
+
+def evaluate(
+    samples: Float[Tensor, "n d"],
+    reference: Float[Tensor, "m d"],
+    *,
+    metrics: Metrics | None = None,
+    features: Features | None = None,
+    train: Float[Tensor, "k d"] | None = None,
+    floor: Report | None = None,
+    generator: torch.Generator | None = None,
+    splits: int = 40,
+    permutations: int = 199,
+) -> Report:
+    """Measure how far samples are from a reference.
+
+    Args:
+        samples: The cloud to judge, [n, d], n ≥ 20.
+        reference: The truth, held out from whatever made the samples, [m, d], m ≥ 20.
+        metrics: Measures from `metrics.evaluation.measures`, or a mapping from a name to a function of two clouds
+            where lower is better; `None` is `standard_measures()`.
+        features: A map x → [n, k]; the measures that ask for features (the Fréchet distance) see the clouds through it.
+            Reports of different features refuse to be compared; they are told apart by the map's `name` and `hash`,
+            a network by its weights, and a plain function by its name alone.
+        train: Samples of the truth other than the reference, [k, d]: n of them give the floor.
+        floor: In place of `train`, the report of an earlier call whose samples were n points of the truth: many
+            models held against one reference share one floor.
+        generator: For the splits, the permutations and the choice of floor samples; `None` is seeded with 0.
+        splits: Random halvings behind the error of a measure that has no formula for it.
+        permutations: B of the p-values, the least of which is 1/(B + 1); 0 is none.
+
+    Returns:
+        A report with an `Estimate` per number. A p-value is that of the hypothesis that samples and reference are
+        points of one law, one test at a time.
+
+    Raises:
+        ValueError: Clouds that cannot be compared, or too few points.
+
+    References: each measure's own, in `standard_measures`. Errors: Shao & Wu 1989, "A general theory for jackknife
+    variance estimation", Annals of Statistics 17, eq. 2.3 (`metrics.evaluation.jackknife`), influence functions (del
+    Barrio & Loubes 2019; Rippl, Munk & Sturm 2016; `metrics.evaluation.influence`) and variances of U-statistics
+    (Sutherland & Deka 2019, arXiv 1906.02104). p-values: Phipson & Smyth 2010, "Permutation p-values should never be
+    zero", where 1/(B + 1) is the least.
+
+    >>> random = torch.Generator().manual_seed(0)
+    >>> x, y = torch.randn(2, 200, 2, generator=random).unbind()
+    >>> report = evaluate(x, y + 1)
+    >>> report["energy_distance"].p_value, round(report["recall"].dof)
+    (0.005, 13)
+    """
+    check_count(splits, "splits", least=2)
+    check_count(permutations, "permutations", least=0)
+    check_pair(samples, reference, ("samples", "reference"), least=LEAST)
+    chosen = named_measures(metrics) if isinstance(metrics, Mapping) else metrics or standard_measures()
+    random = generator if generator is not None else torch.Generator().manual_seed(0)
+    if train is not None:
+        if floor is not None:
+            raise ValueError("train and floor must not both be given; train is what the floor is measured on")
+        pick = torch.randperm(len(check_cloud(train, "train", least=LEAST)), generator=random)
+        truth = train[pick[: len(samples)].to(train.device)]
+        floor = evaluate(truth, reference, metrics=chosen, features=features, splits=splits, permutations=0)
+    plain, seen = _pairs(samples, reference, features)
+    seed = int(torch.randint(2**31, (), generator=random))
+    estimates: dict[str, Estimate] = {}
+    with torch.no_grad():
+        for pair, those in (
+            (plain, [m for m in chosen if not m.on_features]),
+            (seen, [m for m in chosen if m.on_features]),
+        ):
+            estimates |= _measured(those, pair, splits, seed)
+            if permutations:
+                _test(those, pair, permutations, seed, estimates)
+    ordered = {row.name: estimates[row.name] for measure in chosen for row in measure.rows}
+    report = Report(ordered, features=_identity(features))
+    return report if floor is None else report.above(floor)
+
+
+def _pairs(samples: Tensor, reference: Tensor, features: Features | None) -> tuple[Pair, Pair]:
+    raw = Pair(samples.detach(), reference.detach())
+    if features is None:
+        return raw, raw
+    with torch.no_grad():
+        return raw, Pair(features(raw.x), features(raw.y))
+
+
+def _measured(measures: Sequence[Measure], pair: Pair, splits: int, seed: int) -> dict[str, Estimate]:
+    found: dict[str, Estimate] = {}
+    for measure in measures:
+        if measure.with_stderr is not None:
+            found |= _estimates([measure], *measure.with_stderr(pair), math.inf, pair)
+    rest = [measure for measure in measures if measure.with_stderr is None]
+    if rest:
+        # One set of splits for all of them: half of a pair holds its distances for every measure.
+        def compute(of: Pair) -> Tensor:
+            return torch.cat([measure.compute(of).double() for measure in rest])
+
+        random = torch.Generator().manual_seed(seed)
+        stderr = jackknife(compute, pair, splits=splits, generator=random)
+        found |= _estimates(rest, compute(pair), stderr, degrees_of_freedom(splits), pair)
+    return found
+
+
+def _estimates(
+    measures: Sequence[Measure], value: Tensor, stderr: Tensor, dof: float, pair: Pair
+) -> dict[str, Estimate]:
+    rows = [row for measure in measures for row in measure.rows]
+    numbers = zip(rows, value.double().tolist(), stderr.double().tolist(), strict=True)
+    sizes = (len(pair.x), len(pair.y))
+    found = {}
+    for row, number, error in numbers:
+        if row.share and error == 0:
+            # All halves agree, at 0 or 1 as a rule: that is no certainty about the next point.
+            error = _stderr_of_a_share(number, min(sizes))
+        found[row.name] = Estimate(number, error, row.better, row.convention, sizes, dof=dof, share=row.share)
+    return found
+
+
+def _stderr_of_a_share(share: float, count: int) -> float:
+    total = torch.tensor(float(count), dtype=torch.float64)
+    return float(binomial_stderr(share * total, total))
+
+
+def _test(
+    measures: Sequence[Measure], pair: Pair, permutations: int, seed: int, estimates: dict[str, Estimate]
+) -> None:
+    """Add the p-values; the same permutations for every measure, so that they can be compared."""
+    tested = [measure for measure in measures if measure.relabelled is not None]
+    if not tested:
+        return
+    random = torch.Generator().manual_seed(seed)
+    labels = relabellings(len(pair.x), len(pair.y), permutations, random).to(pair.x.device)
+    for measure in tested:
+        statistics = measure.relabelled(pair, labels) if measure.relabelled is not None else None
+        if statistics is not None:
+            for row in measure.rows:
+                estimates[row.name] = replace(estimates[row.name], p_value=p_value(statistics))
+
+
+def _identity(features: Features | None) -> str:
+    if features is None:
+        return "none"
+    name = getattr(features, "name", getattr(features, "__name__", type(features).__name__))
+    fingerprint = getattr(features, "hash", None)
+    if fingerprint is None and isinstance(features, torch.nn.Module):
+        fingerprint = fingerprint_of_module(features)
+    # 64 bits of the hash: enough to tell two sets of weights apart, short enough for a table.
+    return f"{name}, weights {fingerprint[:16]}" if fingerprint else str(name)
