@@ -64,7 +64,7 @@ def regression_table(
     for name, output in outputs.items():
         nll = -(vmap(task.likelihood.log_prob, (0, None))(output, y).logsumexp(0) - math.log(len(output)))
         samples = _samples(task, output)
-        squares = (samples.mean(1) - y[:, 0]).double().square()
+        squares = (samples.mean(0) - y[:, 0]).double().square()
         covered = metrics.interval_coverage(samples, y[:, 0], level=0.9)
         crps = metrics.crps_ensemble(samples, y[:, 0], fair=True, per_point=True)
         rows.append(
@@ -177,12 +177,12 @@ def densities(task: Task, output: Tensor, grid: Tensor) -> Tensor:
 
 
 def _samples(task: Task, output: Tensor) -> Tensor:
-    """Return draws of the targets, [n, members], as many of every network."""
+    """Return draws of the targets, [samples, n], as many of every network."""
     each = -(-NOISE // len(output))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         drawn = [task.likelihood(one).sample((each,))[..., 0] for one in output]
-    return torch.cat(drawn).T.contiguous()
+    return torch.cat(drawn)
 
 
 def _by_chain(fit: Fit, output: Tensor) -> list[Tensor]:

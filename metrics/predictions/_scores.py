@@ -5,16 +5,19 @@ from torch import Tensor
 
 from metrics.inputs import check_alike, check_tensor
 
-__all__ = ["BLOCK", "Score", "check_ensemble", "check_gaussian", "pairs", "reduced"]
+__all__ = ["BLOCK", "FAIR", "Score", "check_ensemble", "check_gaussian", "pairs", "reduced"]
 
 Score = Float[Tensor, ""] | Float[Tensor, " n"]
 """The mean over the outcomes or, with `per_point=True`, every outcome's own score."""
+
+FAIR = " for a fair score"
 
 BLOCK = 2**22
 """Numbers in flight per block: 32 MiB in float64."""
 
 
 def check_gaussian(mean: Tensor, std: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return means, standard deviations above 0 and outcomes, [n] each, in float64."""
     check_tensor(y, "y", shape="[n]", ndim=1)
     for moment, name in ((mean, "mean"), (std, "std")):
         check_tensor(moment, name, shape="[n]", ndim=1)
@@ -30,23 +33,41 @@ def check_gaussian(mean: Tensor, std: Tensor, y: Tensor) -> tuple[Tensor, Tensor
     return mean.double(), std.double(), y.double()
 
 
-def check_ensemble(samples: Tensor, y: Tensor, *, fair: bool) -> int:
-    """The number of members."""
-    n, members = samples.shape[:2]
-    if y.shape != (n, *samples.shape[2:]):
+def check_ensemble(samples: object, y: object, *, least: int = 1, why: str = "") -> tuple[Tensor, Tensor]:
+    """Return samples [samples, n, ...] and outcomes [n, ...] that fit together, at least `least` samples of each."""
+    x = check_tensor(samples, "samples", shape="[samples, n, ...]", ndim=max(2, _ndim(samples)))
+    outcome = check_tensor(y, "y", shape="[n, ...]", ndim=max(1, _ndim(y)))
+    if x.shape[1:] != outcome.shape:
         raise ValueError(
-            f"y must match samples without its members, {[n, *samples.shape[2:]]}, got {list(y.shape)}; "
-            "members are the second dimension of samples"
+            "samples must have shape [samples, n, ...] with y's shape "
+            f"{list(outcome.shape)} after the first dimension, got {list(x.shape)}; {_remedy(x, outcome)}"
         )
-    check_alike(samples, y, ("samples", "y"))
-    if fair and members < 2:
-        raise ValueError("samples must hold at least 2 members for a fair score, got 1; draw more")
-    return members
+    check_alike(x, outcome, ("samples", "y"))
+    if len(x) < least:
+        raise ValueError(f"samples must hold at least {least} samples{why}, got {len(x)}; draw more")
+    return x, outcome
 
 
-def pairs(members: int, *, fair: bool) -> int:
-    return members * (members - 1 if fair else members)
+def _ndim(x: object) -> int:
+    return x.ndim if isinstance(x, Tensor) else 0
+
+
+def _remedy(x: Tensor, y: Tensor) -> str:
+    """What makes the two fit, where their sizes tell."""
+    if x.transpose(0, 1).shape[1:] == y.shape:
+        return "samples come first: pass samples.transpose(0, 1)"
+    if x.shape[1:] == (*y.shape, 1):
+        return "drop the last dimension with samples[..., 0]"
+    if (*x.shape[1:], 1) == y.shape:
+        return "drop the last dimension with y[..., 0]"
+    return "predict the inputs whose outcomes y holds"
+
+
+def pairs(count: int, *, fair: bool) -> int:
+    """How many pairs of samples the mean over pairs divides by."""
+    return count * (count - 1 if fair else count)
 
 
 def reduced(scores: Tensor, per_point: bool) -> Tensor:
+    """The scores, or their mean."""
     return scores if per_point else scores.mean()

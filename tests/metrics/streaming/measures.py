@@ -66,10 +66,13 @@ class Predictions:
 
     def feed(self, accumulator, first, second):
         if len(first):
-            accumulator.update(first, second)
+            accumulator.update(self.samples_first(first), second)
 
     def expected(self, first, second):
-        return self.whole(first, second)
+        return self.whole(self.samples_first(first), second)
+
+    def samples_first(self, first):
+        return first.T if self.ensemble else first
 
 
 def prdc(real, fake):
