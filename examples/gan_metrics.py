@@ -138,13 +138,13 @@ class Judge:
             measures = [*measures, mode_measure(data.centres, data.std)]
         held_out = data.held_out[:EVALUATED]
         pick = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))[: len(held_out)]
-        floor = metrics.evaluate(data.train[pick], held_out, metrics=measures, features=features)
+        floor = metrics.evaluate(data.train[pick], held_out, measures=measures, features=features)
         return Judge(held_out, measures, features, floor)
 
     def report(self, samples: torch.Tensor) -> metrics.Report:
         """Every measure of the samples, beside the floor."""
         return metrics.evaluate(
-            samples, self.held_out, metrics=self.measures, features=self.features, floor=self.floor
+            samples, self.held_out, measures=self.measures, features=self.features, floor=self.floor
         )
 
 

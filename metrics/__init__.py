@@ -36,6 +36,7 @@ from metrics.evaluation import (
     Report,
     Row,
     evaluate,
+    measure,
     mode_measure,
     standard_measures,
 )
@@ -144,6 +145,7 @@ __all__ = [
     "kernels",
     "knn_kl",
     "load_digits_split",
+    "measure",
     "median_heuristic",
     "memorisation",
     "mmd2",

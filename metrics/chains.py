@@ -29,6 +29,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from metrics.inputs import check_tensor
+from metrics.precision import full_precision
 
 __all__ = [
     "ChainDiagnostics",
@@ -66,6 +67,7 @@ class ChainDiagnostics:
         return max(_moving(self.r_hat), default=math.nan)
 
 
+@full_precision
 def chain_diagnostics(draws: Mapping[str, Tensor]) -> ChainDiagnostics:
     """Return effective sample size and R̂ of a posterior's draws, parameter by parameter.
 
@@ -93,6 +95,7 @@ def chain_diagnostics(draws: Mapping[str, Tensor]) -> ChainDiagnostics:
     )
 
 
+@full_precision
 def effective_sample_size(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "*s"]:
     """Return the number of independent draws that would give the mean the same error, per coordinate.
 
@@ -112,6 +115,7 @@ def effective_sample_size(draws: Float[Tensor, "chains draws *s"]) -> Float[Tens
     return _by_blocks(_effective_sample_size, _check_draws(draws))
 
 
+@full_precision
 def r_hat(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "*s"]:
     """Return split R̂ per coordinate: 1 where half-chains agree, more where they do not.
 
@@ -132,6 +136,7 @@ def r_hat(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "*s"]:
     return _by_blocks(_split_r_hat, _check_draws(draws))
 
 
+@full_precision
 def monte_carlo_error(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "*s"]:
     """Return the standard error of the draws' mean, √(V/ESS), per coordinate and in its units.
 
@@ -155,6 +160,7 @@ def monte_carlo_error(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, 
     return (variance / effective_sample_size(x).double()).sqrt().to(x.dtype)
 
 
+@full_precision
 def rank_normalise(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "chains draws *s"]:
     """Return Φ⁻¹((r − 3/8)/(S + 1/4)), r the rank among all S draws of a coordinate (Vehtari et al. 2021, eq. 14).
 

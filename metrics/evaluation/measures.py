@@ -8,8 +8,10 @@ Without the first `evaluate` takes the delete-half jackknife of `metrics.evaluat
 function of two clouds; without the second there is no p-value.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import SupportsFloat
 
 import torch
 from jaxtyping import Float
@@ -32,7 +34,7 @@ from metrics.neighbours.modes import mode_coverage
 from metrics.neighbours.two_sample import nearest_neighbour_accuracy_from_distances
 from metrics.transport import sinkhorn_divergence, sliced_wasserstein, transport_cost
 
-__all__ = ["Measure", "Row", "mode_measure", "named_measures", "standard_measures"]
+__all__ = ["Measure", "Row", "chosen_measures", "measure", "mode_measure", "standard_measures"]
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,19 @@ class Measure:
     Attributes:
         rows: What the numbers are.
         compute: From a pair to a tensor [rows].
-        on_features: Whether the pair is seen through the feature map, where `evaluate` was given one.
-        with_stderr: From a pair to the numbers and their standard errors, [rows] each; None is the jackknife.
+        on_features: Whether the pair is always seen through the feature map, where `evaluate` was given one.
+        on_points: Whether the pair is never seen through it, as by a measure that knows places in the points' space.
+        with_stderr: From a pair to the numbers and their standard errors, [rows] each; None: by the jackknife.
         relabelled: From a pair and b labellings of its pooled points (`metrics.evaluation.permutation`) to the
             statistic whose large values tell the clouds apart, [b]; it returns None where that would cost too much.
-            None is no test.
+            None:
+            no permutation test.
     """
 
     rows: tuple[Row, ...]
     compute: Callable[[Pair], Float[Tensor, " rows"]]
     on_features: bool = False
+    on_points: bool = False
     with_stderr: Callable[[Pair], tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]] | None = None
     relabelled: Callable[[Pair, Float[Tensor, "b N"]], Float[Tensor, " b"] | None] | None = None
 
@@ -137,21 +142,111 @@ def mode_measure(centres: Float[Tensor, "modes d"], std: float) -> Measure:
             Row("reverse_kl", "lower", "nats, modes of the samples against uniform"),
         ),
         compute,
+        on_points=True,
     )
 
 
-def named_measures(functions: Mapping[str, Callable[[Tensor, Tensor], Tensor]]) -> list[Measure]:
-    """Turn plain functions of two clouds, for which lower is better, into measures.
+def measure(
+    name: str,
+    function: Callable[[Tensor, Tensor], Tensor | SupportsFloat],
+    *,
+    better: Better,
+    convention: str = "",
+) -> Measure:
+    """Return a measure for `evaluate` of any function of two clouds that gives one number.
 
-    >>> measure = named_measures({"gap": lambda x, y: (x.mean() - y.mean()).abs()})[0]
-    >>> measure.compute(Pair(torch.zeros(2, 1), torch.ones(2, 1)))
-    tensor([1.])
+    Args:
+        name: Its name in reports.
+        function: From samples [n, d] and reference [m, d] to a number: a 0-dim tensor, a float, a numpy scalar.
+        better: "lower", "higher", or the number that the best values are near to.
+        convention: What exactly is computed, in a few words, for the report.
+
+    Returns:
+        A measure whose standard error is the delete-half jackknife's, and without a permutation test.
+
+    Raises:
+        TypeError, ValueError: A name that is no text, a function that cannot be called, an unknown `better`; on use,
+            a function that does not give one number.
+
+    >>> gap = measure("mean gap", lambda x, y: (x.mean() - y.mean()).abs(), better="lower")
+    >>> gap.rows[0].name, gap.rows[0].better
+    ('mean gap', 'lower')
     """
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"name must be a text, got {name!r}; name what the report shows")
+    if not callable(function):
+        raise TypeError(
+            f"function must be callable on two clouds, got {type(function).__name__}; pass the function itself"
+        )
+    return _single(
+        Row(name, _checked_better(better), convention),
+        lambda pair: _one_number(function(pair.x, pair.y), name),
+    )
 
-    def measure(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Measure:
-        return _single(Row(name, "lower", "as given"), lambda pair: function(pair.x, pair.y))
 
-    return [measure(name, function) for name, function in functions.items()]
+def chosen_measures(measures: object) -> list[Measure]:
+    """Return the measures that `evaluate` was asked for: objects, functions by name, or the standard ones.
+
+    Raises:
+        TypeError, ValueError: Names or bare functions, no measure at all, or two numbers of one name.
+
+    >>> [m.rows[0].name for m in chosen_measures({"gap": lambda x, y: (x.mean() - y.mean()).abs()})]
+    ['gap']
+    """
+    if measures is None:
+        return standard_measures()
+    if isinstance(measures, Mapping):
+        chosen = [measure(name, function, better="lower") for name, function in measures.items()]
+    elif isinstance(measures, str | Measure) or not isinstance(measures, Iterable):
+        told = repr(measures) if isinstance(measures, str) else type(measures).__name__
+        raise TypeError(f"measures must be a list of measures or a mapping, got {told}; {_remedy(measures)}")
+    else:
+        chosen = list(measures)
+        for each in chosen:
+            if not isinstance(each, Measure):
+                told = repr(each) if isinstance(each, str) else type(each).__name__
+                raise TypeError(f"measures must hold Measure objects, got {told}; {_remedy(each)}")
+    names = [row.name for each in chosen for row in each.rows]
+    if not names:
+        raise ValueError("measures must not be empty, got none; pass None for the standard ones")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"measures must have different names, got {twice} more than once; rename one")
+    return chosen
+
+
+def _remedy(given: object) -> str:
+    """The form in which `evaluate` takes what it was given."""
+    if isinstance(given, Measure):
+        return "pass [measure]"
+    if isinstance(given, str):
+        return f"names are for the command line: pass a function, measures={{{given!r}: metrics.{given}}}"
+    if callable(given):
+        name = getattr(given, "__name__", "name")
+        return (
+            f"give it a name, measures={{{name!r}: {name}}}, or metrics.measure(name, function, better=...)"
+        )
+    return "see metrics.standard_measures and metrics.measure"
+
+
+def _checked_better(better: object) -> Better:
+    if isinstance(better, str):
+        if better in ("lower", "higher"):
+            return better
+    elif isinstance(better, SupportsFloat) and math.isfinite(float(better)):
+        return float(better)
+    raise ValueError(f'better must be "lower", "higher" or a number to be near to, got {better!r}')
+
+
+def _one_number(value: object, name: str) -> Tensor:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.reshape(())
+    if not isinstance(value, Tensor) and isinstance(value, SupportsFloat):
+        return torch.tensor(float(value), dtype=torch.float64)
+    told = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise ValueError(
+        f"{name} must give one number for two clouds, got {told}; reduce it, for instance by .mean()"
+    )
 
 
 def _single(row: Row, compute: Callable[[Pair], Tensor]) -> Measure:

@@ -59,7 +59,7 @@ def relabellings(n: int, m: int, count: int, generator: torch.Generator) -> Floa
     >>> relabellings(1, 2, 3, torch.Generator().manual_seed(0)).sum(1)
     tensor([1., 1., 1., 1.], dtype=torch.float64)
     """
-    check_count(count, "count")
+    count = check_count(count, "count")
     labels = torch.zeros(count + 1, n + m, dtype=torch.float64)
     labels[0, :n] = 1
     keys = torch.rand(count, n + m, generator=generator, device=generator.device, dtype=torch.float64)

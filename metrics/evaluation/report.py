@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 
-from metrics.estimate import Estimate, decimals_of, with_error
+from metrics.estimate import Estimate, ends, with_error
 from metrics.plots import draw_estimates
 
 __all__ = ["Comparison", "Report"]
@@ -19,6 +19,11 @@ __all__ = ["Comparison", "Report"]
 @dataclass(frozen=True)
 class Report:
     """What `evaluate` measured: an estimate per number, and the features it came from.
+
+    Attributes:
+        estimates: From a number's name to its estimate.
+        features: The feature map's name and fingerprint; "none" without one.
+        on_features: The numbers that were measured through it.
 
     >>> report = Report({"energy_distance": Estimate(0.2, 0.01, "lower", "D", (50, 60), p_value=0.005)})
     >>> print(report.to_markdown())
@@ -29,6 +34,7 @@ class Report:
 
     estimates: Mapping[str, Estimate]
     features: str = "none"
+    on_features: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Estimate:
         return self.estimates[name]
@@ -37,7 +43,7 @@ class Report:
         """The same report with the values of another one, truth against truth, as its floor.
 
         Raises:
-            ValueError: The floor comes from other features, another reference size, or lacks a measure.
+            ValueError: The floor comes from other features or other sizes, or lacks a measure.
         """
         _refuse_other_features({"samples": self, "floor": floor})
         missing = [name for name in self.estimates if name not in floor.estimates]
@@ -48,12 +54,13 @@ class Report:
         placed = {}
         for name, e in self.estimates.items():
             under = floor[name]
-            if under.sizes[1] != e.sizes[1]:
+            if under.sizes != e.sizes:
                 raise ValueError(
-                    f"floor must be measured on the same reference, got {under.sizes[1]} points for {e.sizes[1]}"
+                    f"floor must be measured with the same sizes, {e.sizes[0]} samples and {e.sizes[1]} points of "
+                    f"reference, got {under.sizes[0]} and {under.sizes[1]}; evaluate {e.sizes[0]} true samples for it"
                 )
             placed[name] = replace(e, floor=under.value, floor_stderr=under.stderr, floor_dof=under.dof)
-        return Report(placed, self.features)
+        return replace(self, estimates=placed)
 
     @staticmethod
     def mean(reports: Sequence["Report"]) -> "Report":
@@ -78,11 +85,15 @@ class Report:
                 dof=float(len(values) - 1),
                 p_value=None,
             )
-        return Report(merged, first.features)
+        return replace(first, estimates=merged)
 
     def to_dict(self) -> dict[str, object]:
         """As JSON."""
-        return {"features": self.features, "metrics": {n: e.to_dict() for n, e in self.estimates.items()}}
+        return {
+            "features": self.features,
+            "on_features": list(self.on_features),
+            "metrics": {n: e.to_dict() for n, e in self.estimates.items()},
+        }
 
     def to_markdown(self) -> str:
         """As a Markdown table, with 95 % intervals; p is the permutation test's, where there is one."""
@@ -91,10 +102,17 @@ class Report:
         for name, e in self.estimates.items():
             floor = "" if e.floor is None else with_error(e.floor, e.floor_stderr or 0.0)
             p = "" if e.p_value is None else f"{e.p_value:.2g}"
-            cells = [name, with_error(e.value, e.stderr), _ends(e), floor, p, _told(e.better)]
+            cells = [
+                name,
+                with_error(e.value, e.stderr),
+                ends(*e.interval(), e.stderr),
+                floor,
+                p,
+                _told(e.better),
+            ]
             cells.append(f"{e.sizes[0]}, {e.sizes[1]}")
             lines.append("".join(f"| {cell} " if cell else "| " for cell in cells) + "|")
-        return "\n".join(lines)
+        return "\n".join([*lines, *_through_features(self)])
 
     def plot(self) -> Figure:
         """A panel per measure: the value with its 95 % interval beside the floor."""
@@ -128,16 +146,36 @@ class Comparison:
         """The names of the rows."""
         return list(next(iter(self.reports.values())).estimates)
 
-    def best(self, measure: str) -> str:
-        """The name of the report that is best by a measure."""
-        return min(self.reports, key=lambda name: self.reports[name][measure].badness())
+    def best(self, measure: str) -> str | None:
+        """The name of the report that is best by a measure; None where the reports have different sizes.
+
+        Most measures are biased at finite sizes, by more for fewer samples: such numbers have no order.
+        """
+        if len(self._sizes(measure)) > 1:
+            return None
+        return min(self.reports, key=lambda name: self.reports[name][measure].sort_key())
+
+    def _sizes(self, measure: str) -> set[tuple[int, int]]:
+        return {report[measure].sizes for report in self.reports.values()}
+
+    def _notes(self) -> list[str]:
+        """What the table cannot say: the features, and why no best is marked."""
+        notes = _through_features(next(iter(self.reports.values())))
+        sizes = sorted({size for measure in self.measures() for size in self._sizes(measure)})
+        if any(len(self._sizes(measure)) > 1 for measure in self.measures()):
+            told = " and ".join(f"{n} samples against {m}" for n, m in sizes)
+            notes += [
+                "",
+                f"No best is marked where the sizes differ ({told}): evaluate as many samples of each.",
+            ]
+        return notes
 
     def to_markdown(self) -> str:
         """As a Markdown table, the best of each row in bold."""
         head = ["measure", *self.reports, "floor", "better"]
         lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
         lines += [f"| {' | '.join(row)} |" for row in self._cells(("**", "**"))]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._notes()])
 
     def to_text(self) -> str:
         """As an aligned table for a terminal, the best of each row marked with a star."""
@@ -148,7 +186,7 @@ class Comparison:
             "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
         ]
         rule = "  ".join("-" * w for w in widths)
-        return "\n".join([lines[0], rule, *lines[1:]])
+        return "\n".join([lines[0], rule, *lines[1:], *self._notes()])
 
     def plot(self) -> Figure:
         """A panel per measure: every report's value with its 95 % interval, beside the floor."""
@@ -162,15 +200,11 @@ class Comparison:
                 cell = with_error(report[measure].value, report[measure].stderr)
                 row.append(f"{mark[0]}{cell}{mark[1]}" if name == best else cell)
             e = next(iter(self.reports.values()))[measure]
-            row.append("" if e.floor is None else with_error(e.floor, e.floor_stderr or 0.0))
+            floors = {(r[measure].floor, r[measure].floor_stderr) for r in self.reports.values()}
+            told = "" if e.floor is None else with_error(e.floor, e.floor_stderr or 0.0)
+            row.append(told if len(floors) == 1 else "one each")
             rows.append([*row, _told(e.better)])
         return rows
-
-
-def _ends(e: Estimate) -> str:
-    decimals = decimals_of(e.stderr)
-    low, high = e.interval()
-    return f"{low:.{decimals}f} to {high:.{decimals}f}"
 
 
 def _told(better: object) -> str:
@@ -183,3 +217,15 @@ def _refuse_other_features(reports: Mapping[str, Report]) -> None:
         raise ValueError(
             f"reports must come from the same features, got {sorted(seen)}; evaluate all of them with one map"
         )
+    through = {report.on_features for report in reports.values()}
+    if len(through) > 1:
+        raise ValueError(
+            f"reports must see the same measures through the features, got {sorted(through)}; "
+            "evaluate all of them with one features_for"
+        )
+
+
+def _through_features(report: Report) -> list[str]:
+    if not report.on_features:
+        return []
+    return ["", f"Through the features ({report.features}): {', '.join(report.on_features)}."]

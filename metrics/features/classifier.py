@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float, Int64
@@ -28,6 +29,7 @@ from metrics.features.digits import load_digits_split
 from metrics.features.fingerprint import fingerprint
 from metrics.files import read, write
 from metrics.inputs import check_cloud, check_count
+from metrics.precision import full_precision
 
 __all__ = ["ImageClassifier", "cache_folder", "digits_classifier"]
 
@@ -58,6 +60,7 @@ class ImageClassifier:
         """The SHA-256 of the weights' bytes: equal hashes are equal features."""
         return fingerprint(*self.weights)
 
+    @full_precision
     def __call__(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the activations of the last hidden layer."""
         check_cloud(x)
@@ -67,13 +70,18 @@ class ImageClassifier:
             )
         return _hidden(self.weights, x)
 
+    @full_precision
     def logits(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
         """Return the unnormalised log-probabilities of the classes."""
         return functional.linear(self(x), self.weights[4].to(x), self.weights[5].to(x))
 
 
+@full_precision
 def digits_classifier(
-    images: Float[Tensor, "n d"] | None = None, labels: Int64[Tensor, " n"] | None = None, *, seed: int = 0
+    images: Float[Tensor, "n d"] | None = None,
+    labels: Int64[Tensor, " n"] | None = None,
+    *,
+    seed: SupportsIndex = 0,
 ) -> ImageClassifier:
     """Return a classifier of digits as a feature map, from the cache or trained now in a few seconds.
 
@@ -97,7 +105,7 @@ def digits_classifier(
     >>> features(load_digits_split().held_x).shape
     torch.Size([899, 32])
     """
-    check_count(seed, "seed", least=0)
+    seed = check_count(seed, "seed", least=0)
     if images is None and labels is None:
         images, labels, *_ = load_digits_split()
     x, y = _checked(images, labels)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from metrics.features.fingerprint import fingerprint
 from metrics.inputs import check_cloud, check_count
+from metrics.precision import full_precision
 
 __all__ = ["InceptionFeatures"]
 
@@ -86,6 +87,7 @@ class InceptionFeatures:
         """The SHA-256 of the weights, whatever file format they came in."""
         return fingerprint(*(self._weights[name] for name in sorted(self._weights)))
 
+    @full_precision
     def __call__(self, x: Float[Tensor, "n d"] | UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Return the features [n, k] on the device of x, in its type or float32 for uint8; without a gradient."""
         images = self._bytes(x)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from metrics.features.fingerprint import fingerprint_of_module
 from metrics.inputs import check_cloud, check_count
+from metrics.precision import full_precision
 
 __all__ = ["LayerFeatures"]
 
@@ -72,6 +73,7 @@ class LayerFeatures:
         """The fingerprint of the network as it is now; training it on makes other features of it."""
         return fingerprint_of_module(self.module)
 
+    @full_precision
     def __call__(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the layer's results, in the type and on the device of x, without a gradient.
 

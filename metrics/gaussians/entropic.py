@@ -15,23 +15,27 @@ which holds for directions without width, μ = 0, too. As ε → 0, κ → μ an
 mean cost.
 """
 
+from typing import SupportsFloat
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metrics.gaussians.frechet import bures_wasserstein
 from metrics.inputs import check_positive
+from metrics.precision import full_precision
 
 __all__ = ["entropic_gaussian_cost", "entropic_gaussian_divergence"]
 
 
+@full_precision
 def entropic_gaussian_cost(
     mean_p: Float[Tensor, " d"],
     cov_p: Float[Tensor, "d d"],
     mean_q: Float[Tensor, " d"],
     cov_q: Float[Tensor, "d d"],
     *,
-    eps: float | int,
+    eps: SupportsFloat,
 ) -> Float[Tensor, ""]:
     """Return OT_ε of N(mean_p, cov_p) and N(mean_q, cov_q), cost ‖x − y‖², penalty ε·KL(P ‖ p⊗q).
 
@@ -60,13 +64,14 @@ def entropic_gaussian_cost(
         return (exact + _blur(cov_p, cov_q, eps)).to(mean_p.dtype)
 
 
+@full_precision
 def entropic_gaussian_divergence(
     mean_p: Float[Tensor, " d"],
     cov_p: Float[Tensor, "d d"],
     mean_q: Float[Tensor, " d"],
     cov_q: Float[Tensor, "d d"],
     *,
-    eps: float | int,
+    eps: SupportsFloat,
 ) -> Float[Tensor, ""]:
     """Return S_ε = OT_ε(p, q) − ½OT_ε(p, p) − ½OT_ε(q, q) of two Gaussians; else as `entropic_gaussian_cost`.
 

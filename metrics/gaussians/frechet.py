@@ -24,10 +24,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_pair, check_tensor
+from metrics.precision import full_precision
 
 __all__ = ["bures_wasserstein", "frechet_distance", "frechet_from_factors", "gaussian_kl"]
 
 
+@full_precision
 def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
     """Return W₂² of the Gaussians fitted to two clouds: ‖μ₁−μ₂‖² + Tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½).
 
@@ -51,6 +53,7 @@ def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[
     return frechet_from_factors(mean_x - mean_y, a, b).to(x.dtype)
 
 
+@full_precision
 def bures_wasserstein(
     mean_p: Float[Tensor, " d"],
     cov_p: Float[Tensor, "d d"],
@@ -94,6 +97,7 @@ def frechet_from_factors(
     return value.clamp(min=0)
 
 
+@full_precision
 def gaussian_kl(
     mean_p: Float[Tensor, " d"],
     cov_p: Float[Tensor, "d d"],

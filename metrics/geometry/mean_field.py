@@ -204,7 +204,7 @@ class MeanField:
             start: The mean square per neuron of the circle in layer 1 without its bias, q₁ = start + σ_b²; `None` is
                 the circle of mean square q*, on which every layer acts alike.
         """
-        check_count(depth, "depth")
+        depth = check_count(depth, "depth")
         if start is None:
             q, g = self.q_star, self.q_star
         else:

@@ -21,10 +21,12 @@ from torch import Tensor
 from metrics.distances import distance_blocks
 from metrics.inputs import check_pair
 from metrics.kernels.mmd import mmd2_stderr_from_grams
+from metrics.precision import full_precision
 
 __all__ = ["energy_distance", "energy_distance_from_distances", "energy_stderr_from_distances"]
 
 
+@full_precision
 def energy_distance(
     x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, squared: bool = False
 ) -> Float[Tensor, ""]:

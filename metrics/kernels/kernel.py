@@ -17,6 +17,7 @@ characteristic (MMD = 0 only if P = Q) but the polynomial one, which compares mo
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 import torch
 from jaxtyping import Float
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from metrics.distances import distances, off_diagonal
 from metrics.inputs import check_cloud, check_count, check_pair, check_positive
+from metrics.precision import full_precision
 
 __all__ = [
     "Gaussian",
@@ -48,16 +50,22 @@ class Radial(ABC):
     def from_distances(self, r: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
         """Return the Gram matrix at Euclidean distances r."""
 
+    @full_precision
     def __call__(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         """Return the Gram matrix of two clouds."""
         return self.from_distances(distances(x, y))
 
 
-def _scales(value: float | tuple[float, ...], name: str) -> tuple[float, ...]:
+def _scales(value: SupportsFloat | tuple[SupportsFloat, ...], name: str) -> tuple[float, ...]:
     scales = tuple(value) if isinstance(value, tuple | list) else (value,)
     if not scales:
         raise ValueError(f"{name} must not be empty, got {value}; pass at least one")
     return tuple(check_positive(scale, name) for scale in scales)
+
+
+def _set(kernel: object, name: str, scales: tuple[float, ...]) -> None:
+    """Keep what was checked as Python numbers: one kernel has one repr, whatever type its scales came in."""
+    object.__setattr__(kernel, name, scales[0] if len(scales) == 1 else scales)
 
 
 @dataclass(frozen=True)
@@ -68,11 +76,12 @@ class Gaussian(Radial):
     tensor([[1.0000, 0.1353]])
     """
 
-    bandwidth: float | tuple[float, ...] = 1.0
+    bandwidth: SupportsFloat | tuple[SupportsFloat, ...] = 1.0
 
     def __post_init__(self) -> None:
-        _scales(self.bandwidth, "bandwidth")
+        _set(self, "bandwidth", _scales(self.bandwidth, "bandwidth"))
 
+    @full_precision
     def from_distances(self, r: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
         """Return the Gram matrix at Euclidean distances r."""
         terms = [torch.exp(-0.5 * (r / b).square()) for b in _scales(self.bandwidth, "bandwidth")]
@@ -87,11 +96,12 @@ class Laplace(Radial):
     tensor([[1.0000, 0.3679]])
     """
 
-    bandwidth: float | tuple[float, ...] = 1.0
+    bandwidth: SupportsFloat | tuple[SupportsFloat, ...] = 1.0
 
     def __post_init__(self) -> None:
-        _scales(self.bandwidth, "bandwidth")
+        _set(self, "bandwidth", _scales(self.bandwidth, "bandwidth"))
 
+    @full_precision
     def from_distances(self, r: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
         """Return the Gram matrix at Euclidean distances r."""
         return torch.stack([torch.exp(-r / b) for b in _scales(self.bandwidth, "bandwidth")]).sum(0)
@@ -105,16 +115,17 @@ class RationalQuadratic(Radial):
     tensor([[1.0000, 0.3333]])
     """
 
-    alpha: float | tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 5.0)
-    lengthscale: float = 1.0
+    alpha: SupportsFloat | tuple[SupportsFloat, ...] = (0.2, 0.5, 1.0, 2.0, 5.0)
+    lengthscale: SupportsFloat = 1.0
 
     def __post_init__(self) -> None:
-        _scales(self.alpha, "alpha")
-        check_positive(self.lengthscale, "lengthscale")
+        _set(self, "alpha", _scales(self.alpha, "alpha"))
+        object.__setattr__(self, "lengthscale", check_positive(self.lengthscale, "lengthscale"))
 
+    @full_precision
     def from_distances(self, r: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
         """Return the Gram matrix at Euclidean distances r."""
-        square = 0.5 * (r / self.lengthscale).square()
+        square = 0.5 * (r / float(self.lengthscale)).square()
         return torch.stack([(1 + square / a) ** -a for a in _scales(self.alpha, "alpha")]).sum(0)
 
 
@@ -126,6 +137,7 @@ class NegativeDistance(Radial):
     tensor([[-2.]])
     """
 
+    @full_precision
     def from_distances(self, r: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
         """Return the Gram matrix at Euclidean distances r."""
         return -r
@@ -144,16 +156,18 @@ class Polynomial:
     offset: float = 1.0
 
     def __post_init__(self) -> None:
-        check_count(self.degree, "degree")
+        object.__setattr__(self, "degree", check_count(self.degree, "degree"))
         if self.gamma is not None:
-            check_positive(self.gamma, "gamma")
+            object.__setattr__(self, "gamma", check_positive(self.gamma, "gamma"))
 
+    @full_precision
     def __call__(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         """Return the Gram matrix of two clouds."""
         gamma = 1 / x.shape[1] if self.gamma is None else self.gamma
         return (gamma * (x @ y.T) + self.offset) ** self.degree
 
 
+@full_precision
 def median_heuristic(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None = None) -> float:
     """Return the median distance in the pooled cloud, a bandwidth's usual first guess.
 
@@ -177,6 +191,7 @@ def median_heuristic(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None = N
     return _median(off_diagonal(distances(pooled, pooled)))
 
 
+@full_precision
 def median_kernel(xx: Float[Tensor, "n n"], xy: Float[Tensor, "n m"], yy: Float[Tensor, "m m"]) -> Gaussian:
     """Return a Gaussian kernel of five bandwidths, 1/4, 1/2, 1, 2 and 4 times the median pooled distance.
 

@@ -27,6 +27,7 @@ from metrics.distances import distances
 from metrics.inputs import check_pair
 from metrics.kernels.kernel import Kernel, Radial, median_kernel
 from metrics.kernels.tiles import mean_between, mean_within
+from metrics.precision import full_precision
 
 __all__ = [
     "mmd2",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 
+@full_precision
 def mmd2(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],
@@ -76,6 +78,7 @@ def mmd2(
     return mmd2_from_grams(*_grams(x, y, kernel), unbiased=unbiased).to(x.dtype)
 
 
+@full_precision
 def mmd2_of_tiles(
     x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], kernel: Kernel, *, unbiased: bool = True
 ) -> Float[Tensor, ""]:
@@ -92,6 +95,7 @@ def mmd2_of_tiles(
     return value if unbiased else value.clamp(min=0)
 
 
+@full_precision
 def mmd2_variance(
     x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, kernel: Kernel | None = None
 ) -> Float[Tensor, ""]:
@@ -119,6 +123,7 @@ def mmd2_variance(
     return mmd2_variance_from_grams(*_grams(x, y, kernel)).to(x.dtype)
 
 
+@full_precision
 def mmd2_from_distances(
     xx: Float[Tensor, "n n"],
     xy: Float[Tensor, "n m"],

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from metrics.inputs import check_cloud
 from metrics.kernels.kernel import Kernel
+from metrics.precision import full_precision
 
 __all__ = ["vendi_score"]
 
 
+@full_precision
 def vendi_score(x: Float[Tensor, "n d"], *, kernel: Kernel) -> Float[Tensor, ""]:
     """Return the effective number of different points, exp of the entropy of the eigenvalues of K/n.
 

@@ -18,10 +18,12 @@ from torch import Tensor
 from metrics.distances import distances
 from metrics.inputs import check_alike, check_cloud, check_pair
 from metrics.kernels.kernel import Kernel, median_kernel
+from metrics.precision import full_precision
 
 __all__ = ["mmd_witness"]
 
 
+@full_precision
 def mmd_witness(
     points: Float[Tensor, "p d"],
     x: Float[Tensor, "n d"],

@@ -31,6 +31,7 @@ short of a divergence of several nats.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -38,6 +39,7 @@ from torch import Tensor
 
 from metrics.inputs import check_count, check_pair
 from metrics.neighbours.search import ball_blocks, kth_neighbour
+from metrics.precision import full_precision
 
 __all__ = [
     "NeighbourScores",
@@ -65,8 +67,9 @@ class NeighbourScores:
     coverage: Float[Tensor, ""]
 
 
+@full_precision
 def precision_recall_density_coverage(
-    *, real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], k: int = 5
+    *, real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], k: SupportsIndex = 5
 ) -> NeighbourScores:
     """Return precision, recall, density and coverage of fake samples by k nearest neighbours.
 
@@ -87,7 +90,7 @@ def precision_recall_density_coverage(
     (tensor(0.5000), tensor(0.6667))
     """
     check_pair(real, fake, ("real", "fake"), least=2)
-    check_count(k, "k", below=min(len(real), len(fake)))
+    k = check_count(k, "k", below=min(len(real), len(fake)))
     with torch.no_grad():
         x, y = real.double(), fake.double()
         # A point is at 0 from itself, so itself is the first of its k + 1 nearest.
@@ -97,17 +100,18 @@ def precision_recall_density_coverage(
 
 
 def precision_recall_density_coverage_from_distances(
-    *, rr: Float[Tensor, "n n"], rf: Float[Tensor, "n m"], ff: Float[Tensor, "m m"], k: int = 5
+    *, rr: Float[Tensor, "n n"], rf: Float[Tensor, "n m"], ff: Float[Tensor, "m m"], k: SupportsIndex = 5
 ) -> NeighbourScores:
     """Return the same scores from the distances real-real, real-fake and fake-fake."""
-    check_count(k, "k", below=min(rf.shape))
+    k = check_count(k, "k", below=min(rf.shape))
     with torch.no_grad():
         radius_x, radius_y = _kth(rr, k + 1), _kth(ff, k + 1)
         scores = _scores([(rf <= radius_x[:, None], rf <= radius_y)], radius_y.double(), k)
     return NeighbourScores(*(score.to(rf.dtype) for score in scores))
 
 
-def knn_kl(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, k: int = 5) -> Float[Tensor, ""]:
+@full_precision
+def knn_kl(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, k: SupportsIndex = 5) -> Float[Tensor, ""]:
     """Return the k-nearest-neighbour estimate of KL(P ‖ Q) in nats, from samples x of P and y of Q.
 
     (d/n) Σ_i ln(ν_i/ρ_i) + ln(m/(n − 1)), with the distances of x_i to its k-th neighbours in y and among
@@ -131,18 +135,18 @@ def knn_kl(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, k: int = 5) -> F
     True
     """
     check_pair(x, y)
-    check_count(k, "k", below=min(len(x), len(y) + 1))
+    k = check_count(k, "k", below=min(len(x), len(y) + 1))
     a, b = x.double(), y.double()
     rho, nu = _distance_to(a, a[kth_neighbour(a, a, k + 1)[1]]), _distance_to(a, b[kth_neighbour(a, b, k)[1]])
     return _kl(rho, nu, k=k, d=x.shape[1], m=len(y)).to(x.dtype)
 
 
 def knn_kl_from_distances(
-    xx: Float[Tensor, "n n"], xy: Float[Tensor, "n m"], *, d: int, k: int = 5
+    xx: Float[Tensor, "n n"], xy: Float[Tensor, "n m"], *, d: SupportsIndex, k: SupportsIndex = 5
 ) -> Float[Tensor, ""]:
     """Return `knn_kl` from the distances within x and from x to y, points of d dimensions."""
-    check_count(k, "k", below=min(len(xx), xy.shape[1] + 1))
-    check_count(d, "d")
+    k = check_count(k, "k", below=min(len(xx), xy.shape[1] + 1))
+    d = check_count(d, "d")
     rho, nu = _kth(xx.double(), k + 1), _kth(xy.double(), k)
     return _kl(rho, nu, k=k, d=d, m=xy.shape[1]).to(xy.dtype)
 

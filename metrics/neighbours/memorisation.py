@@ -27,6 +27,7 @@ from torch import Tensor
 
 from metrics.inputs import check_pair
 from metrics.neighbours.search import nearest_pairs
+from metrics.precision import full_precision
 
 __all__ = ["Memorisation", "memorisation"]
 
@@ -50,6 +51,7 @@ class Memorisation:
     p_value: Float[Tensor, ""]
 
 
+@full_precision
 def memorisation(
     samples: Float[Tensor, "s d"], *, train: Float[Tensor, "n d"], held_out: Float[Tensor, "m d"]
 ) -> Memorisation:

@@ -15,6 +15,7 @@ Reverse KL is biased upwards, by about (K − 1)/2n for n samples of the truth.
 
 import math
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 import torch
 from jaxtyping import Float, Int64
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from metrics.distances import distance_blocks
 from metrics.inputs import check_pair, check_positive
+from metrics.precision import full_precision
 
 __all__ = ["ModeCoverage", "mode_coverage"]
 
@@ -45,8 +47,9 @@ class ModeCoverage:
     counts: Int64[Tensor, " k"]
 
 
+@full_precision
 def mode_coverage(
-    samples: Float[Tensor, "n d"], *, centres: Float[Tensor, "k d"], std: float
+    samples: Float[Tensor, "n d"], *, centres: Float[Tensor, "k d"], std: SupportsFloat
 ) -> ModeCoverage:
     """Return how many modes of a mixture are covered, by what share of good samples, and how evenly.
 

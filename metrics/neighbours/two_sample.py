@@ -31,6 +31,7 @@ from torch import Tensor
 
 from metrics.inputs import check_pair
 from metrics.neighbours.search import nearest_pairs
+from metrics.precision import full_precision
 
 __all__ = [
     "Classifier",
@@ -68,6 +69,7 @@ class ClassifierTest:
     p_value: Float[Tensor, ""]
 
 
+@full_precision
 def nearest_neighbour_accuracy(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
     """Return the balanced leave-one-out accuracy of the 1-nearest-neighbour classifier between two clouds.
 
@@ -116,6 +118,7 @@ def nearest_others(pooled: Float[Tensor, "N N"]) -> Float[Tensor, "N N"]:
     return nearest / nearest.sum(1, keepdim=True)
 
 
+@full_precision
 def classifier_two_sample_test(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],

@@ -60,7 +60,7 @@ def draw_witness(
     'witness: mean k(samples, t) − mean k(reference, t)'
     """
     check_pair(samples, reference, ("samples", "reference"), least=2)
-    check_count(grid, "grid", least=2)
+    grid = check_count(grid, "grid", least=2)
     plane = plane_of(reference)
     x, y = plane.project(samples), plane.project(reference)
     pooled = torch.cat([x, y])

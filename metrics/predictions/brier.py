@@ -21,12 +21,14 @@ Ferro & Fricker 2012). Fewer bins lower the bias; the score itself has none.
 """
 
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metrics.inputs import check_count, check_labels, check_probabilities
+from metrics.precision import full_precision
 from metrics.predictions._scores import Score, reduced
 from metrics.predictions.binning import bin_forecasts
 
@@ -50,6 +52,7 @@ class BrierDecomposition:
         return self.reliability - self.resolution + self.uncertainty + within
 
 
+@full_precision
 def brier_score(
     probs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], *, per_point: bool = False
 ) -> Score:
@@ -76,11 +79,12 @@ def brier_score(
     return reduced(gap.square().sum(1), per_point).to(probs.dtype)
 
 
+@full_precision
 def brier_decomposition(
     probs: Float[Tensor, "n classes"],
     labels: Int64[Tensor, " n"],
     *,
-    bins: int = 15,
+    bins: SupportsIndex = 15,
     adaptive: bool = False,
 ) -> BrierDecomposition:
     """Return reliability, resolution and uncertainty of Brier's score, and what bins leave within.

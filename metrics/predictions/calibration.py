@@ -19,7 +19,7 @@ what a calibrated model with these confidences would score on as many points: re
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 import torch
 from jaxtyping import Float, Int64
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from metrics.inputs import check_count, check_labels, check_probabilities
 from metrics.plots.colours import COLOURS
+from metrics.precision import full_precision
 from metrics.predictions.binning import (
     bin_forecasts,
     bin_index,
@@ -100,11 +101,12 @@ class ReliabilityDiagram:
         return figure
 
 
+@full_precision
 def reliability_diagram(
     probs: Float[Tensor, "n classes"],
     labels: Int64[Tensor, " n"],
     *,
-    bins: int = 15,
+    bins: SupportsIndex = 15,
     adaptive: bool = False,
 ) -> ReliabilityDiagram:
     """Return accuracy against confidence of the predicted class, in bins.
@@ -133,11 +135,12 @@ def reliability_diagram(
     return ReliabilityDiagram(table.edges[:, 0].to(p.dtype), mean, share, stderr, count.long())
 
 
+@full_precision
 def calibration_error(
     probs: Float[Tensor, "n classes"],
     labels: Int64[Tensor, " n"],
     *,
-    bins: int = 15,
+    bins: SupportsIndex = 15,
     norm: Norm = "l1",
     adaptive: bool = False,
 ) -> Float[Tensor, ""]:
@@ -168,11 +171,12 @@ def calibration_error(
     return _binned_error(confidence, right, bins=bins, norm=norm, adaptive=adaptive)[0].to(p.dtype)
 
 
+@full_precision
 def classwise_calibration_error(
     probs: Float[Tensor, "n classes"],
     labels: Int64[Tensor, " n"],
     *,
-    bins: int = 15,
+    bins: SupportsIndex = 15,
     norm: Norm = "l1",
     adaptive: bool = False,
 ) -> Float[Tensor, " classes"]:
@@ -201,13 +205,14 @@ def classwise_calibration_error(
     return _binned_error(p, outcomes.to(p.dtype), bins=bins, norm=norm, adaptive=adaptive).to(p.dtype)
 
 
+@full_precision
 def calibration_floor(
     probs: Float[Tensor, "n classes"],
     *,
-    bins: int = 15,
+    bins: SupportsIndex = 15,
     norm: Norm = "l1",
     adaptive: bool = False,
-    repeats: int = 200,
+    repeats: SupportsIndex = 200,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, " repeats"]:
     """Return draws of the calibration error that a calibrated model with these confidences would show, [repeats].
@@ -232,8 +237,8 @@ def calibration_floor(
     True
     """
     p = check_probabilities(probs).detach()
-    check_count(bins, "bins")
-    check_count(repeats, "repeats")
+    bins = check_count(bins, "bins")
+    repeats = check_count(repeats, "repeats")
     check_norm(norm)
     draw = generator or torch.Generator(p.device).manual_seed(0)
     # A calibrated prediction is right with probability equal to its confidence, whatever the other classes are.
@@ -261,7 +266,9 @@ def top_label(
     return confidence[:, None], (predicted == labels).to(probs.dtype)[:, None]
 
 
-def _binned_error(forecasts: Tensor, outcomes: Tensor, *, bins: int, norm: Norm, adaptive: bool) -> Tensor:
+def _binned_error(
+    forecasts: Tensor, outcomes: Tensor, *, bins: SupportsIndex, norm: Norm, adaptive: bool
+) -> Tensor:
     check_norm(norm)
     table = bin_forecasts(forecasts, outcomes, bins=check_count(bins, "bins"), adaptive=adaptive)
     return norm_over_bins(table.forecast - table.frequency, table.count, norm)

@@ -18,12 +18,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metrics.precision import full_precision
 from metrics.predictions._scores import BLOCK, FAIR, Score, check_ensemble, check_gaussian, pairs, reduced
 from metrics.sorting import ascending
 
 __all__ = ["crps_ensemble", "crps_gaussian"]
 
 
+@full_precision
 def crps_ensemble(
     samples: Float[Tensor, "samples n ..."],
     y: Float[Tensor, "n ..."],
@@ -63,6 +65,7 @@ def crps_ensemble(
     return reduced(scores, per_point).to(x.dtype)
 
 
+@full_precision
 def crps_gaussian(
     mean: Float[Tensor, " n"], std: Float[Tensor, " n"], y: Float[Tensor, " n"], *, per_point: bool = False
 ) -> Score:

@@ -11,11 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metrics.precision import full_precision
 from metrics.predictions._scores import BLOCK, FAIR, Score, check_ensemble, pairs, reduced
 
 __all__ = ["energy_score"]
 
 
+@full_precision
 def energy_score(
     samples: Float[Tensor, "samples n ..."],
     y: Float[Tensor, "n ..."],

@@ -15,12 +15,14 @@ most (M − 1)/(M + 1); `expected` says so.
 
 import math
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from metrics.inputs import check_alike, check_fraction, check_tensor
+from metrics.precision import full_precision
 from metrics.predictions._scores import check_ensemble
 from metrics.predictions.binning import binomial_stderr
 from metrics.sorting import ascending
@@ -71,8 +73,9 @@ class IntervalCoverage:
         return self.scores.double().mean().to(self.lower.dtype)
 
 
+@full_precision
 def interval_coverage(
-    samples: Float[Tensor, "samples n ..."], y: Float[Tensor, "n ..."], *, level: float = 0.9
+    samples: Float[Tensor, "samples n ..."], y: Float[Tensor, "n ..."], *, level: SupportsFloat = 0.9
 ) -> IntervalCoverage:
     """Return coverage, width and score of the central intervals of samples of a prediction.
 
@@ -95,7 +98,8 @@ def interval_coverage(
     (tensor([2., 2.]), tensor([18., 18.]), tensor(0.5000))
     """
     x, outcome = check_ensemble(samples, y, least=2)
-    tail = (1 - check_fraction(level, "level")) / 2
+    level = check_fraction(level, "level")
+    tail = (1 - level) / 2
     ordered = ascending(x.movedim(0, -1))
     lower, upper = (_quantile(ordered, p) for p in (tail, 1 - tail))
     return IntervalCoverage(
@@ -108,8 +112,13 @@ def interval_coverage(
     )
 
 
+@full_precision
 def interval_score(
-    lower: Float[Tensor, "n ..."], upper: Float[Tensor, "n ..."], y: Float[Tensor, "n ..."], *, level: float
+    lower: Float[Tensor, "n ..."],
+    upper: Float[Tensor, "n ..."],
+    y: Float[Tensor, "n ..."],
+    *,
+    level: SupportsFloat,
 ) -> Float[Tensor, "n ..."]:
     """Return the interval scores (u − l) + (2/α)(l − y)₊ + (2/α)(y − u)₊ of intervals at level 1 − α.
 

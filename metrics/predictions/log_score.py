@@ -11,11 +11,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metrics.inputs import check_labels, check_probabilities, check_tensor
+from metrics.precision import full_precision
 from metrics.predictions._scores import Score, check_gaussian, reduced
 
 __all__ = ["categorical_nll", "categorical_nll_from_log_probs", "gaussian_nll"]
 
 
+@full_precision
 def categorical_nll(
     probs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], *, per_point: bool = False
 ) -> Score:
@@ -40,6 +42,7 @@ def categorical_nll(
     return reduced(-p.gather(1, y[:, None])[:, 0].log(), per_point).to(probs.dtype)
 
 
+@full_precision
 def categorical_nll_from_log_probs(
     log_probs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], *, per_point: bool = False
 ) -> Score:
@@ -69,6 +72,7 @@ def categorical_nll_from_log_probs(
     return reduced(-log_p.gather(1, y[:, None])[:, 0], per_point).to(log_probs.dtype)
 
 
+@full_precision
 def gaussian_nll(
     mean: Float[Tensor, " n"], std: Float[Tensor, " n"], y: Float[Tensor, " n"], *, per_point: bool = False
 ) -> Score:

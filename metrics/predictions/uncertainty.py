@@ -23,6 +23,7 @@ from torch import Tensor
 
 from metrics.estimate import Estimate
 from metrics.inputs import check_alike, check_probabilities, check_tensor
+from metrics.precision import full_precision
 
 __all__ = [
     "agreement",
@@ -40,6 +41,7 @@ Measured = Float[Tensor, ""] | Float[Tensor, " n"]
 SAMPLES = "[samples, batch, classes]"
 
 
+@full_precision
 def predictive_entropy(probs: Float[Tensor, "samples batch classes"]) -> Float[Tensor, " batch"]:
     """Return the entropy H[p̄] of the mean prediction per input, in nats, [batch].
 
@@ -59,6 +61,7 @@ def predictive_entropy(probs: Float[Tensor, "samples batch classes"]) -> Float[T
     return _entropy(p.double().mean(0)).to(p.dtype)
 
 
+@full_precision
 def expected_entropy(probs: Float[Tensor, "samples batch classes"]) -> Float[Tensor, " batch"]:
     """Return the mean entropy (1/S) Σ_s H[p_s] per input, in nats, [batch]: what more data cannot remove.
 
@@ -71,6 +74,7 @@ def expected_entropy(probs: Float[Tensor, "samples batch classes"]) -> Float[Ten
     return _entropy(p.double()).mean(0).to(p.dtype)
 
 
+@full_precision
 def mutual_information(probs: Float[Tensor, "samples batch classes"]) -> Float[Tensor, " batch"]:
     """Return I(y; θ | x) = H[p̄] − (1/S) Σ_s H[p_s] per input, in nats, [batch] (Houlsby et al. 2011, eq. 2).
 
@@ -94,6 +98,7 @@ def mutual_information(probs: Float[Tensor, "samples batch classes"]) -> Float[T
     return (_entropy(exact.mean(0)) - _entropy(exact).mean(0)).clamp(min=0).to(p.dtype)
 
 
+@full_precision
 def categorical_kl(p: Float[Tensor, "n classes"], q: Float[Tensor, "n classes"]) -> Float[Tensor, " n"]:
     """Return KL(p‖q) = Σ_k p_k ln(p_k/q_k) per row, in nats, [n]; infinite where q_k = 0 < p_k.
 
@@ -111,6 +116,7 @@ def categorical_kl(p: Float[Tensor, "n classes"], q: Float[Tensor, "n classes"])
     return (torch.xlogy(a, a) - torch.xlogy(a, b)).sum(1).to(p.dtype)
 
 
+@full_precision
 def agreement(
     probs: Float[Tensor, "n classes"], reference: Float[Tensor, "n classes"], *, per_point: bool = False
 ) -> Measured:
@@ -134,6 +140,7 @@ def agreement(
     return (same if per_point else same.mean()).to(probs.dtype)
 
 
+@full_precision
 def total_variation(
     probs: Float[Tensor, "n classes"], reference: Float[Tensor, "n classes"], *, per_point: bool = False
 ) -> Measured:
@@ -158,6 +165,7 @@ def total_variation(
     return (gap if per_point else gap.mean()).to(probs.dtype)
 
 
+@full_precision
 def out_of_distribution_auroc(*, inside: Float[Tensor, " n"], outside: Float[Tensor, " m"]) -> Estimate:
     """Return P(outside > inside) + ½ P(outside = inside): how well a score tells unknown inputs from known ones.
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.gaussians.frechet import frechet_from_factors
+from metrics.precision import full_precision
 from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.moments import Moments
 from metrics.streaming.two_clouds import TwoClouds
@@ -32,6 +33,7 @@ class FrechetDistance(Accumulator[TwoClouds[Moments], Float[Tensor, ""]]):
     def __init__(self) -> None:
         super().__init__(TwoClouds(Moments))
 
+    @full_precision
     def update(
         self, *, real: Float[Tensor, "n d"] | None = None, fake: Float[Tensor, "m d"] | None = None
     ) -> None:
@@ -50,6 +52,7 @@ class FrechetDistance(Accumulator[TwoClouds[Moments], Float[Tensor, ""]]):
     def _settings(self) -> dict[str, object]:
         return {}
 
+    @full_precision
     def _value(self, state: TwoClouds[Moments]) -> Float[Tensor, ""]:
         factors = []
         for side, name in ((state.real, "real"), (state.fake, "fake")):

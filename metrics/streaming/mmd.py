@@ -17,6 +17,7 @@ from torch import Tensor
 from metrics.inputs import check_pair
 from metrics.kernels.kernel import Kernel
 from metrics.kernels.mmd import mmd2_of_tiles
+from metrics.precision import full_precision
 from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.clouds import Cloud
 from metrics.streaming.two_clouds import TwoClouds
@@ -74,6 +75,7 @@ class MMD(Accumulator[TwoClouds[Cloud], Float[Tensor, ""]]):
         kernel = repr(self._kernel) if is_dataclass(self._kernel) else named
         return {"kernel": kernel, "unbiased": self._unbiased}
 
+    @full_precision
     def _value(self, state: TwoClouds[Cloud]) -> Float[Tensor, ""]:
         x, y = state.real.samples("real"), state.fake.samples("fake")
         check_pair(x, y, ("real", "fake"), least=2)
