@@ -1,4 +1,4 @@
-"""What `benchmarks/metrics.py` compares: each measure on one input, ours and its peers."""
+"""What `benchmarks/metrics_speed.py` compares: each measure on one input, ours and its peers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Peers of `benchmarks/metrics.py`: each takes the tensors that ours takes and returns the numbers that ours returns.
+"""Peers of `benchmarks/metrics_speed.py`: each takes our tensors and returns our numbers.
 
 A peer imports its package when it is called, so that one that is not installed costs its own row only. Where a package
 has the arithmetic behind a network (features, downloads), the arithmetic alone is called.

@@ -24,8 +24,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from pyro.ops.stats import autocovariance, split_gelman_rubin
-from scipy.stats import rankdata
 from torch import Tensor
 
 from metrics.inputs import check_tensor
@@ -169,6 +167,8 @@ def rank_normalise(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "ch
     >>> rank_normalise(torch.tensor([[1.0, 10.0, 100.0, 1000.0]]))
     tensor([[-1.0491, -0.2993,  0.2993,  1.0491]])
     """
+    from scipy.stats import rankdata
+
     x = _check_draws(draws)
     pooled = x.detach().flatten(0, 1)
     ranks = torch.as_tensor(rankdata(pooled.cpu().numpy(), axis=0), device=x.device)
@@ -178,6 +178,8 @@ def rank_normalise(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "ch
 
 def _effective_sample_size(x: Tensor) -> Tensor:
     """Of float64 draws [chains, draws, k]; NaN where V = 0."""
+    from pyro.ops.stats import autocovariance
+
     chains, n, _ = x.shape
     within = x.var(1).mean(0)
     total = within * (n - 1) / n
@@ -194,6 +196,8 @@ def _effective_sample_size(x: Tensor) -> Tensor:
 
 
 def _split_r_hat(x: Tensor) -> Tensor:
+    from pyro.ops.stats import split_gelman_rubin
+
     half = x.shape[1] // 2
     still = ((x[:, :half] == x[:, :1]) & (x[:, -half:] == x[:, -1:])).all(1).all(0)
     # Rounding leaves the variance of a constant at 1e-34 and not at 0.

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-from scipy.stats import t as student
-
 from metrics.inputs import check_fraction
 
 __all__ = ["Better", "Estimate", "decimals_of", "ends", "with_error"]
@@ -104,8 +102,10 @@ class Estimate:
 
 
 def _interval(value: float, stderr: float, dof: float, level: float, *, share: bool) -> tuple[float, float]:
+    from scipy.special import stdtrit
+
     upper = (1 + check_fraction(level, "level")) / 2
-    t = float(student.ppf(upper, dof)) if math.isfinite(dof) else NormalDist().inv_cdf(upper)
+    t = float(stdtrit(dof, upper)) if math.isfinite(dof) else NormalDist().inv_cdf(upper)
     low, high = value - t * stderr, value + t * stderr
     return (max(low, 0.0), min(high, 1.0)) if share else (low, high)
 

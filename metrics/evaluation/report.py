@@ -7,11 +7,13 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from metrics.estimate import Estimate, ends, with_error
 from metrics.plots import draw_estimates
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 __all__ = ["Comparison", "Report"]
 
@@ -114,7 +116,7 @@ class Report:
             lines.append("".join(f"| {cell} " if cell else "| " for cell in cells) + "|")
         return "\n".join([*lines, *_through_features(self)])
 
-    def plot(self) -> Figure:
+    def plot(self) -> "matplotlib.figure.Figure":
         """A panel per measure: the value with its 95 % interval beside the floor."""
         return draw_estimates({"samples": self.estimates})
 
@@ -188,7 +190,7 @@ class Comparison:
         rule = "  ".join("-" * w for w in widths)
         return "\n".join([lines[0], rule, *lines[1:], *self._notes()])
 
-    def plot(self) -> Figure:
+    def plot(self) -> "matplotlib.figure.Figure":
         """A panel per measure: every report's value with its 95 % interval, beside the floor."""
         return draw_estimates({name: report.estimates for name, report in self.reports.items()})
 

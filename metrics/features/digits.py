@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 __all__ = ["DigitsSplit", "load_digits_split"]
@@ -41,6 +39,9 @@ def load_digits_split(*, dtype: torch.dtype = torch.float32) -> DigitsSplit:
     >>> train_x.shape, held_x.shape
     (torch.Size([898, 64]), torch.Size([899, 64]))
     """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     train_x, held_x, train_y, held_y = train_test_split(
         images, labels, test_size=0.5, stratify=labels, random_state=0

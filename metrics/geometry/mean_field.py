@@ -26,7 +26,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 from torch import Tensor
 
 from metrics.geometry._closed_forms import ReluMoments
@@ -238,6 +237,8 @@ class MeanField:
 
 
 def _root(f: Callable[[float], float], low: float, high: float) -> float:
+    from scipy.optimize import brentq
+
     return float(brentq(f, low, high, xtol=1e-15, rtol=np.float64(1e-14)))  # pyright: ignore[reportArgumentType]
 
 

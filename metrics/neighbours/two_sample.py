@@ -24,9 +24,6 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import hypergeom
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
 from metrics.inputs import check_pair
@@ -147,6 +144,9 @@ def classifier_two_sample_test(
     >>> bool(classifier_two_sample_test(x, y + 2).p_value < 1e-6)
     True
     """
+    from scipy.stats import hypergeom
+    from sklearn.exceptions import ConvergenceWarning
+
     check_pair(x, y, least=4)
     if classifier is not None and not isinstance(classifier, Classifier):
         raise TypeError(
@@ -188,4 +188,6 @@ def _halve(cloud: Tensor, random: torch.Generator) -> tuple[np.ndarray, np.ndarr
 
 
 def _default_classifier(seed: int) -> Classifier:
+    from sklearn.neural_network import MLPClassifier
+
     return MLPClassifier((32,), alpha=1e-3, learning_rate_init=1e-2, max_iter=100, random_state=seed)

@@ -19,12 +19,14 @@ what a calibrated model with these confidences would score on as many points: re
 
 import math
 from dataclasses import dataclass
-from typing import Literal, SupportsIndex
+from typing import TYPE_CHECKING, Literal, SupportsIndex
 
 import torch
 from jaxtyping import Float, Int64
-from matplotlib.figure import Figure
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 from metrics.inputs import check_count, check_labels, check_probabilities
 from metrics.plots.colours import COLOURS
@@ -76,8 +78,10 @@ class ReliabilityDiagram:
         gap = (self.confidence - self.accuracy).nan_to_num(0.0).double()
         return norm_over_bins(gap, self.count.double(), check_norm(norm)).to(self.confidence.dtype)
 
-    def plot(self) -> Figure:
+    def plot(self) -> "matplotlib.figure.Figure":
         """Draw accuracy ± 1.96 standard errors against confidence, the diagonal, and the counts below."""
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(4.2, 5.2), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         some = self.count > 0

@@ -1,21 +1,17 @@
-"""What collecting and predicting cost, beside peers: `python benchmarks/bayessgd.py [--repeats 15] [--threads 2]`.
+"""What collecting and predicting cost, beside peers: `python benchmarks/collectors.py [--repeats 15] [--threads 2]`.
 
 Prints a table and writes it with `--out FILE`. Contenders are timed in turn, round after round; a row gives two
-medians, their ratio with its standard error, and the bound that we hold ourselves to. The peers of `bayessgd_peers.py`
-take part where they are installed (`pip install torch-uncertainty lightning-uq-box posteriors`).
+medians, their ratio with its standard error, and the bound that we hold ourselves to. The peers of
+`collectors_peers.py` take part where they are installed (`pip install torch-uncertainty lightning-uq-box posteriors`).
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# A script's own folder comes first on the path, where this file would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
-
 import torch
-from bayessgd_peers import Swag, lightning_uq_box, posteriors_sgld, swa_gaussian, torch_uncertainty
+from collectors_peers import Swag, lightning_uq_box, posteriors_sgld, swa_gaussian, torch_uncertainty
 from timing import Timing, machine, timed
 from torch import Tensor, nn
 from torch.func import functional_call

@@ -1,6 +1,6 @@
 """Each measure beside its best peers: time, peak memory and the difference of the values.
 
-    python benchmarks/metrics.py [--threads 2] [--only NAME …] [--large] [--out benchmarks/results/metrics.md]
+    python benchmarks/metrics_speed.py [--threads 2] [--only NAME …] [--large] [--out benchmarks/results/metrics.md]
 
 Contenders are timed in turn, round after round, on the same tensors in one process. Their memory is taken in a fresh
 process each: the peak of the resident memory during one call, less what was resident before it. Peers that are not
@@ -18,9 +18,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-# A script's own folder comes first on the path, where this file would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
 from metrics_cases import CASES, LARGE, Case, Peer

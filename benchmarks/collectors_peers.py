@@ -1,4 +1,4 @@
-"""Peers of `benchmarks/bayessgd.py`, each behind one function; None where the package is not installed.
+"""Peers of `benchmarks/collectors.py`, each behind one function; None where the package is not installed.
 
 Versions matter: torch-uncertainty 0.13, lightning-uq-box 0.2 and posteriors 0.1.3 were read and run.
 """
