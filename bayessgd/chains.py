@@ -64,8 +64,8 @@ class Chains(nn.Module):
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-        check_count(num_chains, "num_chains")
-        check_count(seed, "seed", least=0)
+        num_chains = check_count(num_chains, "num_chains")
+        seed = check_count(seed, "seed", least=0)
         if not any(p.requires_grad for p in model.parameters()):
             raise ValueError("model must have parameters that require gradients, got none")
         super().__init__()
@@ -180,7 +180,7 @@ class Chains(nn.Module):
 
     def chain(self, index: int) -> nn.Module:
         """Return a copy of the model with the parameters and buffers of one chain."""
-        check_count(index, "index", least=0)
+        index = check_count(index, "index", least=0)
         if index >= self.num_chains:
             raise ValueError(f"index must be below the number of chains, {self.num_chains}, got {index}")
         model = copy.deepcopy(self.network)

@@ -154,8 +154,8 @@ def lightning_callback(collector: Collector, *, every: int = 1, start: int = 0) 
             f"collector must be SWAG, IterateAverage or Trajectory, got {type(collector).__name__}; make it "
             "from the network that is trained"
         )
-    check_count(every, "every")
-    check_count(start, "start", least=0)
+    every = check_count(every, "every")
+    start = check_count(start, "start", least=0)
     lightning = _needed("lightning.pytorch", "lightning")
 
     class Collecting(lightning.Callback):

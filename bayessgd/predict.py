@@ -128,6 +128,6 @@ def _check(posterior: object, inputs: tuple[object, ...], num_samples: object, c
         raise TypeError(f"x must be a tensor [batch, ...] or a tuple of them, got {kinds}")
     if not callable(getattr(posterior, "sample", None)):
         raise TypeError(f"posterior must have sample(n, generator=), got {type(posterior).__name__}")
-    check_count(num_samples, "num_samples")
+    num_samples = check_count(num_samples, "num_samples")
     if chunk_size is not None:
-        check_count(chunk_size, "chunk_size")
+        chunk_size = check_count(chunk_size, "chunk_size")

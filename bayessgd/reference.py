@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from pyro.infer import MCMC, NUTS
 from torch import Tensor, nn
 from torch.func import grad_and_value
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -233,6 +232,8 @@ def _starts(
 
 
 def _sampled(potential: _Potential, starts: list[Tensor], settings: _Settings, *, progress: bool) -> Ensemble:
+    from pyro.infer import MCMC, NUTS
+
     chains, divergences = [], 0
     total = settings.chains * (settings.warmup + settings.samples)
     with tqdm(total=total, desc="NUTS", unit="draw", disable=None if progress else True) as bar:

@@ -120,7 +120,7 @@ def snapshots(
     check_laws(likelihood, prior)
     rate, size = check_positive(lr, "lr"), check_count(batch_size, "batch_size")
     chains = _chains(network, starts, check_count(num_chains, "num_chains"))
-    check_count(seed, "seed", least=0)
+    seed = check_count(seed, "seed", least=0)
     memory = _memory(prior, rate, size, float(momentum))
     if passes is None and memory is None:
         raise ValueError(

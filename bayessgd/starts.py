@@ -65,7 +65,7 @@ def jittered_starts(
     True
     """
     if scale != 0:
-        check_positive(scale, "jitter")
+        scale = check_positive(scale, "jitter")
     gen = torch.Generator().manual_seed(seed)
     starts = []
     for _ in range(num_chains):

@@ -98,7 +98,7 @@ def principal_subspace(iterates: Ensemble, *, rank: int) -> Subspace:
     """
     if not isinstance(iterates, Ensemble):
         raise TypeError(f"iterates must be an Ensemble, got {type(iterates).__name__}; use Trajectory")
-    check_count(rank, "rank", below=len(iterates))
+    rank = check_count(rank, "rank", below=len(iterates))
     mean = iterates.mean
     deviations = flatten(iterates.draws, mean).double() - flatten(mean).double()
     values, vectors = torch.linalg.eigh(deviations @ deviations.T)

@@ -18,13 +18,9 @@ The bound is a standard deviation within [0.9, 1.1] of NUTS's, weight by weight.
 
 import argparse
 import math
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-# A script's own folder comes first on the path, where `bayessgd.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits

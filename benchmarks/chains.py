@@ -9,15 +9,10 @@ rounds with the standard error of the ratio's mean. The first network is the one
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-
-# A script's own folder comes first on the path, where the benchmark `bayessgd.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
 from torch import nn

@@ -28,9 +28,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-# A script's own folder comes first on the path, where the benchmark `bayessgd.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
-
 import numpy as np
 import torch
 from timing import Timing, machine, timed

@@ -1,4 +1,4 @@
-"""What `benchmarks/metrics.py` compares: each measure on one input, ours and its peers."""
+"""What `benchmarks/metrics_speed.py` compares: each measure on one input, ours and its peers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -139,7 +139,7 @@ CASES = (
     Case(
         "crps_ensemble",
         "100 × 1000 members, float32",
-        lambda: (normal(100, 1000), normal(100, seed=1)),
+        lambda: (normal(100, 1000).T.contiguous(), normal(100, seed=1)),
         one(metrics.crps_ensemble),
         (
             Peer("torchmetrics", peers.torchmetrics_crps, bound="≥ 20"),
@@ -150,7 +150,7 @@ CASES = (
         "energy_score",
         "200 × 100 members × 8, float64",
         lambda: (
-            normal(200, 100, 8, dtype=torch.float64),
+            normal(200, 100, 8, dtype=torch.float64).transpose(0, 1).contiguous(),
             normal(200, 8, seed=1, dtype=torch.float64),
         ),
         one(metrics.energy_score),
@@ -194,7 +194,10 @@ CASES = (
     Case(
         "interval_coverage",
         "10 000 × 200 members, float64",
-        lambda: (normal(10_000, 200, dtype=torch.float64), normal(10_000, seed=1, dtype=torch.float64)),
+        lambda: (
+            normal(10_000, 200, dtype=torch.float64).T.contiguous(),
+            normal(10_000, seed=1, dtype=torch.float64),
+        ),
         intervals,
         (Peer("scoringrules", peers.scoringrules_interval, "quantiles by numpy"),),
     ),

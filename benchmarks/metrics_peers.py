@@ -1,4 +1,4 @@
-"""Peers of `benchmarks/metrics.py`: each takes the tensors that ours takes and returns the numbers that ours returns.
+"""Peers of `benchmarks/metrics_speed.py`: each takes our tensors and returns our numbers.
 
 A peer imports its package when it is called, so that one that is not installed costs its own row only. Where a package
 has the arithmetic behind a network (features, downloads), the arithmetic alone is called.
@@ -80,19 +80,19 @@ def fidelity_kid(x: Tensor, y: Tensor) -> Numbers:
 def torchmetrics_crps(samples: Tensor, y: Tensor) -> Numbers:
     from torchmetrics.functional.regression import continuous_ranked_probability_score
 
-    return (float(continuous_ranked_probability_score(samples, y)),)
+    return (float(continuous_ranked_probability_score(samples.T, y)),)
 
 
 def scoringrules_crps(samples: Tensor, y: Tensor) -> Numbers:
     import scoringrules
 
-    return (float(scoringrules.crps_ensemble(y.numpy(), samples.numpy()).mean()),)
+    return (float(scoringrules.crps_ensemble(y.numpy(), samples.numpy(), m_axis=0).mean()),)
 
 
 def scoringrules_energy(samples: Tensor, y: Tensor) -> Numbers:
     import scoringrules
 
-    return (float(scoringrules.es_ensemble(y.numpy(), samples.numpy()).mean()),)
+    return (float(scoringrules.es_ensemble(y.numpy(), samples.numpy(), m_axis=0).mean()),)
 
 
 def scoringrules_gaussian(mean: Tensor, std: Tensor, y: Tensor) -> Numbers:
@@ -193,7 +193,7 @@ def arviz_chains(draws: Tensor) -> Numbers:
 def scoringrules_interval(samples: Tensor, y: Tensor) -> Numbers:
     import scoringrules
 
-    lower, upper = np.quantile(samples.numpy(), [0.05, 0.95], axis=1, method="weibull")
+    lower, upper = np.quantile(samples.numpy(), [0.05, 0.95], axis=0, method="weibull")
     outcome = y.numpy()
     inside = (lower <= outcome) & (outcome <= upper)
     return float(inside.mean()), float(np.mean(scoringrules.interval_score(outcome, lower, upper, 0.1)))

@@ -13,12 +13,8 @@ the three (times three: Bonferroni), and how often the central 90 % interval of 
 
 import argparse
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-# A script's own folder comes first on the path, where `bayessgd.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
 from matplotlib.figure import Figure

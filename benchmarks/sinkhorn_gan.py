@@ -13,9 +13,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-# A script's own folder comes first on the path, where the benchmark `metrics.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
-
 import torch
 from matplotlib.figure import Figure
 

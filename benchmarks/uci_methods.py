@@ -103,7 +103,7 @@ def score(outputs: Tensor, y: Tensor, std: float, *, seed: int = 0) -> dict[str,
     random = torch.Generator().manual_seed(seed)
     repeats = -(-200 // len(outputs))
     noise = torch.randn(repeats, *mean.shape, dtype=torch.float64, generator=random)
-    drawn = (mean + scale.exp() * noise).flatten(0, 1).T
+    drawn = (mean + scale.exp() * noise).flatten(0, 1)
     target = y[:, 0].double()
     return {
         "log_likelihood": float((log_p.logsumexp(0) - math.log(len(outputs))).mean()) - math.log(std),

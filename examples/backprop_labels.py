@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from metrics.calibration import calibration_error, calibration_floor, reliability_diagram
 from metrics.plots import COLOURS
+from metrics.predictions import calibration_error, calibration_floor, reliability_diagram
 
 __all__ = ["labels", "smoothed"]
 

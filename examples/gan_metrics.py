@@ -26,8 +26,8 @@ from gan.history import History
 from gan.recipes import Recipe, recipe
 from gan.train import pick_device
 from metrics import files
+from metrics.evaluation import mode_measure, standard_measures
 from metrics.features import digits_classifier
-from metrics.measures import mode_measure, standard_measures
 
 DATA = ("digits", "mnist", "ring", "grid")
 STEPS = {"digits": 3500, "mnist": 5000, "ring": 5000, "grid": 5000}
@@ -138,13 +138,13 @@ class Judge:
             measures = [*measures, mode_measure(data.centres, data.std)]
         held_out = data.held_out[:EVALUATED]
         pick = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))[: len(held_out)]
-        floor = metrics.evaluate(data.train[pick], held_out, metrics=measures, features=features)
+        floor = metrics.evaluate(data.train[pick], held_out, measures=measures, features=features)
         return Judge(held_out, measures, features, floor)
 
     def report(self, samples: torch.Tensor) -> metrics.Report:
         """Every measure of the samples, beside the floor."""
         return metrics.evaluate(
-            samples, self.held_out, metrics=self.measures, features=self.features, floor=self.floor
+            samples, self.held_out, measures=self.measures, features=self.features, floor=self.floor
         )
 
 

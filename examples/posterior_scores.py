@@ -21,9 +21,8 @@ from torch.func import vmap
 
 import metrics
 from bayessgd import Ensemble, predict
-from metrics.binning import bin_index, binomial_stderr
-from metrics.calibration import calibration_floor, top_label
 from metrics.estimate import with_error
+from metrics.predictions import bin_index, binomial_stderr, calibration_floor, top_label
 
 __all__ = [
     "calibration",
@@ -65,7 +64,7 @@ def regression_table(
     for name, output in outputs.items():
         nll = -(vmap(task.likelihood.log_prob, (0, None))(output, y).logsumexp(0) - math.log(len(output)))
         samples = _samples(task, output)
-        squares = (samples.mean(1) - y[:, 0]).double().square()
+        squares = (samples.mean(0) - y[:, 0]).double().square()
         covered = metrics.interval_coverage(samples, y[:, 0], level=0.9)
         crps = metrics.crps_ensemble(samples, y[:, 0], fair=True, per_point=True)
         rows.append(
@@ -148,7 +147,7 @@ def calibration(probs: Tensor, labels: Tensor) -> tuple[float, float]:
     """Return the calibration error (l1, 15 bins) and its standard error.
 
     Σ_b (n_b/n)|c̄_b − h̄_b| = (1/n) Σᵢ s_b(i)·(cᵢ − hᵢ), s_b the sign of bin b's gap: a mean over points where the signs
-    are clear. Bins whose gap is within its noise make the value too large (`metrics.calibration.calibration_floor`) and
+    are clear. Bins whose gap is within its noise make the value too large (`metrics.calibration_floor`) and
     the error, if anything, as well.
 
     >>> probs, labels = torch.tensor([[0.8, 0.2], [0.8, 0.2]]), torch.tensor([0, 1])
@@ -178,12 +177,12 @@ def densities(task: Task, output: Tensor, grid: Tensor) -> Tensor:
 
 
 def _samples(task: Task, output: Tensor) -> Tensor:
-    """Return draws of the targets, [n, members], as many of every network."""
+    """Return draws of the targets, [samples, n], as many of every network."""
     each = -(-NOISE // len(output))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         drawn = [task.likelihood(one).sample((each,))[..., 0] for one in output]
-    return torch.cat(drawn).T.contiguous()
+    return torch.cat(drawn)
 
 
 def _by_chain(fit: Fit, output: Tensor) -> list[Tensor]:

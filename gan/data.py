@@ -20,7 +20,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gan.seeds import stream
-from metrics.digits import load_digits_split
+from metrics.features import load_digits_split
 from metrics.inputs import check_count
 
 __all__ = ["Data", "digits", "grid", "mnist", "ring", "shift_images"]
@@ -83,7 +83,7 @@ def grid(n: int, *, seed: int = 0) -> Data:
 
 
 def _mixture(name: str, centres: Tensor, std: float, n: int, seed: int) -> Data:
-    check_count(n, "n")
+    n = check_count(n, "n")
     generator = stream(f"data.{name}", seed)
     labels = torch.randint(len(centres), (2 * n,), generator=generator)
     points = centres[labels] + std * torch.randn(2 * n, 2, generator=generator)
@@ -216,7 +216,7 @@ def shift_images(
         raise ValueError(
             f"x must have shape [n, {height * width}] for images {image_shape}, got {list(x.shape)}"
         )
-    check_count(pixels, "pixels", least=0)
+    pixels = check_count(pixels, "pixels", least=0)
     device = x.device if generator is None else generator.device
     corners = torch.randint(2 * pixels + 1, (2, len(x), 1), device=device, generator=generator).to(x.device)
     padded = torch.nn.functional.pad(x.reshape(-1, height, width), (pixels,) * 4, value=-1.0)

@@ -149,7 +149,7 @@ def conv_generator(
     >>> conv_generator()(torch.zeros(2, 64)).shape
     torch.Size([2, 784])
     """
-    check_count(channels, "channels")
+    channels = check_count(channels, "channels")
     quarter = _SIDE // 4
     layers: list[nn.Module] = [
         skip_init(nn.Linear, check_count(latent_dim, "latent_dim"), 2 * channels * quarter**2),
@@ -172,7 +172,7 @@ def conv_critic(*, output_dim: int = 1, channels: int = 32, seed: int = 0) -> nn
     >>> conv_critic()(torch.zeros(2, 784)).shape
     torch.Size([2, 1])
     """
-    check_count(channels, "channels")
+    channels = check_count(channels, "channels")
     quarter = _SIDE // 4
     net = nn.Sequential(
         nn.Unflatten(1, (1, _SIDE, _SIDE)),

@@ -28,6 +28,6 @@ def stream(name: str, seed: int, device: str | torch.device = "cpu") -> torch.Ge
     >>> bool(torch.rand((), generator=first) == torch.rand((), generator=second))
     False
     """
-    check_count(seed, "seed", least=0)
+    seed = check_count(seed, "seed", least=0)
     mixed = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(mixed[0]))

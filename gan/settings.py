@@ -40,9 +40,9 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "critic_steps", "critic_every"):
-            check_count(getattr(self, name), name)
+            object.__setattr__(self, name, check_count(getattr(self, name), name))
         for name in ("learning_rate", "final_learning_rate", "penalty_decay"):
-            check_positive(getattr(self, name), name)
+            object.__setattr__(self, name, check_positive(getattr(self, name), name))
 
     def rate(self, progress: float) -> float:
         """The learning rate at a fraction of the run.

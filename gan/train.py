@@ -109,8 +109,8 @@ class GAN:
             TrainingDivergedError: A loss or a weight is not finite.
             ValueError: A bad argument, or a checkpoint of another run.
         """
-        check_count(steps, "steps")
-        check_count(checkpoint_every, "checkpoint_every")
+        steps = check_count(steps, "steps")
+        checkpoint_every = check_count(checkpoint_every, "checkpoint_every")
         samples = check_cloud(data.train if isinstance(data, Data) else data, "data")
         settings = replace(settings or TrainingSettings(), batch_size=batch_size)
         where = pick_device(device)
@@ -125,7 +125,7 @@ class GAN:
 
     def sample(self, n: int, *, seed: int | None = None) -> Float[Tensor, "n d"]:
         """Draw n samples [n, d] from the averaged generator; `seed=None` uses torch's default generator."""
-        check_count(n, "n")
+        n = check_count(n, "n")
         network = self.averaged.module if self.averaged is not None else self.generator
         like = next(network.parameters())
         random = None if seed is None else stream("samples", seed, like.device)

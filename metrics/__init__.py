@@ -3,57 +3,111 @@
 A metric is a plain function of tensors that returns a tensor, differentiable where the mathematics is.
 `evaluate` runs many of them on one pair of clouds and adds what makes a number honest: a standard error and
 the floor that a perfect model would reach.
+
+Every name is also in its room, `metrics.ROOM.NAME`: predictions, kernels, gaussians, neighbours, transport, features,
+evaluation, streaming, geometry, plots.
 """
 
-from metrics import geometry, plots, streaming
-from metrics.brier import brier_decomposition
-from metrics.calibration import calibration_error, classwise_calibration_error, reliability_diagram
-from metrics.chains import chain_diagnostics, effective_sample_size, monte_carlo_error, r_hat
-from metrics.energy import energy_distance
-from metrics.ensembles import crps_ensemble, energy_score
-from metrics.estimate import Estimate
-from metrics.evaluate import Features, evaluate
-from metrics.features import digits_classifier
-from metrics.gaussian import bures_wasserstein, frechet_distance, gaussian_kl
-from metrics.inception import InceptionFeatures
-from metrics.intervals import interval_coverage, interval_score
-from metrics.layer_features import LayerFeatures
-from metrics.measures import Measure, standard_measures
-from metrics.memorisation import memorisation
-from metrics.mmd import mmd2, mmd2_variance
-from metrics.modes import mode_coverage
-from metrics.neighbours import knn_kl, precision_recall_density_coverage
-from metrics.report import Comparison, Report
-from metrics.scoring import brier_score, categorical_nll, crps_gaussian, gaussian_nll
-from metrics.transport import (
-    SinkhornDivergence,
-    SinkhornResult,
+from metrics import (
+    evaluation,
+    features,
+    gaussians,
+    geometry,
+    kernels,
+    neighbours,
+    plots,
+    predictions,
+    streaming,
+    transport,
+)
+from metrics.chains import (
+    ChainDiagnostics,
+    chain_diagnostics,
+    effective_sample_size,
+    monte_carlo_error,
+    r_hat,
+    rank_normalise,
+)
+from metrics.estimate import Estimate, with_error
+from metrics.evaluation import (
+    Comparison,
+    Features,
+    Measure,
+    Report,
+    Row,
+    evaluate,
+    measure,
+    mode_measure,
+    standard_measures,
+)
+from metrics.features import (
+    ImageClassifier,
+    InceptionFeatures,
+    LayerFeatures,
+    digits_classifier,
+    load_digits_split,
+)
+from metrics.gaussians import (
+    bures_wasserstein,
     entropic_gaussian_cost,
     entropic_gaussian_divergence,
-    sinkhorn,
-    sinkhorn_divergence,
-    sliced_wasserstein,
-    wasserstein,
+    frechet_distance,
+    gaussian_kl,
 )
-from metrics.two_sample import classifier_two_sample_test, nearest_neighbour_accuracy
-from metrics.uncertainty import (
+from metrics.kernels import energy_distance, median_heuristic, mmd2, mmd2_variance, mmd_witness, vendi_score
+from metrics.neighbours import (
+    classifier_two_sample_test,
+    knn_kl,
+    memorisation,
+    mode_coverage,
+    nearest_neighbour_accuracy,
+    precision_recall_density_coverage,
+)
+from metrics.predictions import (
     agreement,
+    brier_decomposition,
+    brier_score,
+    calibration_error,
+    calibration_floor,
+    categorical_kl,
+    categorical_nll,
+    categorical_nll_from_log_probs,
+    classwise_calibration_error,
+    crps_ensemble,
+    crps_gaussian,
+    energy_score,
+    expected_entropy,
+    gaussian_nll,
+    interval_coverage,
+    interval_score,
     mutual_information,
     out_of_distribution_auroc,
     predictive_entropy,
+    reliability_diagram,
     total_variation,
 )
-from metrics.vendi import vendi_score
-from metrics.witness import mmd_witness
+from metrics.transport import (
+    SinkhornDivergence,
+    SinkhornResult,
+    entropic_cost,
+    sinkhorn,
+    sinkhorn_divergence,
+    sliced_wasserstein,
+    transport_cost,
+    wasserstein,
+)
 
 __all__ = [
+    "ChainDiagnostics",
     "Comparison",
     "Estimate",
     "Features",
+    "ImageClassifier",
     "InceptionFeatures",
     "LayerFeatures",
     "Measure",
     "Report",
+    "Row",
     "SinkhornDivergence",
     "SinkhornResult",
     "agreement",
@@ -61,7 +115,10 @@ __all__ = [
     "brier_score",
     "bures_wasserstein",
     "calibration_error",
+    "calibration_floor",
+    "categorical_kl",
     "categorical_nll",
+    "categorical_nll_from_log_probs",
     "chain_diagnostics",
     "classifier_two_sample_test",
     "classwise_calibration_error",
@@ -71,29 +128,42 @@ __all__ = [
     "effective_sample_size",
     "energy_distance",
     "energy_score",
+    "entropic_cost",
     "entropic_gaussian_cost",
     "entropic_gaussian_divergence",
     "evaluate",
+    "evaluation",
+    "expected_entropy",
+    "features",
     "frechet_distance",
     "gaussian_kl",
     "gaussian_nll",
+    "gaussians",
     "geometry",
     "interval_coverage",
     "interval_score",
+    "kernels",
     "knn_kl",
+    "load_digits_split",
+    "measure",
+    "median_heuristic",
     "memorisation",
     "mmd2",
     "mmd2_variance",
     "mmd_witness",
     "mode_coverage",
+    "mode_measure",
     "monte_carlo_error",
     "mutual_information",
     "nearest_neighbour_accuracy",
+    "neighbours",
     "out_of_distribution_auroc",
     "plots",
     "precision_recall_density_coverage",
+    "predictions",
     "predictive_entropy",
     "r_hat",
+    "rank_normalise",
     "reliability_diagram",
     "sinkhorn",
     "sinkhorn_divergence",
@@ -101,6 +171,9 @@ __all__ = [
     "standard_measures",
     "streaming",
     "total_variation",
+    "transport",
+    "transport_cost",
     "vendi_score",
     "wasserstein",
+    "with_error",
 ]

@@ -24,11 +24,10 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from pyro.ops.stats import autocovariance, split_gelman_rubin
-from scipy.stats import rankdata
 from torch import Tensor
 
 from metrics.inputs import check_tensor
+from metrics.precision import full_precision
 
 __all__ = [
     "ChainDiagnostics",
@@ -66,6 +65,7 @@ class ChainDiagnostics:
         return max(_moving(self.r_hat), default=math.nan)
 
 
+@full_precision
 def chain_diagnostics(draws: Mapping[str, Tensor]) -> ChainDiagnostics:
     """Return effective sample size and R̂ of a posterior's draws, parameter by parameter.
 
@@ -93,6 +93,7 @@ def chain_diagnostics(draws: Mapping[str, Tensor]) -> ChainDiagnostics:
     )
 
 
+@full_precision
 def effective_sample_size(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "*s"]:
     """Return the number of independent draws that would give the mean the same error, per coordinate.
 
@@ -112,6 +113,7 @@ def effective_sample_size(draws: Float[Tensor, "chains draws *s"]) -> Float[Tens
     return _by_blocks(_effective_sample_size, _check_draws(draws))
 
 
+@full_precision
 def r_hat(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "*s"]:
     """Return split R̂ per coordinate: 1 where half-chains agree, more where they do not.
 
@@ -132,6 +134,7 @@ def r_hat(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "*s"]:
     return _by_blocks(_split_r_hat, _check_draws(draws))
 
 
+@full_precision
 def monte_carlo_error(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "*s"]:
     """Return the standard error of the draws' mean, √(V/ESS), per coordinate and in its units.
 
@@ -155,6 +158,7 @@ def monte_carlo_error(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, 
     return (variance / effective_sample_size(x).double()).sqrt().to(x.dtype)
 
 
+@full_precision
 def rank_normalise(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "chains draws *s"]:
     """Return Φ⁻¹((r − 3/8)/(S + 1/4)), r the rank among all S draws of a coordinate (Vehtari et al. 2021, eq. 14).
 
@@ -163,6 +167,8 @@ def rank_normalise(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "ch
     >>> rank_normalise(torch.tensor([[1.0, 10.0, 100.0, 1000.0]]))
     tensor([[-1.0491, -0.2993,  0.2993,  1.0491]])
     """
+    from scipy.stats import rankdata
+
     x = _check_draws(draws)
     pooled = x.detach().flatten(0, 1)
     ranks = torch.as_tensor(rankdata(pooled.cpu().numpy(), axis=0), device=x.device)
@@ -172,6 +178,8 @@ def rank_normalise(draws: Float[Tensor, "chains draws *s"]) -> Float[Tensor, "ch
 
 def _effective_sample_size(x: Tensor) -> Tensor:
     """Of float64 draws [chains, draws, k]; NaN where V = 0."""
+    from pyro.ops.stats import autocovariance
+
     chains, n, _ = x.shape
     within = x.var(1).mean(0)
     total = within * (n - 1) / n
@@ -188,6 +196,8 @@ def _effective_sample_size(x: Tensor) -> Tensor:
 
 
 def _split_r_hat(x: Tensor) -> Tensor:
+    from pyro.ops.stats import split_gelman_rubin
+
     half = x.shape[1] // 2
     still = ((x[:, :half] == x[:, :1]) & (x[:, -half:] == x[:, -1:])).all(1).all(0)
     # Rounding leaves the variance of a constant at 1e-34 and not at 0.

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from metrics.inputs import check_pair
+from metrics.precision import full_precision
 
 __all__ = ["distance_blocks", "distances", "off_diagonal", "paired_distances"]
 
@@ -25,6 +26,7 @@ BLOCK = 2**24
 """Entries of a block of distances: 128 MiB in float64."""
 
 
+@full_precision
 def distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
     """Return the Euclidean distances ‖x_i − y_j‖₂ between the points of two clouds.
 
@@ -62,6 +64,7 @@ def distance_blocks(
         yield start, _direct(x[start : start + height], y).to(x.dtype)
 
 
+@full_precision
 def paired_distances(
     x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], rows: Int[Tensor, " p"], columns: Int[Tensor, " p"]
 ) -> Float[Tensor, " p"]:
@@ -107,6 +110,7 @@ class _Euclidean(torch.autograd.Function):
         ctx.save_for_backward(*inputs, output)
 
     @staticmethod
+    @full_precision
     def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
         (grad,), (x, y, r) = grad_outputs, ctx.saved_tensors
         # Only differences count: near the origin the products lose least to cancellation.

@@ -6,8 +6,8 @@ away from zero at finite n (W₂² by ~ n^{−2/d}), and a generator cannot be t
 The *p-value* is the chance that two samples of one law differ at least as much, by permutation.
 
 An interval is value ± t·stderr, with the quantile t of Student's law at the degrees of freedom of the standard error:
-infinitely many where it has a formula, those of `metrics.jackknife` where it was resampled. It is an interval for the
-mean of the value at these sizes, bias included.
+infinitely many where it has a formula, those of `metrics.evaluation.jackknife` where it was resampled. It is an
+interval for the mean of the value at these sizes, bias included.
 """
 
 import math
@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-from scipy.stats import t as student
-
 from metrics.inputs import check_fraction
 
-__all__ = ["Better", "Estimate"]
+__all__ = ["Better", "Estimate", "decimals_of", "ends", "with_error"]
 
 Better = Literal["lower", "higher"] | float
 """Which values are better: lower ones, higher ones, or those nearest to a number."""
@@ -82,7 +80,7 @@ class Estimate:
             return None
         return _interval(self.floor, self.floor_stderr or 0.0, self.floor_dof, level, share=self.share)
 
-    def badness(self) -> float:
+    def sort_key(self) -> float:
         """How far the value is from the best one; only its order between values of one measure means anything."""
         if self.better == "lower":
             return self.value
@@ -104,20 +102,54 @@ class Estimate:
 
 
 def _interval(value: float, stderr: float, dof: float, level: float, *, share: bool) -> tuple[float, float]:
+    from scipy.special import stdtrit
+
     upper = (1 + check_fraction(level, "level")) / 2
-    t = float(student.ppf(upper, dof)) if math.isfinite(dof) else NormalDist().inv_cdf(upper)
+    t = float(stdtrit(dof, upper)) if math.isfinite(dof) else NormalDist().inv_cdf(upper)
     low, high = value - t * stderr, value + t * stderr
     return (max(low, 0.0), min(high, 1.0)) if share else (low, high)
 
 
 def with_error(value: float, stderr: float) -> str:
-    """Write value ± error with as many decimals as give the error two digits, and at most six.
+    """Write value ± error with as many decimals as give the error two digits; small numbers in scientific form.
 
     >>> with_error(123.456, 7.89), with_error(0.00123456, 0.000021)
     ('123.5 ± 7.9', '0.001235 ± 0.000021')
+    >>> with_error(3.2e-7, 4e-8), with_error(3.2e-7, 0.0)
+    ('(3.20 ± 0.40)e-07', '3.2e-07 ± 0')
     """
+    if stderr == 0 and 0 < abs(value) < 1e-3:
+        return f"{value:.3g} ± 0"
+    if not _needs_exponent(value, stderr):
+        decimals = decimals_of(stderr)
+        return f"{value:.{decimals}f} ± {stderr:.{decimals}f}"
+    largest = max(abs(value), stderr)
+    if largest >= 1e-3:
+        return f"{value:.6f} ± {stderr:.1e}"
+    exponent = math.floor(math.log10(largest))
+    scale = 10.0**exponent
+    # An error that is a tiny part of its value is written with its own exponent.
+    decimals = next((k for k in range(1, 7) if stderr / scale * 10**k >= 10 - 1e-9), None)
+    if decimals is None:
+        return f"{value:.6e} ± {stderr:.1e}"
+    return f"({value / scale:.{decimals}f} ± {stderr / scale:.{decimals}f})e{exponent:+03d}"
+
+
+def ends(low: float, high: float, stderr: float) -> str:
+    """Write the ends of an interval with the decimals of its error, in scientific form where `with_error` does.
+
+    >>> ends(0.18, 0.22, 0.01), ends(2.4e-7, 4e-7, 4e-8)
+    ('0.180 to 0.220', '2.40e-07 to 4.00e-07')
+    """
+    if _needs_exponent(max(low, high, key=abs), stderr):
+        return f"{low:.2e} to {high:.2e}"
     decimals = decimals_of(stderr)
-    return f"{value:.{decimals}f} ± {stderr:.{decimals}f}"
+    return f"{low:.{decimals}f} to {high:.{decimals}f}"
+
+
+def _needs_exponent(value: float, stderr: float) -> bool:
+    """Whether six decimals would not give the error two digits."""
+    return math.isfinite(value) and 0 < stderr < 1e-5 - 1e-15
 
 
 def decimals_of(stderr: float) -> int:

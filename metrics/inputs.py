@@ -5,11 +5,16 @@ A check returns the value that it has checked, ready for use, and raises `TypeEr
 """
 
 import math
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 __all__ = [
+    "SupportsDLPack",
+    "as_cloud",
+    "as_tensor",
     "check_alike",
     "check_cloud",
     "check_count",
@@ -20,7 +25,60 @@ __all__ = [
     "check_probabilities",
     "check_tensor",
     "check_weights",
+    "from_array",
 ]
+
+
+HALF = (torch.float16, torch.bfloat16)
+
+LOGITS = "take logits through .softmax(-1)"
+
+
+@runtime_checkable
+class SupportsDLPack(Protocol):
+    """A tensor, a numpy array, or an array of another library that shares its memory by DLPack."""
+
+    def __dlpack__(self) -> object:
+        """Return the memory."""
+        ...
+
+
+def from_array(x: object, name: str) -> Tensor:
+    """Return a tensor as it is, and a numpy or DLPack array as a tensor with the same type.
+
+    >>> from_array(np.ones(2), "x")
+    tensor([1., 1.], dtype=torch.float64)
+    """
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, np.ndarray):
+        # A copy: torch cannot share memory that is read-only, strided backwards or of another byte order.
+        return torch.from_numpy(np.array(x, dtype=x.dtype.newbyteorder("="), order="C"))
+    if isinstance(x, SupportsDLPack):
+        return torch.from_dlpack(x)
+    raise TypeError(f"{name} must be a tensor or an array, got {type(x).__name__}; use torch.as_tensor")
+
+
+def as_tensor(x: object, name: str) -> Tensor:
+    """Return what people have as a tensor: arrays become tensors, half precision and uint8 become float32.
+
+    The values of uint8 images stay what they are, 0 … 255.
+
+    >>> as_tensor(torch.ones(2, dtype=torch.bfloat16), "x")
+    tensor([1., 1.])
+    """
+    tensor = from_array(x, name)
+    return tensor.float() if tensor.dtype in (*HALF, torch.uint8) else tensor
+
+
+def as_cloud(x: object, name: str = "x", *, least: int = 1) -> Tensor:
+    """Return what people have as a cloud [n, d]: as `as_tensor`, and images [n, c, h, w] flattened.
+
+    >>> as_cloud(torch.zeros(4, 1, 2, 2, dtype=torch.uint8)).shape
+    torch.Size([4, 4])
+    """
+    cloud = as_tensor(x, name)
+    return check_cloud(cloud.flatten(1) if cloud.ndim == 4 else cloud, name, least=least)
 
 
 def check_tensor(x: object, name: str, *, shape: str, ndim: int) -> Tensor:
@@ -32,13 +90,23 @@ def check_tensor(x: object, name: str, *, shape: str, ndim: int) -> Tensor:
         shape: The rule for the shape, for the message, such as `[n, d]`.
         ndim: The number of dimensions that the rule asks for.
     """
+    tensor = _check_type(x, name)
+    if tensor.ndim != ndim:
+        raise ValueError(
+            f"{name} must have shape {shape}, got {list(tensor.shape)}; {_reshaped(tensor, name, ndim)}"
+        )
+    return _check_entries(tensor, name)
+
+
+def _check_type(x: object, name: str) -> Tensor:
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}; use torch.as_tensor")
     if x.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name} must be float32 or float64, got {x.dtype}; convert with {name}.float()")
-    if x.ndim != ndim:
-        remedy = f"add a dimension with {name}[:, None]" if (x.ndim, ndim) == (1, 2) else "reshape it"
-        raise ValueError(f"{name} must have shape {shape}, got {list(x.shape)}; {remedy}")
+    return x
+
+
+def _check_entries(x: Tensor, name: str) -> Tensor:
     if x.numel() == 0:
         raise ValueError(f"{name} must not be empty, got shape {list(x.shape)}; pass at least one sample")
     # NaN passes through a minimum and a maximum, which take a tenth of the time of asking every entry.
@@ -46,6 +114,17 @@ def check_tensor(x: object, name: str, *, shape: str, ndim: int) -> Tensor:
         bad = int((~x.detach().isfinite()).sum())
         raise ValueError(f"{name} must be finite, got {bad} NaN or infinite entries; remove or mend them")
     return x
+
+
+def _reshaped(x: Tensor, name: str, ndim: int) -> str:
+    """How a tensor of another number of dimensions gets the right one."""
+    if (x.ndim, ndim) == (1, 2):
+        return f"add a dimension with {name}[:, None]"
+    if x.ndim == ndim + 1 and x.shape[-1] == 1:
+        return f"drop the last dimension with {name}[..., 0]"
+    if ndim == 2 and x.ndim > 2:
+        return f"flatten every point with {name}.flatten(1)"
+    return "reshape it"
 
 
 def check_cloud(x: object, name: str = "x", *, least: int = 1) -> Tensor:
@@ -92,16 +171,31 @@ def check_alike(a: Tensor, b: Tensor, names: tuple[str, str]) -> None:
 def check_probabilities(
     probs: object, name: str = "probs", *, shape: str = "[n, classes]", ndim: int = 2
 ) -> Tensor:
-    """Return class probabilities: no entry negative, sums of 1 over the last dimension.
+    """Return class probabilities: no entry negative, sums of 1 over the last dimension, at least two classes.
 
     A sum may miss 1 by 1e-4: far above the rounding of a softmax in float32, far below what logits,
     percentages or a forgotten class would give.
 
-    >>> check_probabilities(torch.tensor([[0.5, 0.6]]))
+    >>> check_probabilities(torch.tensor([[0.5, 0.8]]))
     Traceback (most recent call last):
-    ValueError: probs must sum to 1 over the classes, got sums from 1.1 to 1.1; take logits through .softmax(-1)
+    ValueError: probs must sum to 1 over the classes, got sums from 1.3 to 1.3; take logits through .softmax(-1)
     """
-    p = check_tensor(probs, name, shape=shape, ndim=ndim)
+    if isinstance(probs, Tensor) and probs.dtype in HALF:
+        # Rounded probabilities miss 1 by more than the check below allows, and float() alone mends no rounding.
+        raise TypeError(
+            f"{name} must be float32 or float64, got {probs.dtype}; take the softmax in float32, "
+            f"logits.float().softmax(-1), or renormalise, {name}.float() / {name}.float().sum(-1, keepdim=True)"
+        )
+    p = _check_type(probs, name)
+    if p.ndim != ndim:
+        raise ValueError(
+            f"{name} must have shape {shape}, got {list(p.shape)}; {_with_classes(p, name, ndim)}"
+        )
+    _check_entries(p, name)
+    if p.shape[-1] == 1:
+        raise ValueError(
+            f"{name} must have two classes or more, got shape {list(p.shape)}; {_binary(p, name, '[..., 0]')}"
+        )
     least = float(p.detach().min())
     if least < 0:
         raise ValueError(
@@ -110,11 +204,32 @@ def check_probabilities(
     sums = p.detach().double().sum(-1)
     low, high = float(sums.min()), float(sums.max())
     if max(1 - low, high - 1) > 1e-4:
+        # What half precision rounds is off by less than 1 % a class; logits and counts are nowhere near.
+        rounded = max(1 - low, high - 1) < 0.05
+        remedy = f"renormalise with {name} / {name}.sum(-1, keepdim=True)" if rounded else LOGITS
         raise ValueError(
-            f"{name} must sum to 1 over the classes, got sums from {low:.6g} to {high:.6g}; "
-            "take logits through .softmax(-1)"
+            f"{name} must sum to 1 over the classes, got sums from {low:.6g} to {high:.6g}; {remedy}"
         )
     return p
+
+
+def _with_classes(p: Tensor, name: str, ndim: int) -> str:
+    """What makes [n, classes] or [samples, n, classes] of predictions with another number of dimensions."""
+    if ndim == 2 and p.ndim == 3:
+        return f"the first dimension are samples: average them with {name}.mean(0)"
+    if ndim == 3 and p.ndim == 2:
+        return f"a single prediction is {name}[None]"
+    if p.ndim == 1:
+        return _binary(p, name, "")
+    return "the last dimension are the classes: reshape it"
+
+
+def _binary(p: Tensor, name: str, column: str) -> str:
+    """What makes two classes of one column: probabilities, or else logits."""
+    inside = p.numel() == 0 or (float(p.detach().min()) >= 0 and float(p.detach().max()) <= 1)
+    told = "the probability" if inside else "the logit"
+    step = f"p = {name}{column}" if inside else f"p = {name}{column}.sigmoid()"
+    return f"of {told} of class 1 make both with {step}, torch.stack([1 - p, p], -1)"
 
 
 def check_labels(labels: object, probs: Tensor, name: str = "labels") -> Tensor:
@@ -125,9 +240,14 @@ def check_labels(labels: object, probs: Tensor, name: str = "labels") -> Tensor:
         raise TypeError(f"{name} must be int64, got {labels.dtype}; convert with {name}.long()")
     n, classes = probs.shape
     if labels.shape != (n,):
+        if labels.shape == (n, 1):
+            remedy = f"drop the last dimension with {name}[:, 0]"
+        elif labels.shape == (n, classes):
+            remedy = f"a one-hot matrix becomes labels with {name}.argmax(1)"
+        else:
+            remedy = "pass the labels of the same inputs"
         raise ValueError(
-            f"{name} must have shape [n] with one entry per prediction, [{n}], got {list(labels.shape)}; "
-            f"a one-hot matrix becomes labels with {name}.argmax(1)"
+            f"{name} must have shape [n] with one entry per prediction, [{n}], got {list(labels.shape)}; {remedy}"
         )
     if labels.device != probs.device:
         raise ValueError(
@@ -164,11 +284,16 @@ def check_weights(weights: object, cloud: Tensor, name: str) -> Tensor:
 
 
 def check_positive(value: object, name: str) -> float:
-    """Return a finite number above zero."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    """Return a finite number above zero; a numpy scalar and a 0-dim tensor are numbers too.
+
+    >>> check_positive(torch.tensor(0.5), "eps")
+    0.5
+    """
+    number = _plain(value, name)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}{_numbers_in(value)}")
     try:
-        number = float(value)
+        number = float(number)
     except OverflowError:
         number = math.inf
     if not (math.isfinite(number) and number > 0):
@@ -180,16 +305,40 @@ def check_fraction(value: object, name: str) -> float:
     """Return a number strictly between 0 and 1."""
     fraction = check_positive(value, name)
     if fraction >= 1:
-        raise ValueError(f"{name} must be between 0 and 1, got {value}")
+        raise ValueError(f"{name} must be between 0 and 1, got {fraction:g}")
     return fraction
 
 
 def check_count(value: object, name: str, *, least: int = 1, below: int | None = None) -> int:
-    """Return a whole number of at least `least`, and under `below` where that is given."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-    if below is not None and value >= below:
-        raise ValueError(f"{name} must be below {below}, got {value}; lower it or pass more samples")
-    return value
+    """Return a whole number of at least `least`, and under `below` where that is given.
+
+    A numpy integer and a 0-dim tensor of integers are whole numbers too.
+
+    >>> check_count(torch.tensor(5), "k")
+    5
+    """
+    number = _plain(value, name)
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"{name} must be an int, got {type(value).__name__}{_numbers_in(value)}")
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    if below is not None and number >= below:
+        raise ValueError(f"{name} must be below {below}, got {number}; lower it or pass more samples")
+    return number
+
+
+def _plain(value: object, name: str) -> object:
+    """The Python number in a numpy scalar, a 0-dim array or a 0-dim tensor; anything else as it is."""
+    if isinstance(value, Tensor):
+        if value.requires_grad:
+            raise ValueError(
+                f"{name} must be a number without a gradient, got a tensor that requires one; pass {name}.detach()"
+            )
+        return value.item() if value.ndim == 0 else value
+    return value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
+
+
+def _numbers_in(value: object) -> str:
+    """The shape of what holds several numbers, and the next step."""
+    shape = getattr(value, "shape", ())
+    return f" of shape {list(shape)}; pass one number of it" if shape else ""

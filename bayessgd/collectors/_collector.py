@@ -63,8 +63,8 @@ class Collector(ABC):
         """
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
-        check_count(every, "every")
-        check_count(start, "start", least=0)
+        every = check_count(every, "every")
+        start = check_count(start, "start", least=0)
         trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if not any(id(p) in trained for p in self._parameters):
             raise ValueError(

@@ -133,7 +133,7 @@ class SWAG(Collector):
                 f"{self.rank}), got {used}; collect more snapshots or ask for fewer"
             )
         if min_variance != 0:
-            check_positive(min_variance, "min_variance")
+            min_variance = check_positive(min_variance, "min_variance")
         variance = [(squares / self._updates).clamp(min=min_variance) for squares in self._squares]
         chosen = [(self._updates - used + i) % self.rank for i in range(used)]
         rows = [[columns[slot] for columns in self._columns] for slot in chosen]
@@ -168,7 +168,7 @@ class SWAG(Collector):
 
 
 def _check_rank(rank: int) -> int:
-    check_count(rank, "rank", least=0)
+    rank = check_count(rank, "rank", least=0)
     if rank == 1:
         raise ValueError(
             "rank must be 0 (diagonal) or at least 2, for k − 1 divides the low-rank part, got 1"

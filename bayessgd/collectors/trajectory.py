@@ -99,8 +99,8 @@ class Trajectory(Collector):
         Raises:
             ValueError: Nothing is left.
         """
-        check_count(skip, "skip", least=0)
-        check_count(thin, "thin")
+        skip = check_count(skip, "skip", least=0)
+        thin = check_count(thin, "thin")
         self._need(skip + 1, f"Trajectory's posterior after skip={skip}")
         if self.path is None:
             return Ensemble(self._whole_rows(self._rows[skip::thin]))

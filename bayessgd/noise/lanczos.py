@@ -48,7 +48,7 @@ class Spectrum:
         Raises:
             ValueError: If `count` is above the number of steps.
         """
-        check_count(count, "count", below=self.eigenvalues.shape[1] + 1)
+        count = check_count(count, "count", below=self.eigenvalues.shape[1] + 1)
         return self.eigenvalues[0, :count]
 
     def density(self, at: Float[Tensor, " m"], *, width: float | int) -> Float[Tensor, " m"]:

@@ -62,8 +62,8 @@ class CyclicalSchedule(LRScheduler):
         exploration: int | float = 0.9,
         last_epoch: int = -1,
     ) -> None:
-        check_count(num_cycles, "num_cycles")
-        check_count(num_steps, "num_steps", least=num_cycles)
+        num_cycles = check_count(num_cycles, "num_cycles")
+        num_steps = check_count(num_steps, "num_steps", least=num_cycles)
         if not 0 <= exploration < 1:
             raise ValueError(
                 f"exploration must be in [0, 1), got {exploration}; the rest of the cycle samples"

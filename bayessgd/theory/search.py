@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 import torch
-from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
 from bayessgd.theory._matrices import smallest_scaled
@@ -58,6 +57,8 @@ def best_rate(
     grid = np.linspace(math.log(guess / 1e4), math.log(limit) - 1e-6, 16)
     coarse = min(range(16), key=lambda i: value(grid[i]))
     bounds = (grid[max(coarse - 1, 0)], grid[min(coarse + 1, 15)])
+    from scipy.optimize import minimize_scalar
+
     found = minimize_scalar(value, bounds=bounds, method="bounded", options={"xatol": 1e-10})
     finer = float(found.x)  # pyright: ignore[reportAttributeAccessIssue]
     return math.exp(min([finer, grid[coarse]], key=value))
@@ -100,6 +101,8 @@ def best_diagonal(
     rate = best_rate(A, C, num_data=num_data, batch_size=batch_size, momentum=momentum)
     modes = (1 - momentum) / (1 + momentum) * A.diagonal() + num_data / batch_size * C.diagonal()
     single = torch.full_like(modes, math.log(rate))
+    from scipy.optimize import minimize
+
     for start in (single, (2 * (1 - momentum) / modes).log()):
         options = {"maxiter": 500, "ftol": 1e-15, "gtol": 1e-9}
         minimize(objective, start.cpu().numpy(), jac=True, method="L-BFGS-B", options=options)

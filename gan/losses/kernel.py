@@ -16,9 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan.losses._embedding import unit_norm
-from metrics.energy import energy_distance
-from metrics.kernels import Kernel
-from metrics.mmd import mmd2
+from metrics.kernels import Kernel, energy_distance, mmd2
 
 __all__ = ["MMD", "Energy"]
 

@@ -8,8 +8,6 @@ cell, which rounding cannot make contradictory; only *where* they cross is compu
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from metrics.geometry._ragged import pairs_within, runs
 from metrics.geometry._subdivision import Subdivision
@@ -108,6 +106,9 @@ def crossings_of(chords: Chords, tails: np.ndarray, heads: np.ndarray, rounding:
     close = (np.diff(chord) == 0) & (np.diff(share) <= np.maximum(width[1:], width[:-1]))
     point = np.arange(len(i))
     if close.any():
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
         links = coo_array((np.ones(close.sum()), (passing[:-1][close], passing[1:][close])), (len(i),) * 2)
         point = connected_components(links, directed=False)[1]
     _, one = np.unique(point, return_index=True)

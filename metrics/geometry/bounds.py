@@ -36,8 +36,8 @@ def max_regions_arrangement(n: int, d: int) -> int:
     >>> [max_regions_arrangement(n, 2) for n in (3, 10, 30, 100)]
     [7, 56, 466, 5051]
     """
-    check_count(n, "n", least=0)
-    check_count(d, "d", least=0)
+    n = check_count(n, "n", least=0)
+    d = check_count(d, "d", least=0)
     return sum(comb(n, i) for i in range(min(n, d) + 1))
 
 
@@ -107,7 +107,7 @@ def serra_upper_bound(inputs: int, widths: Sequence[int]) -> int:
 
 
 def _widths(inputs: int, widths: Sequence[int]) -> list[int]:
-    check_count(inputs, "inputs")
+    inputs = check_count(inputs, "inputs")
     if not widths:
         raise ValueError("widths must hold at least one layer, got none")
     return [check_count(width, "widths") for width in widths]

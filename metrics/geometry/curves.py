@@ -54,7 +54,7 @@ def trajectory_length(
     >>> trajectory_length(nn.ReLU(), torch.tensor([[-3.0, 0], [3, 0]]))
     tensor(3., dtype=torch.float64)
     """
-    check_count(points, "points", least=16)
+    points = check_count(points, "points", least=16)
     if isinstance(curve, Tensor):
         corners = _corners(curve)
         exact = _exact_pieces(net, corners)
@@ -89,7 +89,7 @@ def total_curvature(
     >>> total_curvature(nn.ReLU(), torch.tensor([[-1.0, 1], [1, 2]])) * 180 / torch.pi  # from (0, 1) to (2, 1)
     tensor(63.4349, dtype=torch.float64)
     """
-    check_count(points, "points", least=16)
+    points = check_count(points, "points", least=16)
     if isinstance(curve, Tensor):
         corners = _corners(curve)
         exact = _exact_pieces(net, corners)

@@ -1,20 +1,18 @@
 """A picture of the linear regions in a plane: every layer's lines in its colour, the decision boundary over them."""
 
 import math
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import torch
 from jaxtyping import Float
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import ListedColormap, to_hex
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from torch import Tensor
 
 from metrics.geometry.boundary import DecisionBoundary
 from metrics.geometry.plane import PlaneRegions
 from metrics.plots.colours import COLOURS
+
+if TYPE_CHECKING:
+    import matplotlib.axes
 
 __all__ = ["draw_regions"]
 
@@ -32,8 +30,8 @@ def draw_regions(
     label: str = "",
     linewidth: float | None = None,
     legend: bool = True,
-    ax: Axes | None = None,
-) -> Axes:
+    ax: "matplotlib.axes.Axes | None" = None,
+) -> "matplotlib.axes.Axes":
     """Draw the cells of a plane by the layer that cuts them.
 
     Args:
@@ -58,6 +56,10 @@ def draw_regions(
     >>> axes.get_legend().get_title().get_text()
     '4 linear regions'
     """
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
     axes = Figure(figsize=(5.4, 5.3), layout="constrained").subplots() if ax is None else ax
     points = regions.vertices.numpy()
     small = regions.count > MANY
@@ -95,6 +97,9 @@ def draw_regions(
 
 def _colour(layer: int, depth: int) -> str:
     """The colour of a layer's lines: Okabe & Ito's for a few layers, an even scale for many."""
+    import matplotlib as mpl
+    from matplotlib.colors import to_hex
+
     few = COLOURS[:-2]
     return (
         few[layer - 1]
@@ -103,7 +108,11 @@ def _colour(layer: int, depth: int) -> str:
     )
 
 
-def _fill(axes: Axes, regions: PlaneRegions, values: Tensor, label: str) -> None:
+def _fill(axes: "matplotlib.axes.Axes", regions: PlaneRegions, values: Tensor, label: str) -> None:
+    import matplotlib as mpl
+    from matplotlib.collections import PolyCollection
+    from matplotlib.colors import ListedColormap
+
     if not isinstance(values, Tensor) or values.shape != (regions.count,):
         came = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ValueError(f"values must have one entry per cell, [{regions.count}], got {came}")

@@ -26,7 +26,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 from torch import Tensor
 
 from metrics.geometry._closed_forms import ReluMoments
@@ -204,7 +203,7 @@ class MeanField:
             start: The mean square per neuron of the circle in layer 1 without its bias, q₁ = start + σ_b²; `None` is
                 the circle of mean square q*, on which every layer acts alike.
         """
-        check_count(depth, "depth")
+        depth = check_count(depth, "depth")
         if start is None:
             q, g = self.q_star, self.q_star
         else:
@@ -238,6 +237,8 @@ class MeanField:
 
 
 def _root(f: Callable[[float], float], low: float, high: float) -> float:
+    from scipy.optimize import brentq
+
     return float(brentq(f, low, high, xtol=1e-15, rtol=np.float64(1e-14)))  # pyright: ignore[reportArgumentType]
 
 

@@ -39,9 +39,9 @@ def simulated_circle(
     >>> round(simulated_circle(field, width=200, depth=4)[3].gauss_length / field.gauss_length(4), 1)
     1.0
     """
-    check_count(width, "width", least=2)
-    check_count(depth, "depth")
-    check_count(points, "points", least=8)
+    width = check_count(width, "width", least=2)
+    depth = check_count(depth, "depth")
+    points = check_count(points, "points", least=8)
     gen = torch.Generator().manual_seed(0) if generator is None else generator
     slope, bend = derivative(field.activation, 1), derivative(field.activation, 2)
     h, dh, ddh = _circle(field.q_star, width, points, gen)

@@ -1,11 +1,13 @@
 """The plane that a cloud is drawn on: its own for d = 2, else the two leading principal axes of the reference."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import matplotlib.axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,8 @@ def plane_of(reference: Tensor) -> Plane:
     return Plane(origin, basis * largest.sign(), (first, second))
 
 
-def axes_or_new(ax: Axes | None, *, size: tuple[float, float]) -> Axes:
+def axes_or_new(ax: "matplotlib.axes.Axes | None", *, size: tuple[float, float]) -> "matplotlib.axes.Axes":
     """The axes given, or those of a new figure that belongs to no window."""
+    from matplotlib.figure import Figure
+
     return Figure(figsize=size, layout="constrained").subplots() if ax is None else ax

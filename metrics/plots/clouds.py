@@ -5,16 +5,19 @@ For d = 2 the plane is that of the points. For d > 2 both clouds are projected o
 differ in every other direction, which is what the measures are for.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from scipy.stats import gaussian_kde
 from torch import Tensor
 
 from metrics.inputs import check_pair
 from metrics.plots._plane import axes_or_new, plane_of
 from metrics.plots.colours import COLOURS
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.lines
 
 __all__ = ["draw_clouds"]
 
@@ -26,10 +29,10 @@ def draw_clouds(
     samples: Float[Tensor, "n d"],
     reference: Float[Tensor, "m d"],
     *,
-    ax: Axes | None = None,
+    ax: "matplotlib.axes.Axes | None" = None,
     contours: bool = False,
     names: tuple[str, str] = ("samples", "reference"),
-) -> Axes:
+) -> "matplotlib.axes.Axes":
     """Draw samples over a reference, one unit as long on both axes, with limits that hold both clouds.
 
     Args:
@@ -51,6 +54,8 @@ def draw_clouds(
     >>> draw_clouds(x, y).get_legend_handles_labels()[1]
     ['reference (m = 100)', 'samples (n = 100)']
     """
+    from matplotlib.lines import Line2D
+
     check_pair(samples, reference, ("samples", "reference"))
     plane = plane_of(reference)
     x, y = (plane.project(cloud).cpu().numpy() for cloud in (samples, reference))
@@ -70,7 +75,7 @@ def draw_clouds(
     return axes
 
 
-def legend_above(axes: Axes, *lines: Line2D) -> None:
+def legend_above(axes: "matplotlib.axes.Axes", *lines: "matplotlib.lines.Line2D") -> None:
     """Put the legend above the axes, where it hides no point.
 
     Args:
@@ -91,7 +96,9 @@ def legend_above(axes: Axes, *lines: Line2D) -> None:
     )
 
 
-def scatter_clouds(axes: Axes, x: np.ndarray, y: np.ndarray, names: tuple[str, str]) -> None:
+def scatter_clouds(
+    axes: "matplotlib.axes.Axes", x: np.ndarray, y: np.ndarray, names: tuple[str, str]
+) -> None:
     """Draw two clouds of the plane, the reference below and lighter.
 
     Args:
@@ -110,7 +117,9 @@ def scatter_clouds(axes: Axes, x: np.ndarray, y: np.ndarray, names: tuple[str, s
         axes.scatter(*cloud.T, s=size, color=colour, marker=marker, alpha=0.6, lw=0, label=label)
 
 
-def _draw_contours(axes: Axes, y: np.ndarray) -> None:
+def _draw_contours(axes: "matplotlib.axes.Axes", y: np.ndarray) -> None:
+    from scipy.stats import gaussian_kde
+
     try:
         density = gaussian_kde(y.T)
     except (np.linalg.LinAlgError, ValueError):

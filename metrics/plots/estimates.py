@@ -1,18 +1,21 @@
 """Reports as pictures: a panel per measure, each model's value with its interval beside the floor."""
 
 from collections.abc import Mapping
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING
 
 from metrics.estimate import Estimate
 from metrics.plots.colours import COLOURS, MARKERS
 
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
 __all__ = ["draw_estimates"]
 
 
-def draw_estimates(columns: Mapping[str, Mapping[str, Estimate]], *, panels_per_row: int = 4) -> Figure:
+def draw_estimates(
+    columns: Mapping[str, Mapping[str, Estimate]], *, panels_per_row: int = 4
+) -> "matplotlib.figure.Figure":
     """Draw a panel per measure: each model's value with its 95 % interval, and the floor with its own as a band.
 
     Args:
@@ -26,6 +29,8 @@ def draw_estimates(columns: Mapping[str, Mapping[str, Estimate]], *, panels_per_
     >>> [axis.get_title() for axis in draw_estimates({"model": {"energy_distance": value}}).axes]
     ['energy distance']
     """
+    from matplotlib.figure import Figure
+
     if not columns or not next(iter(columns.values())):
         raise ValueError("columns must hold a model with a measure, got none; evaluate at least one")
     measures = list(next(iter(columns.values())))
@@ -47,7 +52,9 @@ def draw_estimates(columns: Mapping[str, Mapping[str, Estimate]], *, panels_per_
     return figure
 
 
-def _panel(axis: Axes, measure: str, estimates: Mapping[str, Estimate]) -> None:
+def _panel(axis: "matplotlib.axes.Axes", measure: str, estimates: Mapping[str, Estimate]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     first = next(iter(estimates.values()))
     band = first.floor_interval()
     if first.floor is not None and band is not None:

@@ -6,12 +6,14 @@ values of a second sample of the truth. Precision and recall hang on single outl
 """
 
 from collections.abc import Mapping
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from metrics.estimate import Estimate
 from metrics.plots.colours import COLOURS, MARKERS
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
 
 __all__ = ["draw_precision_recall"]
 
@@ -19,7 +21,7 @@ PLANES = (("recall", "precision"), ("coverage", "density"))
 *MODELS, FLOOR = COLOURS
 
 
-def draw_precision_recall(columns: Mapping[str, Mapping[str, Estimate]]) -> Figure:
+def draw_precision_recall(columns: Mapping[str, Mapping[str, Estimate]]) -> "matplotlib.figure.Figure":
     """Draw precision against recall and density against coverage, each model's point with 95 % intervals.
 
     Args:
@@ -38,6 +40,8 @@ def draw_precision_recall(columns: Mapping[str, Mapping[str, Estimate]]) -> Figu
     >>> [(axis.get_xlabel(), axis.get_ylabel()) for axis in figure.axes]
     [('recall (diversity)', 'precision (fidelity)'), ('coverage (diversity)', 'density (fidelity)')]
     """
+    from matplotlib.figure import Figure
+
     if not columns:
         raise ValueError("columns must not be empty; evaluate at least one model")
     for name, estimates in columns.items():
@@ -56,7 +60,7 @@ def draw_precision_recall(columns: Mapping[str, Mapping[str, Estimate]]) -> Figu
     return figure
 
 
-def _draw_plane(axis: Axes, points: Mapping[str, tuple[Estimate, Estimate]]) -> None:
+def _draw_plane(axis: "matplotlib.axes.Axes", points: Mapping[str, tuple[Estimate, Estimate]]) -> None:
     for limit in (axis.axhline, axis.axvline):
         limit(1, color="0.6", lw=1, ls=":")
     highest = 1.0
@@ -75,7 +79,7 @@ def _draw_plane(axis: Axes, points: Mapping[str, tuple[Estimate, Estimate]]) -> 
 
 
 def _draw_cross(
-    axis: Axes,
+    axis: "matplotlib.axes.Axes",
     x: tuple[float, float, float],
     y: tuple[float, float, float],
     label: str,

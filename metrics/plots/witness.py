@@ -1,29 +1,31 @@
 """Where two clouds differ, as a map: the witness function of the MMD with both clouds on it."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from torch import Tensor
 
 from metrics.inputs import check_count, check_pair
-from metrics.kernels import Kernel
+from metrics.kernels.kernel import Kernel
+from metrics.kernels.witness import mmd_witness
 from metrics.plots._plane import axes_or_new, plane_of
 from metrics.plots.clouds import legend_above, scatter_clouds
 from metrics.plots.colours import COLOURS
-from metrics.witness import mmd_witness
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.colors
 
 __all__ = ["draw_witness"]
 
 
-def _half_way_to_white(colour: str) -> tuple[float, ...]:
-    return tuple((1 + part) / 2 for part in to_rgb(colour))
+def _diverging() -> "matplotlib.colors.Colormap":
+    """From the reference's colour, where it outweighs, to the samples'; pale, so that their points show on it."""
+    from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
-
-DIVERGING = LinearSegmentedColormap.from_list(
-    "witness", [_half_way_to_white(COLOURS[1]), "white", _half_way_to_white(COLOURS[0])]
-)
-"""From the reference's colour, where it outweighs, to the samples'; pale, so that their points show on it."""
+    reference, samples = (tuple((1 + part) / 2 for part in to_rgb(COLOURS[k])) for k in (1, 0))
+    return LinearSegmentedColormap.from_list("witness", [reference, "white", samples])
 
 
 def draw_witness(
@@ -31,10 +33,10 @@ def draw_witness(
     reference: Float[Tensor, "m d"],
     *,
     kernel: Kernel | None = None,
-    ax: Axes | None = None,
+    ax: "matplotlib.axes.Axes | None" = None,
     grid: int = 80,
     names: tuple[str, str] = ("samples", "reference"),
-) -> Axes:
+) -> "matplotlib.axes.Axes":
     """Draw the witness f(t) = (1/n) Σ k(x_i, t) − (1/m) Σ k(y_j, t) as a map, with the clouds and a colour bar.
 
     The colour's ends are ± the largest |f| of the map, so that white is 0 and equal depths are equal differences.
@@ -60,7 +62,7 @@ def draw_witness(
     'witness: mean k(samples, t) − mean k(reference, t)'
     """
     check_pair(samples, reference, ("samples", "reference"), least=2)
-    check_count(grid, "grid", least=2)
+    grid = check_count(grid, "grid", least=2)
     plane = plane_of(reference)
     x, y = plane.project(samples), plane.project(reference)
     pooled = torch.cat([x, y])
@@ -80,7 +82,7 @@ def draw_witness(
     picture = axes.pcolormesh(
         *(side.numpy() for side in sides),
         values.numpy(),
-        cmap=DIVERGING,
+        cmap=_diverging(),
         vmin=-largest,
         vmax=largest,
         shading="gouraud",

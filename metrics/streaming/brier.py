@@ -5,7 +5,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metrics.inputs import check_probabilities
-from metrics.scoring import brier_score
+from metrics.predictions.brier import brier_score
 from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.sums import Sums
 

@@ -1,17 +1,19 @@
 """The calibration error of predictions that come in pieces.
 
 Per bin of equal width: how many predictions, the sum of their confidences, and how many were right. The three add up
-over batches, and Σ_b (n_b/n) |c̄_b − h̄_b| and its kin follow from them (see `metrics.calibration`). Bins of equal
-mass have edges that only the whole data knows, and are not offered.
+over batches, and Σ_b (n_b/n) |c̄_b − h̄_b| and its kin follow from them (see `metrics.predictions.calibration`). Bins
+of equal mass have edges that only the whole data knows, and are not offered.
 """
+
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from metrics.binning import bin_forecasts
-from metrics.calibration import Norm, check_norm, norm_over_bins, top_label
 from metrics.inputs import check_count, check_labels, check_probabilities
+from metrics.predictions.binning import bin_forecasts
+from metrics.predictions.calibration import Norm, check_norm, norm_over_bins, top_label
 from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.sums import Sums
 
@@ -28,7 +30,7 @@ class CalibrationError(Accumulator[Sums, Float[Tensor, ""]]):
     tensor(0.3500)
     """
 
-    def __init__(self, *, bins: int = 15, norm: Norm = "l1") -> None:
+    def __init__(self, *, bins: SupportsIndex = 15, norm: Norm = "l1") -> None:
         """Make it for a number of bins and a norm, "l1", "l2" or "max".
 
         Raises:
@@ -36,7 +38,7 @@ class CalibrationError(Accumulator[Sums, Float[Tensor, ""]]):
         """
         self._bins = check_count(bins, "bins")
         self._norm: Norm = check_norm(norm)
-        zeros = torch.zeros(bins, dtype=torch.float64)
+        zeros = torch.zeros(self._bins, dtype=torch.float64)
         super().__init__(Sums({"count": zeros, "confidence": zeros, "right": zeros}))
 
     def update(self, probs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> None:

@@ -1,13 +1,14 @@
 """The Fréchet distance of two clouds that come in pieces.
 
-‖μ₁ − μ₂‖² + Tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½), covariances with n − 1, as `metrics.gaussian.frechet_distance`, from the moments
+‖μ₁ − μ₂‖² + Tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½), covariances with n − 1, as `metrics.frechet_distance`, from the moments
 of `metrics.streaming.moments`: 2d² numbers per cloud, whatever n is.
 """
 
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.gaussian import frechet_from_factors
+from metrics.gaussians.frechet import frechet_from_factors
+from metrics.precision import full_precision
 from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.moments import Moments
 from metrics.streaming.two_clouds import TwoClouds
@@ -32,6 +33,7 @@ class FrechetDistance(Accumulator[TwoClouds[Moments], Float[Tensor, ""]]):
     def __init__(self) -> None:
         super().__init__(TwoClouds(Moments))
 
+    @full_precision
     def update(
         self, *, real: Float[Tensor, "n d"] | None = None, fake: Float[Tensor, "m d"] | None = None
     ) -> None:
@@ -50,6 +52,7 @@ class FrechetDistance(Accumulator[TwoClouds[Moments], Float[Tensor, ""]]):
     def _settings(self) -> dict[str, object]:
         return {}
 
+    @full_precision
     def _value(self, state: TwoClouds[Moments]) -> Float[Tensor, ""]:
         factors = []
         for side, name in ((state.real, "real"), (state.fake, "fake")):

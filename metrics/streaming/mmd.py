@@ -4,8 +4,8 @@
 
 over *all* pairs of everything fed (Gretton et al. 2012, eq. 3), not the mean of the batches' own values, which would
 depend on the batch size and throw most pairs away. So the clouds are kept, (n + m)·d numbers in their own type;
-`compute` goes over the Gram matrices tile by tile (`metrics.tiles`), in O((n + m)² d) time and the memory of a tile. A
-kernel's bandwidth must not follow the batches: it is fixed when the accumulator is made.
+`compute` goes over the Gram matrices tile by tile (`metrics.kernels.tiles`), in O((n + m)² d) time and the memory of
+a tile. A kernel's bandwidth must not follow the batches: it is fixed when the accumulator is made.
 """
 
 from dataclasses import is_dataclass
@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_pair
-from metrics.kernels import Kernel
-from metrics.mmd import mmd2_of_tiles
+from metrics.kernels.kernel import Kernel
+from metrics.kernels.mmd import mmd2_of_tiles
+from metrics.precision import full_precision
 from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.clouds import Cloud
 from metrics.streaming.two_clouds import TwoClouds
@@ -74,6 +75,7 @@ class MMD(Accumulator[TwoClouds[Cloud], Float[Tensor, ""]]):
         kernel = repr(self._kernel) if is_dataclass(self._kernel) else named
         return {"kernel": kernel, "unbiased": self._unbiased}
 
+    @full_precision
     def _value(self, state: TwoClouds[Cloud]) -> Float[Tensor, ""]:
         x, y = state.real.samples("real"), state.fake.samples("fake")
         check_pair(x, y, ("real", "fake"), least=2)

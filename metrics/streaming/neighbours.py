@@ -5,11 +5,14 @@ their own type. `compute` goes over the distances in blocks of rows, in O((n + m
 numbers, are never whole in memory.
 """
 
+from typing import SupportsIndex
+
 from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_count
-from metrics.neighbours import NeighbourScores, precision_recall_density_coverage
+from metrics.neighbours.balls import NeighbourScores, precision_recall_density_coverage
+from metrics.precision import full_precision
 from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.clouds import Cloud
 from metrics.streaming.two_clouds import TwoClouds
@@ -29,7 +32,7 @@ class PrecisionRecallDensityCoverage(Accumulator[TwoClouds[Cloud], NeighbourScor
     tensor(0.5000)
     """
 
-    def __init__(self, *, k: int = 5) -> None:
+    def __init__(self, *, k: SupportsIndex = 5) -> None:
         """Make it for the k-th neighbour, the point itself not counted; below the size of either cloud.
 
         Raises:
@@ -56,6 +59,7 @@ class PrecisionRecallDensityCoverage(Accumulator[TwoClouds[Cloud], NeighbourScor
     def _settings(self) -> dict[str, object]:
         return {"k": self._k}
 
+    @full_precision
     def _value(self, state: TwoClouds[Cloud]) -> NeighbourScores:
         real, fake = state.real.samples("real"), state.fake.samples("fake")
         return precision_recall_density_coverage(real=real, fake=fake, k=self._k)

@@ -2,7 +2,6 @@
 
 from metrics.transport.divergence import sinkhorn_divergence
 from metrics.transport.exact import transport_cost, wasserstein
-from metrics.transport.gaussians import entropic_gaussian_cost, entropic_gaussian_divergence
 from metrics.transport.sinkhorn import SinkhornResult, entropic_cost, sinkhorn
 from metrics.transport.sliced import sliced_wasserstein
 from metrics.transport.warm import SinkhornDivergence
@@ -11,8 +10,6 @@ __all__ = [
     "SinkhornDivergence",
     "SinkhornResult",
     "entropic_cost",
-    "entropic_gaussian_cost",
-    "entropic_gaussian_divergence",
     "sinkhorn",
     "sinkhorn_divergence",
     "sliced_wasserstein",

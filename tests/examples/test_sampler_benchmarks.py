@@ -38,7 +38,7 @@ NAMES = (
 def bench():
     """The benchmarks' modules, which are a folder of scripts and no package."""
     folder = str(ROOT / "benchmarks")
-    sys.path.append(folder)  # last, for benchmarks/bayessgd.py would hide the package
+    sys.path.append(folder)
     yield SimpleNamespace(**{name: import_module(name) for name in NAMES})
     sys.path.remove(folder)
 

@@ -25,7 +25,7 @@ DATA = Path(os.environ.get("BAYESSGD_DATA", ROOT.parent / "shared" / "data"))
 def uci():
     """The benchmark's modules, which are a folder of scripts and no package."""
     folder = str(ROOT / "benchmarks")
-    sys.path.append(folder)  # last, for benchmarks/bayessgd.py would hide the package
+    sys.path.append(folder)
     yield SimpleNamespace(
         main=import_module("uci"),
         **{

@@ -14,7 +14,7 @@ from scipy import special
 from scipy.stats import norm, qmc
 
 import metrics as m
-from metrics.kernels import Gaussian
+from metrics.kernels.kernel import Gaussian
 from tests.metrics.transport.oracles import entropic_gaussians
 from tests.targets import Gaussian as Normal
 from tests.targets import random_gaussian

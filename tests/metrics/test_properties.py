@@ -18,7 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 import metrics as m
-from metrics.kernels import Gaussian, median_heuristic
+from metrics.kernels.kernel import Gaussian, median_heuristic
 
 LIGHT = settings(derandomize=True, deadline=None, max_examples=10, database=None)
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from gan.losses import MMD, Energy
-from metrics.energy import energy_distance
-from metrics.kernels import Gaussian, NegativeDistance
-from metrics.mmd import mmd2
+from metrics.kernels.energy import energy_distance
+from metrics.kernels.kernel import Gaussian, NegativeDistance
+from metrics.kernels.mmd import mmd2
 
 
 @pytest.fixture

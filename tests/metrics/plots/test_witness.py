@@ -5,9 +5,9 @@ from matplotlib import pyplot as plt
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from metrics.kernels import Gaussian
+from metrics.kernels.kernel import Gaussian
+from metrics.kernels.witness import mmd_witness
 from metrics.plots import draw_witness
-from metrics.witness import mmd_witness
 
 
 def drawn_map(axes):

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import torch
 
-from metrics.calibration import calibration_error
-from metrics.ensembles import crps_ensemble
-from metrics.gaussian import frechet_distance
-from metrics.kernels import Gaussian, Laplace, Polynomial
-from metrics.mmd import mmd2
-from metrics.neighbours import precision_recall_density_coverage
-from metrics.scoring import brier_score
+from metrics.gaussians.frechet import frechet_distance
+from metrics.kernels.kernel import Gaussian, Laplace, Polynomial
+from metrics.kernels.mmd import mmd2
+from metrics.neighbours.balls import precision_recall_density_coverage
+from metrics.predictions.brier import brier_score
+from metrics.predictions.calibration import calibration_error
+from metrics.predictions.crps import crps_ensemble
 from metrics.streaming import (
     CRPS,
     MMD,
@@ -66,10 +66,13 @@ class Predictions:
 
     def feed(self, accumulator, first, second):
         if len(first):
-            accumulator.update(first, second)
+            accumulator.update(self.samples_first(first), second)
 
     def expected(self, first, second):
-        return self.whole(first, second)
+        return self.whole(self.samples_first(first), second)
+
+    def samples_first(self, first):
+        return first.T if self.ensemble else first
 
 
 def prdc(real, fake):

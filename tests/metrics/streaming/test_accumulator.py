@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load, save
 
 from metrics import files
-from metrics.kernels import Gaussian, Laplace
+from metrics.kernels.kernel import Gaussian, Laplace
 from metrics.streaming import CRPS, MMD, BrierScore, CalibrationError, FrechetDistance
 from tests.metrics.streaming.measures import MEASURES, TwoClouds, numbers
 

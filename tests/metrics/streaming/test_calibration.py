@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from metrics.calibration import calibration_error
+from metrics.predictions.calibration import calibration_error
 from metrics.streaming import CalibrationError
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from metrics.gaussian import frechet_distance
+from metrics.gaussians.frechet import frechet_distance
 from metrics.streaming import FrechetDistance
 
 

@@ -1,15 +1,15 @@
 import pytest
 import torch
 
-from metrics.kernels import Gaussian
-from metrics.mmd import mmd2
+from metrics.kernels.kernel import Gaussian
+from metrics.kernels.mmd import mmd2
 from metrics.streaming import MMD
 
 
 @pytest.mark.parametrize("tile", [1, 7, 32])
 @pytest.mark.parametrize("unbiased", [True, False])
 def test_tiles_change_nothing(gen, monkeypatch, tile, unbiased):
-    monkeypatch.setattr("metrics.tiles.TILE", tile)
+    monkeypatch.setattr("metrics.kernels.tiles.TILE", tile)
     x, y = torch.randn(2, 33, 2, dtype=torch.float64, generator=gen).unbind()
     mmd = MMD(kernel=Gaussian(1.0), unbiased=unbiased)
     mmd.update(real=x, fake=y[:20])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from metrics.neighbours import precision_recall_density_coverage
+from metrics.neighbours.balls import precision_recall_density_coverage
 from metrics.streaming import PrecisionRecallDensityCoverage
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metrics.kernels import NegativeDistance
+from metrics.kernels.kernel import NegativeDistance
 from metrics.streaming import MMD, FrechetDistance, PrecisionRecallDensityCoverage
 
 ZEROS = torch.zeros(3, 2)

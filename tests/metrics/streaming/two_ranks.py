@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from metrics.kernels import Gaussian
+from metrics.kernels.kernel import Gaussian
 from metrics.streaming import MMD, BrierScore
 from tests.metrics.streaming.measures import MEASURES, numbers
 

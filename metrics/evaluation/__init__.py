@@ -1,0 +1,19 @@
+"""Many measures of one pair of clouds at once, each with its error, its floor and a p-value."""
+
+from metrics.evaluation.evaluate import Features, evaluate
+from metrics.evaluation.measures import Measure, Row, measure, mode_measure, standard_measures
+from metrics.evaluation.pair import Pair
+from metrics.evaluation.report import Comparison, Report
+
+__all__ = [
+    "Comparison",
+    "Features",
+    "Measure",
+    "Pair",
+    "Report",
+    "Row",
+    "evaluate",
+    "measure",
+    "mode_measure",
+    "standard_measures",
+]

@@ -1,0 +1,162 @@
+"""Permutation tests: how often would labels drawn by chance tell two clouds apart as well as the true ones do?
+
+Under P = Q the n + m pooled points are exchangeable, and so is every statistic of them and a choice of n: the true
+choice is one among B + 1, all equally likely, B of them drawn at random. Hence
+
+    p = (1 + #{b : T_b ≥ T}) / (1 + B)
+
+has P(p ≤ α) ≤ α at every size, with no limit theorem (Phipson & Smyth 2010; Hemerik & Goeman 2018, theorem 2), and it
+is never 0. What is not relabelled has to be a symmetric function of the pooled points: a kernel's bandwidth taken
+from the reference alone would move with its labels.
+
+Most statistics see the labels a ∈ {0, 1}ᴺ through sums over the blocks of one pooled matrix M,
+
+    xx = aᵀMa,    xy = aᵀM(1 − a),    yy = (1 − a)ᵀM(1 − a),
+
+the kernel matrix of an MMD, the distances of the energy distance, the matrix of nearest neighbours. B permutations are
+then one product of M with B label vectors; no distance is computed again. The Fréchet distance sees them through the
+moments of the two halves, which are those of the pooled points less the other's.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metrics.evaluation.pair import Pair
+from metrics.inputs import check_count
+from metrics.kernels.kernel import median_kernel
+from metrics.neighbours.two_sample import nearest_others
+
+__all__ = [
+    "BlockSums",
+    "block_sums",
+    "energy_relabelled",
+    "frechet_relabelled",
+    "mmd2_relabelled",
+    "nearest_neighbour_relabelled",
+    "p_value",
+    "relabellings",
+]
+
+WIDEST = 256
+"""Columns up to which covariances of all permutations are decomposed: 200 of 256 × 256 take seconds."""
+
+
+@dataclass(frozen=True)
+class BlockSums:
+    """Sums of a pooled matrix over the blocks that labels cut it into, [b] each."""
+
+    xx: Float[Tensor, " b"]
+    xy: Float[Tensor, " b"]
+    yy: Float[Tensor, " b"]
+
+
+def relabellings(n: int, m: int, count: int, generator: torch.Generator) -> Float[Tensor, "b N"]:
+    """Return the true labels, 1 for the first n points, and below them `count` random permutations of them.
+
+    >>> relabellings(1, 2, 3, torch.Generator().manual_seed(0)).sum(1)
+    tensor([1., 1., 1., 1.], dtype=torch.float64)
+    """
+    count = check_count(count, "count")
+    labels = torch.zeros(count + 1, n + m, dtype=torch.float64)
+    labels[0, :n] = 1
+    keys = torch.rand(count, n + m, generator=generator, device=generator.device, dtype=torch.float64)
+    labels[1:].scatter_(1, keys.argsort(1)[:, :n].cpu(), 1)
+    return labels
+
+
+def block_sums(matrix: Float[Tensor, "N N"], labels: Float[Tensor, "b N"]) -> BlockSums:
+    """Return the sums of a matrix over the blocks of every labelling, 1 for x and 0 for y.
+
+    >>> sums = block_sums(torch.arange(4.0).reshape(2, 2), torch.tensor([[1.0, 0.0]]))
+    >>> sums.xx, sums.xy, sums.yy
+    (tensor([0.], dtype=torch.float64), tensor([1.], dtype=torch.float64), tensor([3.], dtype=torch.float64))
+    """
+    m, a = matrix.double(), labels.double().to(matrix.device)
+    xx = ((a @ m) * a).sum(1)
+    xy = a @ m.sum(1) - xx
+    yx = a @ m.sum(0) - xx
+    return BlockSums(xx, xy, m.sum() - xx - xy - yx)
+
+
+def p_value(statistics: Float[Tensor, " b"]) -> float:
+    """Return (1 + #{b ≥ 1 : T_b ≥ T_0})/(1 + B) of statistics of which the first is the true one.
+
+    >>> p_value(torch.tensor([2.0, 1.0, 2.0, 3.0]))
+    0.75
+    """
+    t = statistics.double()
+    # Equal statistics may differ in rounding; counting them as at least as large is the safe side.
+    slack = 1e-12 * t.abs().max()
+    return float((t >= t[0] - slack).double().mean())
+
+
+def mmd2_relabelled(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
+    """Return the U-statistic of MMD² under every labelling, five Gaussian kernels of the *pooled* median distance.
+
+    >>> pair = Pair(torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0], [6.0]]))
+    >>> statistics = mmd2_relabelled(pair, torch.tensor([[1.0, 1, 0, 0], [1, 0, 1, 0]]))
+    >>> bool(statistics[0] > statistics[1])
+    True
+    """
+    pooled = pair.pooled.double()
+    kernel = median_kernel(pooled, pooled[:, :0], pooled[:0, :0])
+    gram = kernel.from_distances(pooled).fill_diagonal_(0)
+    sums, (n, m) = block_sums(gram, labels), pair.xy.shape
+    return sums.xx / (n * (n - 1)) + sums.yy / (m * (m - 1)) - 2 * sums.xy / (n * m)
+
+
+def energy_relabelled(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
+    """Return the squared energy distance under every labelling.
+
+    >>> pair = Pair(torch.tensor([[0.0]]), torch.tensor([[2.0]]))
+    >>> energy_relabelled(pair, torch.tensor([[1.0, 0.0]]))
+    tensor([4.], dtype=torch.float64)
+    """
+    sums, (n, m) = block_sums(pair.pooled, labels), pair.xy.shape
+    return 2 * sums.xy / (n * m) - sums.xx / n**2 - sums.yy / m**2
+
+
+def nearest_neighbour_relabelled(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
+    """Return how far the balanced 1-NN accuracy is from its expectation (n + m − 2)/2(n + m − 1), on either side.
+
+    Above it the clouds are apart, below it one repeats the other: neither are two independent samples of one law.
+
+    >>> pair = Pair(torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0], [6.0]]))
+    >>> nearest_neighbour_relabelled(pair, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))  # 1 − 1/3
+    tensor([0.6667], dtype=torch.float64)
+    """
+    sums, (n, m) = block_sums(nearest_others(pair.pooled), labels), pair.xy.shape
+    expected = (n + m - 2) / (2 * (n + m - 1))
+    return ((sums.xx / n + sums.yy / m) / 2 - expected).abs()
+
+
+def frechet_relabelled(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"] | None:
+    """Return the Fréchet distance under every labelling; None above 256 columns, where that takes long.
+
+    >>> pair = Pair(torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [4.0]]))
+    >>> frechet_relabelled(pair, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))  # (2 − 1)² + (√8 − √2)²
+    tensor([3.], dtype=torch.float64)
+    """
+    z, (n, m) = torch.cat([pair.x, pair.y]).double(), pair.xy.shape
+    if z.shape[1] > WIDEST:
+        return None
+    z = z - z.mean(0)
+    a = labels.double().to(z.device)
+    of_x = torch.stack([z[row > 0].T @ z[row > 0] for row in a])
+    sum_x = a @ z
+    cov_x, mean_x = _covariance(of_x, sum_x, n)
+    cov_y, mean_y = _covariance(z.T @ z - of_x, -sum_x, m)
+    # Tr (Σ_x Σ_y)^½ from the eigenvalues of R Σ_y Rᵀ, Σ_x = RᵀR; it need not be as exact as the value's own.
+    values, vectors = torch.linalg.eigh(cov_x)
+    root = vectors * values.clamp(min=0).sqrt()[:, None]
+    cross = torch.linalg.eigvalsh(root.mT @ cov_y @ root).clamp(min=0).sqrt().sum(1)
+    traces = sum(c.diagonal(dim1=1, dim2=2).sum(1) for c in (cov_x, cov_y))
+    return (mean_x - mean_y).square().sum(1) + traces - 2 * cross
+
+
+def _covariance(squares: Tensor, total: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    mean = total / n
+    return (squares - n * mean[:, :, None] * mean[:, None]) / (n - 1), mean

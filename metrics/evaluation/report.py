@@ -1,0 +1,233 @@
+"""Reports: one model's measures, and several models' side by side.
+
+A report keeps the features that its numbers came from: numbers from different features are never compared.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from metrics.estimate import Estimate, ends, with_error
+from metrics.plots import draw_estimates
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+__all__ = ["Comparison", "Report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `evaluate` measured: an estimate per number, and the features it came from.
+
+    Attributes:
+        estimates: From a number's name to its estimate.
+        features: The feature map's name and fingerprint; "none" without one.
+        on_features: The numbers that were measured through it.
+
+    >>> report = Report({"energy_distance": Estimate(0.2, 0.01, "lower", "D", (50, 60), p_value=0.005)})
+    >>> print(report.to_markdown())
+    | measure | value ± error | 95 % interval | floor ± error | p | better | n, m |
+    |---|---|---|---|---|---|---|
+    | energy_distance | 0.200 ± 0.010 | 0.180 to 0.220 | | 0.005 | lower | 50, 60 |
+    """
+
+    estimates: Mapping[str, Estimate]
+    features: str = "none"
+    on_features: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Estimate:
+        return self.estimates[name]
+
+    def above(self, floor: "Report") -> "Report":
+        """The same report with the values of another one, truth against truth, as its floor.
+
+        Raises:
+            ValueError: The floor comes from other features or other sizes, or lacks a measure.
+        """
+        _refuse_other_features({"samples": self, "floor": floor})
+        missing = [name for name in self.estimates if name not in floor.estimates]
+        if missing:
+            raise ValueError(
+                f"floor must hold the same measures, and lacks {missing}; evaluate it with one list"
+            )
+        placed = {}
+        for name, e in self.estimates.items():
+            under = floor[name]
+            if under.sizes != e.sizes:
+                raise ValueError(
+                    f"floor must be measured with the same sizes, {e.sizes[0]} samples and {e.sizes[1]} points of "
+                    f"reference, got {under.sizes[0]} and {under.sizes[1]}; evaluate {e.sizes[0]} true samples for it"
+                )
+            placed[name] = replace(e, floor=under.value, floor_stderr=under.stderr, floor_dof=under.dof)
+        return replace(self, estimates=placed)
+
+    @staticmethod
+    def mean(reports: Sequence["Report"]) -> "Report":
+        """Average over independent trainings.
+
+        With R ≥ 2 reports the error is the standard deviation between them over √R: it holds the chance of the training
+        and of the samples, at the one held-out set that they share, and R − 1 degrees of freedom. The tests were made
+        of one training each, and p-values are left out. One report is returned as it is.
+        """
+        first = reports[0]
+        if len(reports) == 1:
+            return first
+        _refuse_other_features({str(k): r for k, r in enumerate(reports)})
+        merged = {}
+        for name, estimate in first.estimates.items():
+            values = [report[name].value for report in reports]
+            stderr = statistics.stdev(values) / math.sqrt(len(values))
+            merged[name] = replace(
+                estimate,
+                value=statistics.fmean(values),
+                stderr=stderr,
+                dof=float(len(values) - 1),
+                p_value=None,
+            )
+        return replace(first, estimates=merged)
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON."""
+        return {
+            "features": self.features,
+            "on_features": list(self.on_features),
+            "metrics": {n: e.to_dict() for n, e in self.estimates.items()},
+        }
+
+    def to_markdown(self) -> str:
+        """As a Markdown table, with 95 % intervals; p is the permutation test's, where there is one."""
+        head = ["measure", "value ± error", "95 % interval", "floor ± error", "p", "better", "n, m"]
+        lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+        for name, e in self.estimates.items():
+            floor = "" if e.floor is None else with_error(e.floor, e.floor_stderr or 0.0)
+            p = "" if e.p_value is None else f"{e.p_value:.2g}"
+            cells = [
+                name,
+                with_error(e.value, e.stderr),
+                ends(*e.interval(), e.stderr),
+                floor,
+                p,
+                _told(e.better),
+            ]
+            cells.append(f"{e.sizes[0]}, {e.sizes[1]}")
+            lines.append("".join(f"| {cell} " if cell else "| " for cell in cells) + "|")
+        return "\n".join([*lines, *_through_features(self)])
+
+    def plot(self) -> "matplotlib.figure.Figure":
+        """A panel per measure: the value with its 95 % interval beside the floor."""
+        return draw_estimates({"samples": self.estimates})
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several reports on the same reference, a column each.
+
+    Raises:
+        ValueError: The reports come from different features, or hold different measures.
+
+    >>> near, far = (Report({"gap": Estimate(v, 0.1, "lower", "D", (50, 60))}) for v in (1.0, 2.0))
+    >>> comparison = Comparison({"near": near, "far": far})
+    >>> comparison.best("gap")
+    'near'
+    """
+
+    reports: Mapping[str, Report]
+
+    def __post_init__(self) -> None:
+        if not self.reports:
+            raise ValueError("reports must not be empty; evaluate at least one model")
+        _refuse_other_features(self.reports)
+        rows = {tuple(report.estimates) for report in self.reports.values()}
+        if len(rows) > 1:
+            raise ValueError("reports must hold the same measures in the same order; evaluate with one list")
+
+    def measures(self) -> list[str]:
+        """The names of the rows."""
+        return list(next(iter(self.reports.values())).estimates)
+
+    def best(self, measure: str) -> str | None:
+        """The name of the report that is best by a measure; None where the reports have different sizes.
+
+        Most measures are biased at finite sizes, by more for fewer samples: such numbers have no order.
+        """
+        if len(self._sizes(measure)) > 1:
+            return None
+        return min(self.reports, key=lambda name: self.reports[name][measure].sort_key())
+
+    def _sizes(self, measure: str) -> set[tuple[int, int]]:
+        return {report[measure].sizes for report in self.reports.values()}
+
+    def _notes(self) -> list[str]:
+        """What the table cannot say: the features, and why no best is marked."""
+        notes = _through_features(next(iter(self.reports.values())))
+        sizes = sorted({size for measure in self.measures() for size in self._sizes(measure)})
+        if any(len(self._sizes(measure)) > 1 for measure in self.measures()):
+            told = " and ".join(f"{n} samples against {m}" for n, m in sizes)
+            notes += [
+                "",
+                f"No best is marked where the sizes differ ({told}): evaluate as many samples of each.",
+            ]
+        return notes
+
+    def to_markdown(self) -> str:
+        """As a Markdown table, the best of each row in bold."""
+        head = ["measure", *self.reports, "floor", "better"]
+        lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+        lines += [f"| {' | '.join(row)} |" for row in self._cells(("**", "**"))]
+        return "\n".join([*lines, *self._notes()])
+
+    def to_text(self) -> str:
+        """As an aligned table for a terminal, the best of each row marked with a star."""
+        head = ["measure", *self.reports, "floor", "better"]
+        rows = [head, *self._cells(("", " *"))]
+        widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+        ]
+        rule = "  ".join("-" * w for w in widths)
+        return "\n".join([lines[0], rule, *lines[1:], *self._notes()])
+
+    def plot(self) -> "matplotlib.figure.Figure":
+        """A panel per measure: every report's value with its 95 % interval, beside the floor."""
+        return draw_estimates({name: report.estimates for name, report in self.reports.items()})
+
+    def _cells(self, mark: tuple[str, str]) -> list[list[str]]:
+        rows = []
+        for measure in self.measures():
+            best, row = self.best(measure), [measure]
+            for name, report in self.reports.items():
+                cell = with_error(report[measure].value, report[measure].stderr)
+                row.append(f"{mark[0]}{cell}{mark[1]}" if name == best else cell)
+            e = next(iter(self.reports.values()))[measure]
+            floors = {(r[measure].floor, r[measure].floor_stderr) for r in self.reports.values()}
+            told = "" if e.floor is None else with_error(e.floor, e.floor_stderr or 0.0)
+            row.append(told if len(floors) == 1 else "one each")
+            rows.append([*row, _told(e.better)])
+        return rows
+
+
+def _told(better: object) -> str:
+    return better if isinstance(better, str) else f"near {better}"
+
+
+def _refuse_other_features(reports: Mapping[str, Report]) -> None:
+    seen = {report.features for report in reports.values()}
+    if len(seen) > 1:
+        raise ValueError(
+            f"reports must come from the same features, got {sorted(seen)}; evaluate all of them with one map"
+        )
+    through = {report.on_features for report in reports.values()}
+    if len(through) > 1:
+        raise ValueError(
+            f"reports must see the same measures through the features, got {sorted(through)}; "
+            "evaluate all of them with one features_for"
+        )
+
+
+def _through_features(report: Report) -> list[str]:
+    if not report.on_features:
+        return []
+    return ["", f"Through the features ({report.features}): {', '.join(report.on_features)}."]

@@ -1,0 +1,19 @@
+"""What clouds are seen through: feature maps of images, and the digits that they are tried on."""
+
+from metrics.features.classifier import ImageClassifier, cache_folder, digits_classifier
+from metrics.features.digits import DigitsSplit, load_digits_split
+from metrics.features.fingerprint import fingerprint, fingerprint_of_module
+from metrics.features.inception import InceptionFeatures
+from metrics.features.layers import LayerFeatures
+
+__all__ = [
+    "DigitsSplit",
+    "ImageClassifier",
+    "InceptionFeatures",
+    "LayerFeatures",
+    "cache_folder",
+    "digits_classifier",
+    "fingerprint",
+    "fingerprint_of_module",
+    "load_digits_split",
+]

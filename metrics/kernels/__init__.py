@@ -1,0 +1,34 @@
+"""Kernels, and what is measured with them: MMD, energy distance, witness function, Vendi score."""
+
+from metrics.kernels.energy import energy_distance
+from metrics.kernels.kernel import (
+    Gaussian,
+    Kernel,
+    Laplace,
+    NegativeDistance,
+    Polynomial,
+    Radial,
+    RationalQuadratic,
+    median_heuristic,
+    median_kernel,
+)
+from metrics.kernels.mmd import mmd2, mmd2_variance
+from metrics.kernels.vendi import vendi_score
+from metrics.kernels.witness import mmd_witness
+
+__all__ = [
+    "Gaussian",
+    "Kernel",
+    "Laplace",
+    "NegativeDistance",
+    "Polynomial",
+    "Radial",
+    "RationalQuadratic",
+    "energy_distance",
+    "median_heuristic",
+    "median_kernel",
+    "mmd2",
+    "mmd2_variance",
+    "mmd_witness",
+    "vendi_score",
+]

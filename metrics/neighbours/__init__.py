@@ -1,0 +1,25 @@
+"""What nearest neighbours tell of two clouds: fidelity, diversity, their KL divergence, tests, modes and copies."""
+
+from metrics.neighbours.balls import NeighbourScores, knn_kl, precision_recall_density_coverage
+from metrics.neighbours.memorisation import Memorisation, memorisation
+from metrics.neighbours.modes import ModeCoverage, mode_coverage
+from metrics.neighbours.two_sample import (
+    Classifier,
+    ClassifierTest,
+    classifier_two_sample_test,
+    nearest_neighbour_accuracy,
+)
+
+__all__ = [
+    "Classifier",
+    "ClassifierTest",
+    "Memorisation",
+    "ModeCoverage",
+    "NeighbourScores",
+    "classifier_two_sample_test",
+    "knn_kl",
+    "memorisation",
+    "mode_coverage",
+    "nearest_neighbour_accuracy",
+    "precision_recall_density_coverage",
+]

@@ -1,0 +1,53 @@
+import math
+
+import pytest
+import torch
+
+from metrics.kernels.kernel import Gaussian, Laplace, NegativeDistance, Polynomial
+from metrics.kernels.vendi import vendi_score
+
+
+@pytest.mark.parametrize("groups", [1, 2, 7])
+def test_counts_groups(dtype, groups):
+    """Similarity 1 within and exp(−5000) = 0 between: K/n has `groups` eigenvalues of 1/groups."""
+    x = 100 * torch.arange(groups, dtype=dtype).repeat(4)[:, None]
+    assert vendi_score(x, kernel=Gaussian(1.0)).item() == pytest.approx(groups, rel=1e-6)
+
+
+def test_groups_of_unequal_size_count_by_their_entropy():
+    x = torch.tensor([0.0] * 9 + [100.0], dtype=torch.float64)[:, None]
+    want = math.exp(-0.9 * math.log(0.9) - 0.1 * math.log(0.1))
+    assert vendi_score(x, kernel=Gaussian(1.0)).item() == pytest.approx(want, rel=1e-12)
+
+
+def test_two_points_in_closed_form():
+    """Eigenvalues (1 ± s)/2 at similarity s."""
+    s = math.exp(-1.5)
+    a, b = (1 + s) / 2, (1 - s) / 2
+    x = torch.tensor([[0.0], [1.5]], dtype=torch.float64)
+    want = a**-a * b**-b
+    assert vendi_score(x, kernel=Laplace(1.0)).item() == pytest.approx(want, rel=1e-12)
+
+
+def test_a_sum_of_kernels_and_an_inner_product_are_normalised(gen):
+    x = torch.randn(12, 3, dtype=torch.float64, generator=gen)
+    assert vendi_score(x[:1].repeat(5, 1), kernel=Gaussian((1.0, 2.0))).item() == pytest.approx(1, rel=1e-10)
+    cosine = Polynomial(degree=1, gamma=1.0, offset=0.0)
+    unit = x / x.norm(dim=1, keepdim=True)
+    values = torch.linalg.svdvals(unit).square() / 12  # the Gram matrix's eigenvalues from its factor
+    want = torch.special.entr(values).sum().exp()
+    torch.testing.assert_close(vendi_score(x, kernel=cosine), want)
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "error", "message"),
+    [
+        (torch.zeros(3), Gaussian(1.0), ValueError, r"x must have shape \[n, d\]"),
+        (torch.ones(3, 2) / 0, Gaussian(1.0), ValueError, "x must be finite"),
+        (torch.ones(3, 2), NegativeDistance(), ValueError, r"kernel must have k\(x, x\) > 0"),
+        (torch.arange(3.0)[:, None], lambda x, y: (x - y.T).square() + 1, ValueError, "positive definite"),
+    ],
+)
+def test_refusals(x, kernel, error, message):
+    with pytest.raises(error, match=message):
+        vendi_score(x, kernel=kernel)
