@@ -12,8 +12,8 @@ quadratic holds as far as the flattest direction reaches is checked by draws, an
 (`bayessgd.calibration.equipartition`). Right where D is small and every direction counts, as in generalised linear
 models; far too wide on networks.
 
-A posterior is not made to score well: on digits NUTS itself has an NLL of .124 where the iterates' average has .104. Whoever
-wants predictions passes `held_out`, which chooses a factor of the width by their log score, or none
+A posterior is not made to score well: on digits NUTS itself has an NLL of .124 where the iterates' average has .104.
+Whoever wants predictions passes `held_out`, which chooses a factor of the width by their log score, or none
 (`bayessgd.calibration.held_out`).
 """
 
