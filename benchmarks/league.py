@@ -1,4 +1,4 @@
-"""Who samples the posterior: this package and its peers, `python benchmarks/league.py --peer NAME=PYTHON … [--out DIR]`.
+"""Who samples the posterior: `python benchmarks/league.py --peer NAME=PYTHON … [--work DIR] [--out DIR]`.
 
 Each peer runs by an interpreter of its own (`--peer torch-uncertainty=PYTHON`, `posteriors`, `laplace`, `ivon`,
 `blackjax`; those that are not named are left out) and gets the same problems, in a file:
@@ -35,7 +35,6 @@ from timing import machine
 from torch import Tensor
 
 from metrics import files
-
 
 HERE = Path(__file__).parent
 SCRIPTS = {"blackjax": "league_jax.py"}
@@ -76,7 +75,9 @@ def simulated(case: Case, found: dict[str, np.ndarray]) -> dict[str, float]:
         "p": verdict.p_value,
         "coverage": verdict.coverage,
         # Coefficients of one simulation are nearly independent; 1/n where all or none is inside.
-        "coverage_error": math.sqrt(max(verdict.coverage * (1 - verdict.coverage), 1 / (3 * count)) / (3 * count)),
+        "coverage_error": math.sqrt(
+            max(verdict.coverage * (1 - verdict.coverage), 1 / (3 * count)) / (3 * count)
+        ),
         "sd": sd,
         "sd_error": float(ratios.std()) / math.sqrt(count) / (2 * sd),
     }
@@ -89,7 +90,9 @@ def among_chains(draws: Tensor) -> Moments:
     flat = draws.flatten(0, 1)
     mean, std = flat.mean(0), flat.std(0)
     squares, root = (draws - mean).square().mean(1), math.sqrt(len(draws))
-    return Moments(mean, std, draws.mean(1).std(0) / root, squares.std(0) / root / (2 * std), (torch.inf, torch.inf))
+    return Moments(
+        mean, std, draws.mean(1).std(0) / root, squares.std(0) / root / (2 * std), (torch.inf, torch.inf)
+    )
 
 
 def regressed(truth: Moments, found: dict[str, np.ndarray]) -> dict[str, float]:

@@ -110,7 +110,9 @@ def exact_moments(case: Case, *, samples: int = 200_000, groups: int = 20) -> Mo
     radii = torch.randn(samples, freedom, generator=random, dtype=mode.dtype).square().mean(1)
     z = normal / radii.sqrt()[:, None]
     theta = mode + z @ (1.3 * torch.linalg.cholesky(cov)).T
-    log_joint = torch.cat([-p.num_data * p.joint(part, p.x, p.y) for part in theta.split(2000)])
+    log_joint = torch.cat(
+        [-p.num_data * p.joint(part, p.x.expand(len(part), -1, -1), p.y) for part in theta.split(2000)]
+    )
     log_proposal = -0.5 * (freedom + size) * (z.square().sum(1) / freedom).log1p()
     weights = (log_joint - log_proposal).softmax(0)
     mean = weights @ theta

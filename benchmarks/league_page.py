@@ -52,42 +52,46 @@ ROWS = [
 ]
 
 
-WHY = [
-    "torch-uncertainty, SGLD: the noise is √(2·lr)·`noise_factor` with a default of .01 (`optim/sgld.py` 12, 57), so that "
-    "on a mean loss the temperature is N·`noise_factor`², whatever N; 1/√N gives 1. `weight_decay` is 0 (13): no prior. "
-    "The recipe (`experiments/classification/mnist/configs/lenet/sgld.yaml`, repository at 0.8.0) keeps .01 and has a decay "
-    "of 1e-5.",
-    "torch-uncertainty, SGHMC: the same factor and decay (`optim/sghmc.py` 14, 15); the variance of its noise before the "
-    "factor is clamped from below at 1e-8/`noise_factor`² (100), which at the defaults is 1e-4 and above what is clamped "
-    "unless gradients are small. The recipe is `sghmc.yaml`, there.",
-    "torch-uncertainty, SWAG: `scale` is 1 (`methods/swag.py` 20) and multiplies the whole of diagonal plus low-rank "
-    "covariance (192–199), where the paper has ½; the low-rank part is divided by max_num_models − 1 = 19 however few "
-    "snapshots there are (196). The recipe is `swag.yaml`, there: its rate is not chosen for a posterior, and batches "
-    "shuffled by pass have noise that cancels.",
-    "posteriors: `temperature` is 1 (`sgmcmc/sgld.py` 17, `sgmcmc/sghmc.py` 19, `vi/diag.py` 22), and its documentation "
-    "wants a *mean* log posterior with temperature 1/N (`docs/log_posteriors.md`): who takes the first half of the advice "
-    "alone samples N times the variance. SGHMC's friction α is .01 by default (`sgmcmc/sghmc.py` 16): the batches' noise, "
-    "for which β = 0 (17) takes nothing off, is then not small beside the injected one. VI is a diagonal Gaussian.",
-    "laplace-torch: `sigma_noise` and `prior_precision` are 1 by default (`baselaplace.py` 122, 123) and right in the "
-    "simulations, whose σ and τ are 1. For a regression with another σ it must be told; cross-entropy has none. All "
-    "weights, not the last layer, for the logistic model.",
-    "ivon-opt: h₀ = 1, β₂ = .99999 and a weight decay of 1e-4 (`_ivon.py` 28, 30, 31): the Hessian needs 10⁵ steps to leave "
-    "h₀, so that after 6000 the variance is about 1/(N·h₀); the prior is N·1e-4. β₂ = .999 is the default of its authors' "
-    "experiments. A diagonal Gaussian.",
-    "blackjax: its estimator multiplies by N and adds the prior (`sgmcmc/gradients.py` 67), T is 1: nothing to tie. "
-    "A step of 1e-3, its docstrings' example, is 1e-3·N on the scale of a mean loss, and SGHMC sees one batch in all ten "
-    "steps of a trajectory (`sgmcmc/sghmc.py` 46): both widen where N is large.",
-]
+WHY = """## Why
+
+Files and lines are of the versions above.
+
+- torch-uncertainty, SGLD: the noise is √(2·lr)·`noise_factor` with a default of .01 (`optim/sgld.py` 12, 57), so
+  that on a mean loss the temperature is N·`noise_factor`², whatever N; 1/√N gives 1. `weight_decay` is 0 (13): no
+  prior. The recipe (`experiments/classification/mnist/configs/lenet/sgld.yaml`, repository at 0.8.0) keeps .01 and
+  has a decay of 1e-5.
+- torch-uncertainty, SGHMC: the same factor and decay (`optim/sghmc.py` 14, 15); the variance of its noise before
+  the factor is clamped from below at 1e-8/`noise_factor`² (100), which at the defaults is 1e-4 and above what is
+  clamped unless gradients are small. The recipe is `sghmc.yaml`, there.
+- torch-uncertainty, SWAG: `scale` is 1 (`methods/swag.py` 20) and multiplies the whole of diagonal plus low-rank
+  covariance (192–199), where the paper has ½; the low-rank part is divided by max_num_models − 1 = 19 however few
+  snapshots there are (196). The recipe is `swag.yaml`, there: its rate is not chosen for a posterior, and batches
+  shuffled by pass have noise that cancels.
+- posteriors: `temperature` is 1 (`sgmcmc/sgld.py` 17, `sgmcmc/sghmc.py` 19, `vi/diag.py` 22), and its documentation
+  wants a *mean* log posterior with temperature 1/N (`docs/log_posteriors.md`): who takes the first half of the
+  advice alone samples N times the variance. SGHMC's friction α is .01 by default (`sgmcmc/sghmc.py` 16): the
+  batches' noise, for which β = 0 (17) takes nothing off, is then not small beside the injected one. VI is a
+  diagonal Gaussian.
+- laplace-torch: `sigma_noise` and `prior_precision` are 1 by default (`baselaplace.py` 122, 123) and right in the
+  simulations, whose σ and τ are 1. For a regression with another σ it must be told; cross-entropy has none. All
+  weights, not the last layer, for the logistic model.
+- ivon-opt: h₀ = 1, β₂ = .99999 and a weight decay of 1e-4 (`_ivon.py` 28, 30, 31): the Hessian needs 10⁵ steps to
+  leave h₀, so that after 6000 the variance is about 1/(N·h₀); the prior is N·1e-4. β₂ = .999 is the default of its
+  authors' experiments. A diagonal Gaussian.
+- blackjax: its estimator multiplies by N and adds the prior (`sgmcmc/gradients.py` 67), T is 1: nothing to tie. A
+  step of 1e-3, its docstrings' example, is 1e-3·N on the scale of a mean loss, and SGHMC sees one batch in all ten
+  steps of a trajectory (`sgmcmc/sghmc.py` 46): both widen where N is large.
+"""
 
 HEAD = """# Who samples the posterior
 
 {machine}. {versions}.
 
-Chains start at the mode, see iid batches and keep draws 1.5 (simulations) or 1 relaxation times of the slowest direction
-apart; † draws are closer, for the chain was cut at 20 000 steps. *Passes* are gradients of single data over N, of one
-chain or fit; fits of Laplace start from a mode that is not counted. *lr* is one for all who can choose it: on a mean
-loss, where the batches' noise adds 5 % of the variance, lr·N·C/(2S). *ε\\** is the rate of Mandt, Hoffman & Blei, on
-S = {small}. *T* is the temperature, τ the prior's precision, S the batch size.
+Chains start at the mode, see iid batches and keep draws 1.5 (simulations) or 1 relaxation times of the slowest
+direction apart; † draws are closer, for the chain was cut at 20 000 steps. *Passes* are gradients of single data over
+N, of one chain or fit; fits of Laplace start from a mode that is not counted. *lr* is one for all who can choose it: on
+a mean loss, where the batches' noise adds 5 % of the variance, lr·N·C/(2S). *ε\\** is the rate of Mandt, Hoffman &
+Blei, with S = {small}. *T* is the temperature, τ the prior's precision, S the batch size.
 """
 
 FIRST = """## Simulations
@@ -102,7 +106,7 @@ standard error.
 
 SECOND = """## {name}
 
-N = {n}, D = 8, S = {batch}; {chains} chains or fits, {draws} draws of each (NUTS of `reference.nuts`: 2 × 1000). {truth}
+N = {n}, D = 8, S = {batch}; {chains} chains or fits, {draws} draws of each (`reference.nuts`: 2 × 1000). {truth}
 Standard deviations over the exact ones: smallest and largest weight, geometric mean, largest standard error (the
 deviations are of draws of all runs together); then the largest shift of a mean, in standard deviations.
 
@@ -129,9 +133,7 @@ def page(scores: dict, cases: list, truths: dict, machine: str) -> str:
         lines += ["", SECOND.format(**words, draws=p.draws, truth=truth)]
         found = [(row, scores[row.key][case.name]) for row in ROWS if case.name in scores.get(row.key, {})]
         lines += [f"| {named(row)} | {passes(told)} | {regressed(told)} |" for row, told in found]
-    lines += ["", "## Why", "", "Files and lines are of the versions above.", ""]
-    lines += [f"- {reason}" for reason in WHY]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", WHY])
 
 
 def named(row: Row) -> str:
@@ -145,7 +147,9 @@ def passes(told: dict) -> str:
 def simulated(told: dict) -> str:
     p = f"{told['p']:.3f}" if told["p"] >= 1e-3 else "< .001"
     covers = f"{told['coverage']:.3f} ± {told['coverage_error']:.3f}"
-    return f"{p} | {covers} | {told['sd']:.3f} ± {told['sd_error']:.3f} | {'yes' if calibrated(told) else 'no'}"
+    return (
+        f"{p} | {covers} | {told['sd']:.3f} ± {told['sd_error']:.3f} | {'yes' if calibrated(told) else 'no'}"
+    )
 
 
 def regressed(told: dict) -> str:

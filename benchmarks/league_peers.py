@@ -159,7 +159,9 @@ def posteriors_sgld(problem: Problem, seed: int, *, temperature: float | None) -
     return posteriors_chain(problem, seed, transform, steps=relaxation(problem, problem.lr))
 
 
-def posteriors_sghmc(problem: Problem, seed: int, *, temperature: float | None, alpha: float | None) -> Result:
+def posteriors_sghmc(
+    problem: Problem, seed: int, *, temperature: float | None, alpha: float | None
+) -> Result:
     """Its lr is the root of ours, and lr·α our 1 − m; velocities start at 0."""
     import posteriors
 
@@ -215,7 +217,9 @@ def laplace(problem: Problem, seed: int, *, structure: str, told: bool) -> Resul
     shared = len(problem.x) == 1
     for k in range(len(problem.x)):
         net = Logits(size).double() if problem.logistic else nn.Linear(size, 1, bias=False).double()
-        net.get_parameter("linear.weight" if problem.logistic else "weight").data.copy_(problem.mode[k : k + 1])
+        net.get_parameter("linear.weight" if problem.logistic else "weight").data.copy_(
+            problem.mode[k : k + 1]
+        )
         kind = "classification" if problem.logistic else "regression"
         laws = {"prior_precision": problem.precision} if told else {}
         laws |= {"sigma_noise": problem.sigma} if told and not problem.logistic else {}
@@ -269,9 +273,7 @@ CONTENDERS: dict[str, Callable[[Problem, int], Result]] = {
     "tu-swag-half": lambda p, s: uncertainty_swag(p, s, recipe=False, scale=0.5),
     "posteriors-sgld-default": lambda p, s: posteriors_sgld(p, s, temperature=None),
     "posteriors-sgld": lambda p, s: posteriors_sgld(p, s, temperature=1 / p.num_data),
-    "posteriors-sghmc-default": lambda p, s: posteriors_sghmc(
-        p, s, temperature=1 / p.num_data, alpha=None
-    ),
+    "posteriors-sghmc-default": lambda p, s: posteriors_sghmc(p, s, temperature=1 / p.num_data, alpha=None),
     "posteriors-sghmc": lambda p, s: posteriors_sghmc(
         p, s, temperature=1 / p.num_data, alpha=(1 - MOMENTUM) / math.sqrt(p.lr * (1 - MOMENTUM))
     ),

@@ -1,6 +1,6 @@
 """What every contender of the league is given, and how chains of them walk: numpy and torch alone are needed.
 
-A problem is a generalised linear model θ ∈ R^D with N data, linear, y ~ N(xθ, σ²), or logistic, and the prior N(0, 1/τ).
+A problem is a generalised linear model of N data, θ ∈ R^D, linear, y ~ N(xθ, σ²), or logistic; prior N(0, 1/τ).
 B chains are one tensor [B, D]: with data of their own each (simulation-based calibration) or all with the same. All
 start at their posterior's mode, see batches of S data drawn with replacement, and wait so long between draws that the
 slowest direction forgets: lengths are told in its relaxation times, 1/(lr·λmin(A)) steps of SGD.
@@ -84,14 +84,15 @@ class Problem:
         own = torch.arange(len(self.x))[:, None] * n
 
         def pick() -> tuple[Tensor, Tensor]:
-            rows = own + torch.randint(n, (self.chains, size), generator=random)
-            return x[rows], y[rows]
+            rows = (own + torch.randint(n, (self.chains, size), generator=random)).flatten()
+            shape = (self.chains, size)
+            return x.index_select(0, rows).unflatten(0, shape), y.index_select(0, rows).view(shape)
 
         return pick
 
     def nll(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean −log p(y | x, θ) of each chain [B], but for constants."""
-        output = (x * theta[:, None]).sum(-1)
+        output = torch.einsum("bsd,bd->bs", x, theta)
         if self.logistic:
             return (torch.nn.functional.softplus(output) - y * output).mean(-1)
         return 0.5 * ((y - output) / self.sigma).square().mean(-1)
