@@ -27,8 +27,9 @@ sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).r
 import numpy as np
 import torch
 from agreement import Moments, compare, moments
-from league_ours import CONTENDERS, Case, exact_moments, regressions, simulations
+from league_ours import CONTENDERS
 from league_page import ROWS, page
+from league_problems import Case, exact_moments, regressions, simulations
 from league_walk import kept_file, problem_file
 from sbc import judge
 from timing import machine

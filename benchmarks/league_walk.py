@@ -101,6 +101,13 @@ class Problem:
         """Return the mean negative log joint of each chain [B]: the prior's share is 1/N of it."""
         return self.nll(theta, x, y) + 0.5 * self.precision / self.num_data * theta.square().sum(-1)
 
+    def gradient(self, theta: Tensor, x: Tensor, y: Tensor, *, prior: bool = True) -> Tensor:
+        """Return the gradient of `joint`, or without the prior of `nll`, of each chain [B, D]: what backward would."""
+        output = torch.einsum("bsd,bd->bs", x, theta)
+        residual = output.sigmoid() - y if self.logistic else (output - y) / self.sigma**2
+        found = torch.einsum("bsd,bs->bd", x, residual / x.shape[1])
+        return found + self.precision / self.num_data * theta if prior else found
+
 
 @dataclass(frozen=True)
 class Result:

@@ -11,7 +11,15 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("league", "league_ours", "league_page", "league_peers", "league_walk")
+NAMES = (
+    "league",
+    "league_fits",
+    "league_ours",
+    "league_page",
+    "league_peers",
+    "league_problems",
+    "league_walk",
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +33,7 @@ def bench():
 @pytest.fixture(scope="module")
 def few(bench):
     """Forty simulations."""
-    return bench.league_ours.simulations(40, 0)
+    return bench.league_problems.simulations(40, 0)
 
 
 def logistic(bench, *, n=30):
@@ -41,7 +49,7 @@ def logistic(bench, *, n=30):
         hessian = torch.autograd.functional.hessian(lambda t: p.joint(t, p.x, p.y).sum(), theta).view(1, 1)
         gradient = torch.autograd.functional.jacobian(lambda t: p.joint(t, p.x, p.y).sum(), theta)
         theta = theta - gradient / hessian
-    return bench.league_ours.Case("toy", replace(p, mode=theta), hessian[None], hessian[None])
+    return bench.league_problems.Case("toy", replace(p, mode=theta), hessian[None], hessian[None])
 
 
 def test_modes_are_modes_and_curvatures_are_hessians(bench, few):
@@ -52,6 +60,16 @@ def test_modes_are_modes_and_curvatures_are_hessians(bench, few):
     moved = theta.detach() + 0.1
     rise = p.joint(moved, p.x, p.y) - p.joint(theta, p.x, p.y)
     torch.testing.assert_close(rise.detach(), 0.5 * 0.01 * few.A.sum((1, 2)))
+
+
+def test_gradients_are_those_of_the_losses(bench, few):
+    for p in (few.problem, logistic(bench).problem):
+        theta = p.start().detach() + 0.3
+        for prior, loss in ((True, p.joint), (False, p.nll)):
+            exact = torch.autograd.functional.jacobian(
+                lambda t, loss=loss, p=p: loss(t, p.x, p.y).sum(), theta
+            )
+            torch.testing.assert_close(p.gradient(theta, p.x, p.y, prior=prior), exact)
 
 
 def test_a_file_holds_the_whole_problem(bench, few, tmp_path):
@@ -68,7 +86,7 @@ def test_a_file_holds_the_whole_problem(bench, few, tmp_path):
 
 def test_exact_moments_of_a_logistic_regression_on_a_grid(bench):
     case = logistic(bench)
-    found = bench.league_ours.exact_moments(case)
+    found = bench.league_problems.exact_moments(case)
     p, axis = case.problem, torch.linspace(-4, 8, 4001, dtype=torch.float64)[:, None]
     w = (-p.num_data * p.joint(axis, p.x, p.y)).softmax(0)
     mean = w @ axis[:, 0]
@@ -79,18 +97,19 @@ def test_exact_moments_of_a_logistic_regression_on_a_grid(bench):
 
 
 def test_langevin_of_the_league_has_the_posterior_s_width(bench, few):
+    few = replace(few, problem=replace(few.problem, apart=0.5, burn=3.0))
     found = bench.league_ours.langevin(few, 0)
     score = bench.league.simulated(few, {"draws": found.draws.numpy()})
-    # Batches add 5 % of the variance of the noisiest weight, steps themselves lr·a/2, 3 %: half of either on sds.
-    assert abs(score["sd"] - 1.025) < 0.015 + 4 * score["sd_error"]
-    steps = (5 + 63 * 1.5) * few.problem.slow / few.problem.lr
+    # Batches and steps add up to 5 + 3 % of the variance, draws of one chain that are near each other lack as much.
+    assert abs(score["sd"] - 1) < 0.04 + 4 * score["sd_error"]
+    steps = (3 + 63 * 0.5) * few.problem.slow / few.problem.lr
     assert found.passes == pytest.approx(steps * 50 / 100, rel=0.01)
 
 
 def test_optimal_rates_of_peers_are_ours(bench, few):
     ours = torch.stack([h[0, 0] for h in bench.league_ours.plain_rates(few)])
     # Ours has C in expectation over the posterior, theirs at its mode: D/N apart.
-    torch.testing.assert_close(bench.league_peers.optimal_rate(few.problem), ours, rtol=0.15, atol=0)
+    torch.testing.assert_close(bench.league_fits.optimal_rate(few.problem), ours, rtol=0.15, atol=0)
 
 
 def test_a_long_chain_is_cut_and_says_so(bench, few, monkeypatch):
@@ -113,7 +132,7 @@ def test_the_page_sorts_contenders_by_what_they_pass(bench, few):
         "tu-sgld-tied": {"version": "b 2", "simulations": good | rest, "toy": bad | rest},
         "posteriors-sgld": {"version": "c 3", "simulations": good | rest, "toy": rest | {"diverged": 1.0}},
     }
-    truths = {"toy": bench.league_ours.exact_moments(case)}
+    truths = {"toy": bench.league_problems.exact_moments(case)}
     cases = [few, case, replace(case, name="toy")]
     page = bench.league_page.page(scores, cases, truths, "a machine")
     assert "- **all three**: bayessgd SGLD (lr)." in page
