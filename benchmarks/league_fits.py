@@ -24,7 +24,8 @@ def uncertainty_swag(problem: Problem, seed: int, *, recipe: bool, scale: float)
     without_compiled_torchvision()
     from torch_uncertainty.methods import SWAG
 
-    nets = [nn.Linear(problem.mode.shape[1], 1, bias=False).double() for _ in range(problem.chains)]
+    # In float32, which is all that its low-rank draws can do.
+    nets = [nn.Linear(problem.mode.shape[1], 1, bias=False) for _ in range(problem.chains)]
     swags = [SWAG(net, cycle_start=0, cycle_length=1, scale=scale, num_estimators=0) for net in nets]
 
     def update(theta: Tensor, epoch: int) -> None:
@@ -34,7 +35,7 @@ def uncertainty_swag(problem: Problem, seed: int, *, recipe: bool, scale: float)
 
     passes = recipe_sgd(problem, seed, update) if recipe else optimal_sgd(problem, seed, update)
     draws = [[swag.sample(scale).weight.detach()[0] for _ in range(problem.draws)] for swag in swags]
-    return Result(torch.stack([torch.stack(of_one) for of_one in draws]), passes)
+    return Result(torch.stack([torch.stack(of_one) for of_one in draws]).double(), passes)
 
 
 def recipe_sgd(problem: Problem, seed: int, update: Callable[[Tensor, int], None]) -> float:

@@ -88,8 +88,9 @@ HEAD = """# Who samples the posterior
 {machine}. {versions}.
 
 Chains start at the mode, see iid batches and keep draws 1.5 (simulations) or 1 relaxation times of the slowest
-direction apart; † draws are closer, for the chain was cut at 20 000 steps. *Passes* are gradients of single data over
-N, of one chain or fit; fits of Laplace start from a mode that is not counted. *lr* is one for all who can choose it: on
+direction apart; † a chain cut at 20 000 steps: its draws are closer, and with few relaxation times in all it is short
+of equilibrium, as a user's chain of that length would be. *Passes* are gradients of single data over N, of one chain or
+fit; fits of Laplace start from a mode that is not counted. *lr* is one for all who can choose it: on
 a mean loss, where the batches' noise adds 5 % of the variance, lr·N·C/(2S). *ε\\** is the rate of Mandt, Hoffman &
 Blei, with S = {small}. *T* is the temperature, τ the prior's precision, S the batch size.
 """
@@ -156,7 +157,7 @@ def regressed(told: dict) -> str:
     if "diverged" in told:
         return "diverged | | | | no"
     shift = f"{told['shift']:+.2f} ± {told['shift_error']:.2f}"
-    span = f"{told['low']:.3f} – {told['high']:.3f} | {told['mean']:.3f} | {100 * told['sd_error']:.1f} %"
+    span = f"{told['low']:.3f} – {told['high']:.3f} | {told['mean']:.3f} | {told['sd_error']:.3f}"
     return f"{span} | {shift} | {'yes' if within(told) else 'no'}"
 
 

@@ -137,4 +137,4 @@ def test_the_page_sorts_contenders_by_what_they_pass(bench, few):
     page = bench.league_page.page(scores, cases, truths, "a machine")
     assert "- **all three**: bayessgd SGLD (lr)." in page
     assert "torch-uncertainty SGLD (lr, noise 1/√N, decay τ/N); posteriors SGLD (lr, T = 1/N)." in page
-    assert "| 0.950 – 1.150 | 1.000 | 2.0 % | +0.10 ± 0.05 | no |" in page
+    assert "| 0.950 – 1.150 | 1.000 | 0.020 | +0.10 ± 0.05 | no |" in page
