@@ -27,6 +27,7 @@ from metrics.report import Comparison, Report
 from metrics.scoring import brier_score, categorical_nll, crps_gaussian, gaussian_nll
 from metrics.transport import (
     SinkhornDivergence,
+    SinkhornDivergenceResult,
     SinkhornResult,
     entropic_gaussian_cost,
     entropic_gaussian_divergence,
@@ -55,6 +56,7 @@ __all__ = [
     "Measure",
     "Report",
     "SinkhornDivergence",
+    "SinkhornDivergenceResult",
     "SinkhornResult",
     "agreement",
     "brier_decomposition",
