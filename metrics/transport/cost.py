@@ -27,7 +27,7 @@ def check_exponent(p: object) -> float:
         p = p.item()
     if isinstance(p, bool) or not isinstance(p, Real):
         raise TypeError(f"p must be a number, got {type(p).__name__}; 1 and 2 are the usual exponents")
-    if not (math.isfinite(p) and p >= 1):
+    if not (math.isfinite(p) and float(p) >= 1):
         raise ValueError(f"p must be finite and at least 1, got {p}; 1 and 2 are the usual exponents")
     return float(p)
 

@@ -51,13 +51,13 @@ def divergence_of_costs(
         )
         xx, yy, xy = (s.taken for s in (found.xx, found.yy, found.xy))
         value = at * found.dual
-        slopes: tuple[Tensor | None, ...] = (None,) * 5
         if options.sharp:
             value = float((xy * c[2]).sum() - (xx * c[0]).sum() / 2 - (yy * c[1]).sum() / 2)
-        else:
-            on_weights = at * (found.xy.f - found.xx.f), at * (found.xy.g - found.yy.g)
-            slopes = tuple(s.to(x.dtype) for s in (-xx / 2, -yy / 2, xy, *on_weights))
-    value = attach(value_like(value, x), (*costs, a, b), slopes)
+        on_weights = at * (found.xy.f - found.xx.f), at * (found.xy.g - found.yy.g)
+        slopes = tuple(s.to(x.dtype) for s in (-xx / 2, -yy / 2, xy, *on_weights))
+    value = value_like(value, x)
+    if not options.sharp:
+        value = attach(value, (*costs, a, b), slopes)
     error = max(s.error for s in (found.xx, found.yy, found.xy))
     return SinkhornDivergenceResult(value, found.worst.converged, found.xy.iterations, error, at)
 

@@ -174,9 +174,9 @@ def _of_a_batch(
     easy = options.p == 2 and not (own_cost or options.sharp) and entries <= SMALL and count > 0
     if easy and bool((a > 0).all() & (b > 0).all()):
         parts = zip(*(t.split(count) for t in (x, y, a, b)), strict=True)
-        return _joined([divergences(*part, options) for part in parts], torch.cat)
+        return _joined([divergences(u, v, w, z, options) for u, v, w, z in parts], torch.cat)
     problems = zip(x, y, a, b, strict=True)
-    return _joined([one(*problem) for problem in problems], torch.stack)
+    return _joined([one(u, v, w, z) for u, v, w, z in problems], torch.stack)
 
 
 def _joined(

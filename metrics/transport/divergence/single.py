@@ -76,7 +76,9 @@ def divergence(
             value = sharp_value(standard, found)
         slopes = restored_slopes(standard, found, inputs, kept, live)
         later = Past.of(x, standard, found) if remember else None
-    value = attach(value_like(value, inputs[0]), inputs, slopes)
+    value = value_like(value, inputs[0])
+    if not options.sharp:
+        value = attach(value, inputs, slopes)
     worst = found.worst
     result = SinkhornDivergenceResult(
         value,

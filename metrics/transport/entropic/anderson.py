@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.linalg.lapack import dposv
+from scipy.linalg.lapack import dposv  # pyright: ignore[reportAttributeAccessIssue]
 from torch import Tensor
 
 __all__ = ["Anderson", "expected_gain", "improves"]
@@ -46,6 +46,10 @@ class Anderson:
         self.valid = np.zeros((count, memory), dtype=bool)
         self.stride = np.ones(count)
         self._places = np.arange(memory)
+        self._gram = np.zeros((count, memory, memory))
+        # For one short iteration on a CPU the calls take longer than what they do, and numpy's are shorter.
+        alone = count == 1 and device.type == "cpu"
+        self._views = (self.residuals[0].numpy(), self.targets[0].numpy()) if alone else None
 
     def forget(self, which: "np.ndarray | None" = None) -> None:
         """Empty the memory, of all or of some, so that the next step is a plain one."""
@@ -61,21 +65,34 @@ class Anderson:
         target = torch.add(z, residual, out=self.targets[:, slot])
         self.valid[:, slot] = True
         q = min(self.seen, self.memory)
+        self._gram[:, slot, :q] = self._gram[:, :q, slot] = self._products(q, slot)
         if q == 1:
             return target.clone()
-        kept = self.residuals[:, :q]
-        gram = torch.bmm(kept, kept.mT).cpu().numpy()
+        gram = self._gram[:, :q, :q]
         drifts = self._drifts(gram, slot)
-        anew = drifts.any()
-        self.stride = np.where(drifts, 2 * self.stride, 1.0) if anew else np.ones(len(drifts))
-        alpha = self._coefficients(gram, slot)
-        mixed = torch.bmm(torch.from_numpy(alpha[:, None]).to(z.device), self.targets[:, :q]).squeeze(1)
-        if not anew:
+        mixed = self._mixed(self._coefficients(gram, slot))
+        if not drifts.any():
+            self.stride[:] = 1.0
             return mixed
+        self.stride = np.where(drifts, 2 * self.stride, 1.0)
         self.valid[drifts] = False
         self.valid[drifts, slot] = True
         stride, far = (torch.from_numpy(v[:, None]).to(z.device) for v in (self.stride, drifts))
         return torch.where(far, z + stride * residual, mixed)
+
+    def _products(self, q: int, slot: int) -> np.ndarray:
+        """Products of the newest residual with the others, [b, q]."""
+        if self._views:
+            return self._views[0][:q] @ self._views[0][slot]
+        return torch.bmm(self.residuals[:, :q], self.residuals[:, slot, :, None]).squeeze(2).cpu().numpy()
+
+    def _mixed(self, alpha: np.ndarray) -> Tensor:
+        """Combinations of the targets, [b, m]."""
+        q = alpha.shape[1]
+        if self._views:
+            return torch.from_numpy(alpha @ self._views[1][:q])
+        weights = torch.from_numpy(alpha[:, None]).to(self.targets.device)
+        return torch.bmm(weights, self.targets[:, :q]).squeeze(1)
 
     def _drifts(self, gram: np.ndarray, new: int) -> np.ndarray:
         """Whether the last two residuals are the same as far as mixing can see."""

@@ -117,7 +117,7 @@ def solve_batch(
     """
     passes = _Passes(torch.bmm(x, y.mT), alpha, beta, a, b)
     g = passes.cooled(passes.log_b.new_zeros(passes.log_b.shape))
-    mixing, done = Anderson(*g.shape, g.device), 0
+    mixing, done = Anderson(g.shape[0], g.shape[1], g.device), 0
     mixed = frozen = g.new_zeros(len(g), dtype=torch.bool)
     plain, rounding = g, 8 * torch.finfo(a.dtype).eps
     gain = g.new_zeros(len(g))

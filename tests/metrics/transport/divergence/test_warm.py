@@ -22,10 +22,10 @@ def test_agrees_with_the_cold_solution(gen):
         assert (one - other).norm() <= 4e-3 * other.norm()
 
 
-def test_no_annealing_after_the_first_call(gen, monkeypatch):
+def test_no_cold_start_after_the_first_call(gen, monkeypatch):
     calls = []
-    cold = dense.annealed
-    monkeypatch.setattr(dense, "annealed", lambda *args: calls.append(1) or cold(*args))
+    cold = dense.cold_start
+    monkeypatch.setattr(dense, "cold_start", lambda *args: calls.append(1) or cold(*args))
     loss = SinkhornDivergence(eps=1.0)
     for x, y in batches(gen):
         loss(x, y)
