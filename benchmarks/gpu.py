@@ -22,7 +22,8 @@ from transport_peers import problem
 
 from bayessgd import SWAG, Chains
 from gan import GAN, losses, networks
-from metrics.transport import _stream, sinkhorn_divergence
+from metrics.transport import sinkhorn_divergence
+from metrics.transport.entropic import streaming
 
 CASES = [(256, 64, 0.05), (1000, 64, 0.05), (5000, 2, 0.01), (5000, 64, 0.05), (20_000, 64, 0.05)]
 SLOW = 10_000
@@ -52,11 +53,11 @@ def unfused(work: Callable[[], object]) -> Callable[[], object]:
     """The work with the streaming pass in its torch form."""
 
     def run() -> object:
-        kept, _stream.fuses = _stream.fuses, lambda x: False
+        kept, streaming.fuses = streaming.fuses, lambda x: False
         try:
             return work()
         finally:
-            _stream.fuses = kept
+            streaming.fuses = kept
 
     return run
 

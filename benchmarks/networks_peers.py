@@ -7,13 +7,8 @@
 - *ivon* (ivon-opt): its README's loop and lr = .1, the package's defaults β₁ = .9, β₂ = .99999, h₀ = 1 (its authors'
   experiments on images default to β₂ = .999); ess = N, weight decay τ/N;
 - *mc-dropout* (torch-uncertainty): `mc_dropout` of a network with p = .5, as in its tutorial, and torch's default;
-<<<<<<< HEAD
-- *swag* (torch-uncertainty): its defaults, 20 columns, 16 estimators and scale 1, which is twice the paper's
-  covariance; a snapshot a pass, of SGD at a constant rate.
-=======
 - *swag* (torch-uncertainty): its defaults, 20 columns, 16 estimators and scale 1, twice the paper's covariance; a
   snapshot a pass, of SGD at a constant rate.
->>>>>>> league
 
 The data are arrays `x` and `y` for training; every other array is inputs to predict at, `test_x` and as many as there
 are. SGD has momentum .9 and, except for SWAG, cosine annealing to 0, as IVON has too (its authors' own experiments do

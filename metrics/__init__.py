@@ -88,6 +88,7 @@ from metrics.predictions import (
 )
 from metrics.transport import (
     SinkhornDivergence,
+    SinkhornDivergenceResult,
     SinkhornResult,
     entropic_cost,
     sinkhorn,
@@ -109,6 +110,7 @@ __all__ = [
     "Report",
     "Row",
     "SinkhornDivergence",
+    "SinkhornDivergenceResult",
     "SinkhornResult",
     "agreement",
     "brier_decomposition",

@@ -38,7 +38,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.gaussians.frechet import frechet_distance
-from metrics.transport.quantile import line_cost
+from metrics.transport.line import line_cost
 
 __all__ = [
     "Influence",

@@ -1,13 +1,13 @@
 """Optimal transport: exact, entropic and sliced."""
 
-from metrics.transport.divergence import sinkhorn_divergence
+from metrics.transport.divergence import SinkhornDivergence, SinkhornDivergenceResult, sinkhorn_divergence
 from metrics.transport.exact import transport_cost, wasserstein
 from metrics.transport.sinkhorn import SinkhornResult, entropic_cost, sinkhorn
 from metrics.transport.sliced import sliced_wasserstein
-from metrics.transport.warm import SinkhornDivergence
 
 __all__ = [
     "SinkhornDivergence",
+    "SinkhornDivergenceResult",
     "SinkhornResult",
     "entropic_cost",
     "sinkhorn",

@@ -6,7 +6,7 @@ For weights a [n] and b [m] that sum to one, and the cost C_ij = ‖x_i − y_j�
 
 It is a linear program: solved by the network simplex of POT (Bonneel et al. 2011), or, between two small
 uniform clouds of one size, where a plan is a permutation, by scipy's shortest augmenting paths (Crouse
-2016). On the line the plan joins quantiles and needs no solver (`metrics.transport.quantile`).
+2016). On the line the plan joins quantiles and needs no solver (`metrics.transport.line`).
 
 The minimum's derivative is that of the cost under the optimal plan (envelope theorem): ∂⟨P, C⟩/∂C = P, and
 the dual potentials are those for a and b. Where several plans are optimal it is a subgradient.
@@ -27,9 +27,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from metrics.inputs import check_pair, check_tensor, check_weights
-from metrics.transport._cost import check_exponent, power_cost, root
-from metrics.transport._envelope import attach
-from metrics.transport.quantile import line_cost
+from metrics.transport.cost import check_exponent, power_cost, root
+from metrics.transport.envelope import attach
+from metrics.transport.line import line_cost
 
 __all__ = ["transport_cost", "wasserstein"]
 

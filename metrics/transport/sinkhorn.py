@@ -12,28 +12,27 @@ alone, an entropy instead of the KL divergence (which shifts the value), or half
 OT_ε(x, x) > 0: as a distance between clouds use `sinkhorn_divergence`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_count, check_pair, check_positive, check_tensor, check_weights
-from metrics.transport._clouds import Clouds, prepared, resolve_eps, scattered, value_like
-from metrics.transport._cost import check_exponent
-from metrics.transport._costs import Cost, cost_between
-from metrics.transport._debiased import warn_unconverged
-from metrics.transport._envelope import attach
-from metrics.transport._logkernel import Table
-from metrics.transport._plan import Scaling, forces
-from metrics.transport._scaling import Goal, solve
-from metrics.transport._start import extended
-from metrics.transport._stream import solve_streaming
+from metrics.transport.cost import Cost, check_exponent, cost_between
+from metrics.transport.entropic.coupling import Coupling
+from metrics.transport.entropic.kernels import Powers, Squares, Table
+from metrics.transport.entropic.problem import MEMORY, Goal, Problem
+from metrics.transport.entropic.solution import Solution, forces
+from metrics.transport.entropic.solvers import choose_solvers
+from metrics.transport.entropic.standard import Standard, resolve_eps, scattered, standardise, value_like
+from metrics.transport.entropic.start import extended
+from metrics.transport.envelope import attach
+from metrics.transport.precision import full_precision
 
-__all__ = ["MEMORY", "SinkhornResult", "entropic_cost", "sinkhorn"]
+__all__ = ["SinkhornResult", "entropic_cost", "sinkhorn"]
 
-MEMORY = 2**30
-"""Bytes that a kernel may take before it is formed in pieces instead."""
+Forces = tuple[Tensor | None, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,8 @@ class SinkhornResult:
         marginal_error: The L1 distance between the plan's marginals and the weights.
         converged: Whether that error is within the tolerance.
         eps: The ε of the solution, in units of the cost.
+        coupling: The plan in standard units, for `plan`, `apply` and `map`.
+        points: y, where the problem was given as points.
     """
 
     value: Float[Tensor, ""]
@@ -55,8 +56,73 @@ class SinkhornResult:
     marginal_error: float
     converged: bool
     eps: float
+    coupling: Coupling = field(repr=False)
+    points: Float[Tensor, "m d"] | None = field(repr=False)
+
+    def plan(self) -> Float[Tensor, "n m"]:
+        """Return the plan P_ij = a_i b_j exp((f_i + g_j − C_ij)/ε), [n, m], in the clouds' type and without a gradient.
+
+        Formed in float64 from centred clouds, so that it is right wherever they lie; a plan made of `potentials` in
+        float32 is not, where their size over ε leaves them no digits. Its rows sum to their weights exactly, its
+        columns up to `marginal_error`.
+
+        >>> sinkhorn(torch.zeros(1, 2), torch.ones(2, 2)).plan()
+        tensor([[0.5000, 0.5000]])
+        """
+        with torch.no_grad():
+            return self.coupling.plan().to(self.value.dtype)
+
+    def apply(self, v: Float[Tensor, "..."], *, transpose: bool = False) -> Float[Tensor, "..."]:
+        """Return P v for v [m] or [m, k]; with `transpose` Pᵀ v for v [n] or [n, k]. P is never stored.
+
+        Raises:
+            ValueError: v has not one row per column of P (with `transpose`: per row).
+            TypeError: v is of another type than the clouds.
+
+        >>> sinkhorn(torch.zeros(1, 2), torch.ones(2, 2)).apply(torch.tensor([1.0, 3.0]))
+        tensor([2.])
+        """
+        n, m = len(self.coupling.a), len(self.coupling.column)
+        size, letter = (n, "n") if transpose else (m, "m")
+        if not isinstance(v, Tensor):
+            raise TypeError(f"v must be a torch.Tensor, got {type(v).__name__}; use torch.as_tensor")
+        if v.ndim not in (1, 2) or len(v) != size:
+            raise ValueError(
+                f"v must have shape [{letter}] or [{letter}, k] with {letter} = {size}, got {list(v.shape)}; "
+                "transpose=True applies the plan's transpose"
+            )
+        if v.dtype != self.value.dtype or v.device != self.value.device:
+            raise TypeError(
+                f"v must be {self.value.dtype} on {self.value.device} as the clouds, got {v.dtype} on {v.device}; "
+                "convert it with v.to(result.value)"
+            )
+        with torch.no_grad():
+            columns = v.double().reshape(size, -1)
+            apply = self.coupling.apply_transposed if transpose else self.coupling.apply
+            found = apply(columns).to(v.dtype)
+        return found[:, 0] if v.ndim == 1 else found
+
+    def map(self) -> Float[Tensor, "n d"]:
+        """Return the barycentric projection T(x_i) = Σ_j P_ij y_j/a_i, [n, d] (Peyré & Cuturi 2019, remark 4.11).
+
+        The mean of where the mass of x_i goes; it tends to the transport map as ε → 0, where there is one, and to the
+        mean of y as ε → ∞. Points without weight have theirs from the potentials of y. Without a gradient.
+
+        Raises:
+            ValueError: The problem was given as a cost matrix, without points.
+
+        >>> sinkhorn(torch.zeros(1, 1), torch.tensor([[1.0], [3.0]])).map()
+        tensor([[2.]])
+        """
+        if self.points is None:
+            raise ValueError(
+                "map needs the points y, and a cost matrix has none; divide result.apply(y) by the weights a[:, None]"
+            )
+        with torch.no_grad():
+            return self.coupling.average(self.points.double()).to(self.points.dtype)
 
 
+@full_precision
 def sinkhorn(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],
@@ -90,7 +156,7 @@ def sinkhorn(
             iteration forms it anew.
 
     Returns:
-        The value, differentiable once in the clouds and the weights, with the potentials and the convergence.
+        The value, differentiable once in the clouds and the weights, with the potentials, the plan and the convergence.
 
     Raises:
         ValueError: Clouds that cannot be compared, costs out of the type's range, weights that are no weights,
@@ -106,62 +172,86 @@ def sinkhorn(
     a, b = check_weights(weights_x, x, "weights_x"), check_weights(weights_y, y, "weights_y")
     if cost is not None:
         c = cost_between(cost, x, y)
-        return entropic_cost(c, a, b, eps=eps, tol=tol, max_iterations=max_iterations)
+        result = entropic_cost(c, a, b, eps=eps, tol=tol, max_iterations=max_iterations)
+        return replace(result, points=y.detach())
     goal, limit = Goal(check_positive(tol, "tol")), check_count(max_iterations, "max_iterations")
     eps = None if eps is None else check_positive(eps, "eps")
-    dense = len(x) * len(y) * (8 if p == 2 else 24) <= check_positive(memory, "memory")
     inputs = (x, y, a, b)
     live = [t.requires_grad and torch.is_grad_enabled() for t in inputs]
     with torch.no_grad():
         a, b = a.detach().double(), b.detach().double()
         kept = (a > 0, b > 0)
         points = (x.detach()[kept[0]], y.detach()[kept[1]], a[kept[0]] / a.sum(), b[kept[1]] / b.sum())
-        clouds = prepared(*points, eps=eps, p=p, single=False, dense=dense)
-        run = solve if dense else solve_streaming
-        found = run(clouds.kernel(clouds.x, clouds.y), clouds.a, clouds.b, goal=goal, max_iterations=limit)
-        if not found.converged:
-            warn_unconverged(found.iterations, found.error, goal.tol, clouds.eps)
-        potentials = _potentials(clouds, found, x, y, kept)
-        pulls: tuple[Tensor | None, ...] = (None, None)
-        if live[0] or live[1]:
-            pulls = _pulls(clouds, found, live, kept)
-        value = value_like(clouds.eps * found.dual + clouds.apart, x)
-        f, g = (v.to(x.dtype) for v in potentials)
-        slopes = (*(None if v is None else v.to(x.dtype) for v in pulls), f, g)
-        gradients = tuple(v if wanted else None for v, wanted in zip(slopes, live, strict=True))
+        each, room = 8 if p == 2 else 24, check_positive(memory, "memory")
+        solvers = choose_solvers(len(x), len(y), entry_bytes=each, memory=room, debiased=False)
+        standard = standardise(*points, eps=eps, p=p, single=False, dense=solvers.dense)
+        u, v, pulled = standard.x, standard.y, {"to_x": live[0], "to_y": live[1]}
+        found = solvers.between(
+            Problem(
+                standard.kernel(u, v),
+                standard.a,
+                standard.b,
+                goal,
+                limit,
+                lambda pieces: forces(pieces, u, v, p, **pulled),
+            )
+        )
+        found.warn(standard.eps)
+        f, g = (t.to(x.dtype) for t in _potentials(standard, found, x, y, kept))
+        value = value_like(standard.eps * found.dual + standard.shift_cost, x)
+        pulls = _pulls(standard, found.taken, kept)
+        slopes = (*(None if t is None else t.to(x.dtype) for t in pulls), f, g)
+        gradients = tuple(t if wanted else None for t, wanted in zip(slopes, live, strict=True))
+        coupling = _coupling(standard, found, x, y, kept)
     value = attach(value, inputs, gradients)
-    return SinkhornResult(value, (f, g), found.iterations, found.error, found.converged, clouds.eps)
+    return SinkhornResult(
+        value, (f, g), found.iterations, found.error, found.converged, standard.eps, coupling, y.detach()
+    )
 
 
 def _potentials(
-    clouds: Clouds, found: Scaling, x: Tensor, y: Tensor, kept: tuple[Tensor, Tensor]
+    standard: Standard, found: Solution[Forces], x: Tensor, y: Tensor, kept: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Both potentials at all points, in units of the cost; those without weight have theirs from their equations."""
-    f = clouds.eps * found.f + clouds.slope(clouds.x) + float(clouds.shift @ clouds.shift)
-    g = clouds.eps * found.g - clouds.slope(clouds.y)
+    f = standard.eps * found.f + standard.slope(standard.x) + float(standard.shift @ standard.shift)
+    g = standard.eps * found.g - standard.slope(standard.y)
     f, g = scattered(f, kept[0]), scattered(g, kept[1])
     if not bool(kept[0].all()):
-        z = clouds.inside(x.detach()[~kept[0]], clouds.centre)
-        there = extended(clouds.kernel(clouds.y, z), found.g + clouds.b.log())
-        f[~kept[0]] = clouds.eps * there + clouds.slope(z) + float(clouds.shift @ clouds.shift)
+        z = standard.inside(x.detach()[~kept[0]], standard.centre)
+        there = extended(standard.kernel(standard.y, z), found.g + standard.b.log())
+        f[~kept[0]] = standard.eps * there + standard.slope(z) + float(standard.shift @ standard.shift)
     if not bool(kept[1].all()):
-        z = clouds.inside(y.detach()[~kept[1]], clouds.centre - clouds.shift)
-        there = extended(clouds.kernel(clouds.x, z), found.f + clouds.a.log())
-        g[~kept[1]] = clouds.eps * there - clouds.slope(z)
+        z = standard.inside(y.detach()[~kept[1]], standard.centre - standard.shift)
+        there = extended(standard.kernel(standard.x, z), found.f + standard.a.log())
+        g[~kept[1]] = standard.eps * there - standard.slope(z)
     return f, g
 
 
-def _pulls(
-    clouds: Clouds, found: Scaling, live: list[bool], kept: tuple[Tensor, Tensor]
-) -> tuple[Tensor | None, ...]:
+def _pulls(standard: Standard, pulled: Forces, kept: tuple[Tensor, Tensor]) -> Forces:
     """∂OT_ε/∂x and ∂OT_ε/∂y: the forces of the plan, and those of what centring has taken off."""
-    on_x, on_y = forces(found.pieces(), clouds.x, clouds.y, clouds.p, to_x=live[0], to_y=live[1])
-    push = 2 * clouds.shift
-    gx = None if on_x is None else scattered(clouds.unit * on_x + clouds.a[:, None] * push, kept[0])
-    gy = None if on_y is None else scattered(clouds.unit * on_y - clouds.b[:, None] * push, kept[1])
+    on_x, on_y = pulled
+    push = 2 * standard.shift
+    gx = None if on_x is None else scattered(standard.unit * on_x + standard.a[:, None] * push, kept[0])
+    gy = None if on_y is None else scattered(standard.unit * on_y - standard.b[:, None] * push, kept[1])
     return gx, gy
 
 
+def _coupling(
+    standard: Standard, found: Solution[Forces], x: Tensor, y: Tensor, kept: tuple[Tensor, Tensor]
+) -> Coupling:
+    """The plan between all points."""
+    u, v = standard.x, standard.y
+    if not bool(kept[0].all()):
+        u = standard.inside(x.detach(), standard.centre)
+    if not bool(kept[1].all()):
+        v = standard.inside(y.detach(), standard.centre - standard.shift)
+    kernel = Squares(u, v) if standard.p == 2 else Powers(u, v, standard.p, standard.eps)
+    column = found.g.new_full((len(y),), -torch.inf)
+    column[kept[1]] = found.g + standard.b.log()
+    return Coupling(kernel, column, scattered(standard.a, kept[0]))
+
+
+@full_precision
 def entropic_cost(
     cost: Float[Tensor, "n m"],
     a: Float[Tensor, " n"] | None = None,
@@ -188,19 +278,22 @@ def entropic_cost(
         eps = resolve_eps(eps, float(a64 @ c @ b64))
         goal, limit = Goal(check_positive(tol, "tol")), check_count(max_iterations, "max_iterations")
         s, wa, wb = c * (-1 / eps), a64[rows], b64[columns]
-        part = s[rows][:, columns]
-        found = solve(Table(part), wa, wb, goal=goal, max_iterations=limit)
-        if not found.converged:
-            warn_unconverged(found.iterations, found.error, goal.tol, eps)
+        solvers = choose_solvers(len(wa), len(wb), entry_bytes=0, memory=MEMORY, debiased=False)
+        part = Table(s[rows][:, columns])
+        found = solvers.between(Problem(part, wa, wb, goal, limit, lambda pieces: next(pieces).plan()))
+        found.warn(eps)
         plan = torch.zeros_like(s)
-        plan[rows.nonzero(), columns.nonzero()[:, 0]] = next(found.pieces()).plan()
+        plan[rows.nonzero(), columns.nonzero()[:, 0]] = found.taken
         # Points without weight have potentials from their equations.
         f, g = (
             extended(Table(s[:, columns].T), found.g + wb.log()),
             extended(Table(s[rows]), found.f + wa.log()),
         )
         f[rows], g[columns] = found.f, found.g
+        coupling = Coupling(Table(s), g + b64.log(), a64)
         f, g = (eps * f).to(cost), (eps * g).to(cost)
         value = value_like(eps * found.dual, cost)
     value = attach(value, inputs, (plan.to(cost), f, g))
-    return SinkhornResult(value, (f, g), found.iterations, found.error, found.converged, eps)
+    return SinkhornResult(
+        value, (f, g), found.iterations, found.error, found.converged, eps, coupling, points=None
+    )

@@ -4,7 +4,7 @@
 
 estimated with L directions, SW_p^p ≈ (1/L) Σ_l W_p^p(θ_l·x, θ_l·y). The estimate of SW_p^p is unbiased in
 the directions, with a variance of Var_θ(W_p^p)/L; its root SW_p is biased downwards by O(1/L). Every W_p^p
-is on the line, by quantiles (`metrics.transport.quantile`), which costs a sort; weights and unequal sizes merge the
+is on the line, by quantiles (`metrics.transport.line`), which costs a sort; weights and unequal sizes merge the
 levels of the two quantile functions.
 
 For laws that differ by a shift m alone SW_2² = ‖m‖²/d: a distance of the order of W_2/√d.
@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from metrics.inputs import check_count, check_pair, check_weights
-from metrics.transport._cost import check_exponent, root
-from metrics.transport.quantile import line_cost
+from metrics.transport.cost import check_exponent, root
+from metrics.transport.line import line_cost
 
 __all__ = ["sliced_wasserstein"]
 

@@ -6,7 +6,7 @@ import torch
 import metrics
 from metrics.evaluation.influence import Influence, frechet_influence, sliced_influence
 from metrics.transport import transport_cost
-from metrics.transport.quantile import line_cost
+from metrics.transport.line import line_cost
 from tests.targets import random_gaussian
 
 

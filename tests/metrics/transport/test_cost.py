@@ -2,7 +2,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from metrics.transport._cost import power_cost, root
+from metrics.transport.cost import power_cost, root
 
 
 @pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 3.0])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from metrics.transport._envelope import attach
+from metrics.transport.envelope import attach
 
 
 def square(x):

@@ -1,0 +1,1 @@
+"""Entropic optimal transport: problems made standard, solvers, solutions."""
