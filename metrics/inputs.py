@@ -219,17 +219,23 @@ def _with_classes(p: Tensor, name: str, ndim: int) -> str:
         return f"the first dimension are samples: average them with {name}.mean(0)"
     if ndim == 3 and p.ndim == 2:
         return f"a single prediction is {name}[None]"
-    if p.ndim == 1:
+    if p.ndim == 1 and p.numel():
         return _binary(p, name, "")
     return "the last dimension are the classes: reshape it"
 
 
 def _binary(p: Tensor, name: str, column: str) -> str:
     """What makes two classes of one column: probabilities, or else logits."""
-    inside = p.numel() == 0 or (float(p.detach().min()) >= 0 and float(p.detach().max()) <= 1)
+    if p.ndim > 1 and bool((p.detach() == 1).all()):
+        return (
+            "a softmax over one column is 1 everywhere: for logits z make p = z[..., 0].sigmoid() and "
+            "torch.stack([1 - p, p], -1)"
+        )
+    inside = float(p.detach().min()) >= 0 and float(p.detach().max()) <= 1
+    dim = 1 if p.ndim - bool(column) == 1 else -1
     told = "the probability" if inside else "the logit"
     step = f"p = {name}{column}" if inside else f"p = {name}{column}.sigmoid()"
-    return f"of {told} of class 1 make both with {step}, torch.stack([1 - p, p], -1)"
+    return f"from {told} of class 1 make both classes: {step}, torch.stack([1 - p, p], {dim})"
 
 
 def check_labels(labels: object, probs: Tensor, name: str = "labels") -> Tensor:

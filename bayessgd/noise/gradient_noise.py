@@ -2,24 +2,19 @@ r"""The noise of a gradient: its mean, covariance, trace, spectrum and the simpl
 
 From per-example gradients g_1 … g_B of P entries each, with the mean ḡ,
 
-    C = Σ_i (g_i − ḡ)(g_i − ḡ)ᵀ / (B − c)            c = 1: unbiased for the covariance of a population that
-    the data sample,
-                                                     c = 0: the covariance over exactly these data, as SGD on
-                                                     them has it,
-    |G|² = |ḡ|² − Tr C / B                           unbiased for the squared norm of the true gradient (c =
-    1),
-    B_simple = Tr C / |G|²                           the simple noise scale (McCandlish et al. 2018,
-    arXiv:1812.06162, eq. 2.9
-                                                     and appendix A), a ratio of unbiased numbers and so
-                                                     biased by O(1/B).
+    C = Σ_i (g_i − ḡ)(g_i − ḡ)ᵀ / (B − c)    c = 1: unbiased for the covariance of the population behind the data,
+                                             c = 0: the covariance over exactly these data, as SGD on them has it,
+    |G|² = |ḡ|² − Tr C / B                   unbiased for the squared norm of the true gradient (c = 1),
+    B_simple = Tr C / |G|²                   the simple noise scale (McCandlish et al. 2018, arXiv:1812.06162, eq. 2.9
+                                             and appendix A), a ratio of unbiased numbers and so biased by O(1/B).
 
 C is P × P and is formed only when asked for, and only for a small P. Its non-zero spectrum is that of the
 centred Gram matrix K_ij = (g_i − ḡ)·(g_j − ḡ), divided by B − c, which is B × B and is put together from
 pairs of chunks of the batch: the B × P matrix is never held. Sums over data are in float64, about a mean
 found first, since Tr C may be a small difference.
 
-Standard errors are the jackknife's over data (Efron & Stein 1981), which needs only r_i = |g_i − ḡ|² and p_i
-= ḡ·(g_i − ḡ).
+Standard errors are the jackknife's over data (Efron & Stein 1981), which needs only r_i = |g_i − ḡ|² and
+p_i = ḡ·(g_i − ḡ).
 """
 
 import math

@@ -35,12 +35,28 @@ __all__ = [
     "Polynomial",
     "Radial",
     "RationalQuadratic",
+    "check_kernel",
     "median_heuristic",
     "median_kernel",
 ]
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
 """A map from two clouds [n, d], [m, d] to the Gram matrix [n, m]."""
+
+
+def check_kernel(kernel: object) -> Kernel:
+    """Return a kernel that can be called on two clouds.
+
+    >>> check_kernel("rbf")
+    Traceback (most recent call last):
+    TypeError: kernel must be callable on two clouds, got 'rbf'; pass an object such as metrics.kernels.Gaussian(1.0)
+    """
+    if not callable(kernel):
+        told = repr(kernel) if isinstance(kernel, str) else type(kernel).__name__
+        raise TypeError(
+            f"kernel must be callable on two clouds, got {told}; pass an object such as metrics.kernels.Gaussian(1.0)"
+        )
+    return kernel
 
 
 class Radial(ABC):

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from metrics.distances import distances
 from metrics.inputs import check_pair
-from metrics.kernels.kernel import Kernel, Radial, median_kernel
+from metrics.kernels.kernel import Kernel, Radial, check_kernel, median_kernel
 from metrics.kernels.tiles import mean_between, mean_within
 from metrics.precision import full_precision
 
@@ -74,7 +74,7 @@ def mmd2(
     """
     check_pair(x, y, least=2)
     if kernel is not None:
-        return mmd2_of_tiles(x, y, kernel, unbiased=unbiased).to(x.dtype)
+        return mmd2_of_tiles(x, y, check_kernel(kernel), unbiased=unbiased).to(x.dtype)
     return mmd2_from_grams(*_grams(x, y, kernel), unbiased=unbiased).to(x.dtype)
 
 
@@ -206,6 +206,7 @@ def _variance_by_order(kxx: Tensor, kxy: Tensor, kyy: Tensor) -> tuple[Tensor, T
 def _grams(x: Tensor, y: Tensor, kernel: Kernel | None) -> tuple[Tensor, Tensor, Tensor]:
     a, b = x.double(), y.double()
     if kernel is not None and not isinstance(kernel, Radial):
+        check_kernel(kernel)
         return kernel(a, a), kernel(a, b), kernel(b, b)
     r = distances(a, a), distances(a, b), distances(b, b)
     radial = kernel or median_kernel(*r)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_cloud
-from metrics.kernels.kernel import Kernel
+from metrics.kernels.kernel import Kernel, check_kernel
 from metrics.precision import full_precision
 
 __all__ = ["vendi_score"]
@@ -44,7 +44,7 @@ def vendi_score(x: Float[Tensor, "n d"], *, kernel: Kernel) -> Float[Tensor, ""]
     """
     check_cloud(x)
     with torch.no_grad():
-        gram = kernel(x.double(), x.double())
+        gram = check_kernel(kernel)(x.double(), x.double())
         own = gram.diagonal()
         if not bool((own > 0).all()):
             raise ValueError(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from metrics.distances import distances
 from metrics.inputs import check_alike, check_cloud, check_pair
-from metrics.kernels.kernel import Kernel, median_kernel
+from metrics.kernels.kernel import Kernel, check_kernel, median_kernel
 from metrics.precision import full_precision
 
 __all__ = ["mmd_witness"]
@@ -61,4 +61,5 @@ def mmd_witness(
     if kernel is None:
         with torch.no_grad():
             kernel = median_kernel(distances(a, a), distances(a, b), distances(b, b))
+    check_kernel(kernel)
     return (kernel(a, t).mean(0) - kernel(b, t).mean(0)).to(x.dtype)

@@ -4,8 +4,8 @@ Let the n training points and the m held-out points come from one law, and let c
 sample s of all n + m. A generator that has learned the law and not the points owes nothing to which of them
 it was shown: the share of samples whose nearest is a training point,
 
-    S = (1/M) Σ_s 1{c(s) is a training point} = (1/M) Σ_i w_i t_i,    w_i = #{s : c(s) = i},  t_i = 1 for
-    training points,
+    S = (1/M) Σ_s 1{c(s) is a training point} = (1/M) Σ_i w_i t_i,    w_i = #{s : c(s) = i},
+                                                                      t_i = 1 for training points and else 0,
 
 then has expectation n/(n + m), and so for every relabelling t of the pooled points. Under random
 relabelling S is a sum over a sample without replacement, with the exact variance (Cochran 1977, theorem

@@ -4,9 +4,9 @@ The definitions of PacGAN (Lin et al. 2018, section 4.1, after Srivastava et al.
 likely centres c_j and the standard deviation σ of every component along each axis. A sample belongs to its
 nearest centre and is of high quality if it is within 3σ of it, ‖x − c_j‖ < 3σ.
 
-    modes          the number of centres with at least one sample of high quality high quality   the share
-    of such samples reverse KL     KL(p̂ ‖ uniform) = ln K − H(p̂), p̂_j the share of centre j among the
-    samples of high quality
+    modes          the number of centres with at least one sample of high quality
+    high quality   the share of such samples
+    reverse KL     KL(p̂ ‖ uniform) = ln K − H(p̂), p̂_j the share of centre j among the samples of high quality
 
 Even the truth is not at 100 %: in d dimensions the share is P(χ²_d < 9), which is 1 − e^{−4.5} = 98.889 %
 for d = 2. A generator that has collapsed to one point has a high share, so the three are read together.

@@ -48,7 +48,7 @@ A = TypeVar("A", bound="Accumulator")
 
 
 class Accumulator(ABC, Generic[S, R]):
-    """A measure fed in batches: `update`, `merge`, `compute`, `state_dict`, `load_state_dict`.
+    """A measure fed in batches: `update`, `merge`, `compute`, `reset`, `to`, `state_dict`, `load_state_dict`.
 
     All batches share one type and device, and the value has that type. Nothing is differentiable. A batch that is
     refused leaves the accumulator as it was.
@@ -56,6 +56,7 @@ class Accumulator(ABC, Generic[S, R]):
 
     def __init__(self, nothing: S) -> None:
         self._state = nothing
+        self._nothing = copy.deepcopy(nothing)
         self._dtype: torch.dtype | None = None
         self._device: torch.device | None = None
 
@@ -95,6 +96,24 @@ class Accumulator(ABC, Generic[S, R]):
             raise ValueError("other must be another accumulator, got itself; its points would count twice")
         self._check_identity(other._identity(), "other")
         self._absorb(other._state, other._dtype, other._device)
+        return self
+
+    def reset(self: A) -> A:
+        """Forget everything fed so far, its type and device with it; return this accumulator."""
+        self._state = copy.deepcopy(self._nothing)
+        self._dtype = self._device = None
+        return self
+
+    def to(self: A, device: torch.device | str) -> A:
+        """Move what was fed to a device, where the next batches must be; return this accumulator.
+
+        One that was never fed has no device: it takes that of its first batch.
+        """
+        if self._device is not None:
+            moved = {name: tensor.to(device) for name, tensor in self._state.tensors().items()}
+            self._state = self._state.restored(moved)
+            # As batches tell it: with the device's index.
+            self._device = next(iter(moved.values())).device
         return self
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -9,14 +9,13 @@ from torch import Tensor
 
 from metrics.gaussians.frechet import frechet_from_factors
 from metrics.precision import full_precision
-from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.moments import Moments
-from metrics.streaming.two_clouds import TwoClouds
+from metrics.streaming.two_clouds import TwoClouds, TwoSampleAccumulator
 
 __all__ = ["FrechetDistance"]
 
 
-class FrechetDistance(Accumulator[TwoClouds[Moments], Float[Tensor, ""]]):
+class FrechetDistance(TwoSampleAccumulator[Moments, Float[Tensor, ""]]):
     """`frechet_distance` in pieces: ‖μ₁−μ₂‖² + Tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½), in the squared units of the points.
 
     It equals the function on the whole clouds up to float64's rounding at the size of the data, about 1e-16 of
@@ -32,22 +31,6 @@ class FrechetDistance(Accumulator[TwoClouds[Moments], Float[Tensor, ""]]):
 
     def __init__(self) -> None:
         super().__init__(TwoClouds(Moments))
-
-    @full_precision
-    def update(
-        self, *, real: Float[Tensor, "n d"] | None = None, fake: Float[Tensor, "m d"] | None = None
-    ) -> None:
-        """Take in a batch of either cloud or of both.
-
-        Args:
-            real: Samples of the truth, [n, d], n ≥ 1.
-            fake: Samples to judge, [m, d], m ≥ 1.
-
-        Raises:
-            TypeError, ValueError: Clouds that cannot be compared with each other or with what came before.
-        """
-        batch, like = self._state.of(real, fake)
-        self._absorb(batch, like.dtype, like.device)
 
     def _settings(self) -> dict[str, object]:
         return {}

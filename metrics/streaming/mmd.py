@@ -18,14 +18,13 @@ from metrics.inputs import check_pair
 from metrics.kernels.kernel import Kernel
 from metrics.kernels.mmd import mmd2_of_tiles
 from metrics.precision import full_precision
-from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.clouds import Cloud
-from metrics.streaming.two_clouds import TwoClouds
+from metrics.streaming.two_clouds import TwoClouds, TwoSampleAccumulator
 
 __all__ = ["MMD"]
 
 
-class MMD(Accumulator[TwoClouds[Cloud], Float[Tensor, ""]]):
+class MMD(TwoSampleAccumulator[Cloud, Float[Tensor, ""]]):
     """`mmd2` in pieces: E k(X,X') + E k(Y,Y') − 2 E k(X,Y) over all pairs of everything fed.
 
     >>> from metrics.kernels import NegativeDistance
@@ -53,21 +52,6 @@ class MMD(Accumulator[TwoClouds[Cloud], Float[Tensor, ""]]):
             )
         super().__init__(TwoClouds(Cloud))
         self._kernel, self._unbiased = kernel, bool(unbiased)
-
-    def update(
-        self, *, real: Float[Tensor, "n d"] | None = None, fake: Float[Tensor, "m d"] | None = None
-    ) -> None:
-        """Take in a batch of either cloud or of both.
-
-        Args:
-            real: Samples of the truth, [n, d], n ≥ 1.
-            fake: Samples to judge, [m, d], m ≥ 1.
-
-        Raises:
-            TypeError, ValueError: Clouds that cannot be compared with each other or with what came before.
-        """
-        batch, like = self._state.of(real, fake)
-        self._absorb(batch, like.dtype, like.device)
 
     def _settings(self) -> dict[str, object]:
         # A dataclass is named by its fields; a function's repr would be an address.

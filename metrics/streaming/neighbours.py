@@ -7,20 +7,16 @@ numbers, are never whole in memory.
 
 from typing import SupportsIndex
 
-from jaxtyping import Float
-from torch import Tensor
-
 from metrics.inputs import check_count
 from metrics.neighbours.balls import NeighbourScores, precision_recall_density_coverage
 from metrics.precision import full_precision
-from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.clouds import Cloud
-from metrics.streaming.two_clouds import TwoClouds
+from metrics.streaming.two_clouds import TwoClouds, TwoSampleAccumulator
 
 __all__ = ["PrecisionRecallDensityCoverage"]
 
 
-class PrecisionRecallDensityCoverage(Accumulator[TwoClouds[Cloud], NeighbourScores]):
+class PrecisionRecallDensityCoverage(TwoSampleAccumulator[Cloud, NeighbourScores]):
     """`precision_recall_density_coverage` in pieces, the same numbers to the bit.
 
     >>> import torch
@@ -40,21 +36,6 @@ class PrecisionRecallDensityCoverage(Accumulator[TwoClouds[Cloud], NeighbourScor
         """
         super().__init__(TwoClouds(Cloud))
         self._k = check_count(k, "k")
-
-    def update(
-        self, *, real: Float[Tensor, "n d"] | None = None, fake: Float[Tensor, "m d"] | None = None
-    ) -> None:
-        """Take in a batch of either cloud or of both.
-
-        Args:
-            real: Samples of the truth, [n, d], n ≥ 1.
-            fake: Samples to judge, [m, d], m ≥ 1.
-
-        Raises:
-            TypeError, ValueError: Clouds that cannot be compared with each other or with what came before.
-        """
-        batch, like = self._state.of(real, fake)
-        self._absorb(batch, like.dtype, like.device)
 
     def _settings(self) -> dict[str, object]:
         return {"k": self._k}

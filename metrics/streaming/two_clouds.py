@@ -6,17 +6,22 @@ The two clouds grow independently, one may come whole before the other begins, a
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
+from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_cloud, check_pair
+from metrics.precision import full_precision
+from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.clouds import Cloud
 from metrics.streaming.moments import Moments
 
-__all__ = ["TwoClouds"]
+__all__ = ["TwoClouds", "TwoSampleAccumulator"]
 
 
 C = TypeVar("C", Cloud, Moments)
 """The state of one of the two clouds."""
+
+R = TypeVar("R")
 
 
 class TwoClouds(Generic[C]):
@@ -63,3 +68,23 @@ class TwoClouds(Generic[C]):
             )
         self.real.absorb(other.real)
         self.fake.absorb(other.fake)
+
+
+class TwoSampleAccumulator(Accumulator[TwoClouds[C], R]):
+    """A measure of two samples, fed by `update(real=..., fake=...)`."""
+
+    @full_precision
+    def update(
+        self, *, real: Float[Tensor, "n d"] | None = None, fake: Float[Tensor, "m d"] | None = None
+    ) -> None:
+        """Take in a batch of either cloud or of both.
+
+        Args:
+            real: Samples of the truth, [n, d], n ≥ 1.
+            fake: Samples to judge, [m, d], m ≥ 1.
+
+        Raises:
+            TypeError, ValueError: Clouds that cannot be compared with each other or with what came before.
+        """
+        batch, like = self._state.of(real, fake)
+        self._absorb(batch, like.dtype, like.device)

@@ -4,6 +4,7 @@ import torch
 from scipy.spatial.distance import pdist
 from sklearn.metrics import pairwise
 
+import metrics
 from metrics.distances import distances
 from metrics.kernels.kernel import (
     Gaussian,
@@ -97,3 +98,18 @@ def test_median_of_mostly_equal_points_is_a_positive_distance():
 def test_refusals(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        metrics.mmd2,
+        metrics.mmd2_variance,
+        lambda x, y, kernel: metrics.mmd_witness(x, x, y, kernel=kernel),
+        lambda x, y, kernel: metrics.vendi_score(x, kernel=kernel),
+    ],
+)
+def test_a_kernel_by_name_is_refused(measure):
+    x = torch.zeros(5, 1)
+    with pytest.raises(TypeError, match=r"got 'rbf'; pass .* metrics.kernels.Gaussian\(1.0\)"):
+        measure(x, x, kernel="rbf")

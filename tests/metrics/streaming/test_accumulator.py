@@ -150,6 +150,27 @@ def test_refuses_another_type_and_keeps_its_state(measure):
 
 
 @every
+def test_reset_forgets_everything_and_the_type_with_it(measure):
+    first, second = measure.data(dtype=torch.float32)
+    accumulator = fed(measure, first, second, 7)
+    assert accumulator.reset() is accumulator
+    with pytest.raises(ValueError, match="at least"):
+        accumulator.compute()
+    first, second = measure.data()
+    measure.feed(accumulator, first, second)
+    close(numbers(accumulator.compute()), numbers(measure.expected(first, second)))
+
+
+@every
+def test_to_moves_what_was_fed_and_changes_nothing(measure):
+    first, second = measure.data()
+    assert measure.make().to("meta").state_dict()["header"].device.type == "cpu"
+    accumulator = fed(measure, first[:20], second[:20], 7).to("cpu")
+    measure.feed(accumulator, first[20:], second[20:])
+    close(numbers(accumulator.compute()), numbers(measure.expected(first, second)))
+
+
+@every
 def test_refuses_itself_and_strangers(measure):
     accumulator = measure.make()
     with pytest.raises(ValueError, match="got itself"):
