@@ -54,33 +54,35 @@ ROWS = [
 
 WHY = """## Why
 
-Files and lines are of the versions above.
+Files and lines are of the versions above; recipes are `experiments/classification/mnist/configs/lenet/*.yaml` of
+torch-uncertainty's repository at 0.8.0.
 
-- torch-uncertainty, SGLD: the noise is √(2·lr)·`noise_factor` with a default of .01 (`optim/sgld.py` 12, 57), so
-  that on a mean loss the temperature is N·`noise_factor`², whatever N; 1/√N gives 1. `weight_decay` is 0 (13): no
-  prior. The recipe (`experiments/classification/mnist/configs/lenet/sgld.yaml`, repository at 0.8.0) keeps .01 and
-  has a decay of 1e-5.
-- torch-uncertainty, SGHMC: the same factor and decay (`optim/sghmc.py` 14, 15); the variance of its noise before
-  the factor is clamped from below at 1e-8/`noise_factor`² (100), which at the defaults is 1e-4 and above what is
-  clamped unless gradients are small. The recipe is `sghmc.yaml`, there.
-- torch-uncertainty, SWAG: `scale` is 1 (`methods/swag.py` 20) and multiplies the whole of diagonal plus low-rank
-  covariance (192–199), where the paper has ½; the low-rank part is divided by max_num_models − 1 = 19 however few
-  snapshots there are (196). The recipe is `swag.yaml`, there: its rate is not chosen for a posterior, and batches
-  shuffled by pass have noise that cancels.
+- torch-uncertainty, SGLD: the noise is √(2·lr)·`noise_factor` with a default of .01 (`optim/sgld.py` 12, 57), so that
+  on a mean loss the temperature is N·`noise_factor`², whatever N; 1/√N gives 1. `weight_decay` is 0 (13): no prior. The
+  recipe keeps .01 and has a decay of 1e-5. Tied to N it is SGLD: with the same seeds, posteriors' chain.
+- torch-uncertainty, SGHMC: the same factor and decay (`optim/sghmc.py` 14, 15); the variance of its noise before the
+  factor is clamped from below at 1e-8/`noise_factor`² (100), 1e-4 at the defaults, which is more than the noise should
+  be unless √V̂ < .1: how hot a weight is depends on the size of its gradients.
+- torch-uncertainty, SWAG: `scale` is 1 (`methods/swag.py` 20) and multiplies all of diagonal plus low-rank covariance
+  (192-199), where the paper has ½; the low-rank part is divided by max_num_models - 1 = 19 however few snapshots there
+  are (196). With ½ it agrees with ours, and both have SGD's own shape. The recipe's rate is not chosen for a posterior,
+  and batches shuffled by pass have noise that cancels.
 - posteriors: `temperature` is 1 (`sgmcmc/sgld.py` 17, `sgmcmc/sghmc.py` 19, `vi/diag.py` 22), and its documentation
-  wants a *mean* log posterior with temperature 1/N (`docs/log_posteriors.md`): who takes the first half of the
-  advice alone samples N times the variance. SGHMC's friction α is .01 by default (`sgmcmc/sghmc.py` 16): the
-  batches' noise, for which β = 0 (17) takes nothing off, is then not small beside the injected one. VI is a
-  diagonal Gaussian.
-- laplace-torch: `sigma_noise` and `prior_precision` are 1 by default (`baselaplace.py` 122, 123) and right in the
-  simulations, whose σ and τ are 1. For a regression with another σ it must be told; cross-entropy has none. All
-  weights, not the last layer, for the logistic model.
+  wants a *mean* log posterior with temperature 1/N (`docs/log_posteriors.md`): who takes the first half of the advice
+  alone samples N times the variance. SGHMC's friction α is .01 by default (`sgmcmc/sghmc.py` 16): the batches' noise,
+  from which β = 0 (17) takes nothing off, is then not small beside the injected one. VI is a diagonal Gaussian.
+- laplace-torch: `sigma_noise` and `prior_precision` are 1 by default (`baselaplace.py` 122, 123), right in the
+  simulations, whose σ and τ are 1; another σ must be told. All weights, not the last layer, for the logistic model,
+  where a Kronecker product averages p(1 - p) and xxᵀ apart and misses that they depend on each other. Laplace's mean is
+  the mode.
 - ivon-opt: h₀ = 1, β₂ = .99999 and a weight decay of 1e-4 (`_ivon.py` 28, 30, 31): the Hessian needs 10⁵ steps to
-  leave h₀, so that after 6000 the variance is about 1/(N·h₀); the prior is N·1e-4. β₂ = .999 is the default of its
-  authors' experiments. A diagonal Gaussian.
-- blackjax: its estimator multiplies by N and adds the prior (`sgmcmc/gradients.py` 67), T is 1: nothing to tie. A
-  step of 1e-3, its docstrings' example, is 1e-3·N on the scale of a mean loss, and SGHMC sees one batch in all ten
-  steps of a trajectory (`sgmcmc/sghmc.py` 46): both widen where N is large.
+  leave h₀, so that after 6000 the variance is about 1/(N·h₀); the prior's precision is N·1e-4. β₂ = .999 is the default
+  of its authors' experiments. A diagonal Gaussian.
+- blackjax: its estimator multiplies by N and adds the prior (`sgmcmc/gradients.py` 67), T is 1: nothing to tie. A step
+  of 1e-3, its docstrings' example, is 1e-3·N on the scale of a mean loss. SGHMC moves the position before the momentum
+  (`sgmcmc/diffusions.py` 72-74) and draws momenta anew before every trajectory of L = 10 steps (`sgmcmc/sghmc.py` 52):
+  the noise moves it by Lε, the force by L(L - 1)ε²/2 and not L²ε²/2, so that the variance is L/(L - 1) of the
+  posterior's, 5 % of a standard deviation, however small the step is (derived here).
 """
 
 HEAD = """# Who samples the posterior
