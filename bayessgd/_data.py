@@ -32,6 +32,7 @@ def parts(x: Inputs) -> tuple[Tensor, ...]:
 def rows(x: Inputs, which: slice | Tensor) -> Inputs:
     """Return some of the data.
 
+    >>> import torch
     >>> rows((torch.arange(3), torch.zeros(3, 1)), slice(1))
     (tensor([0]), tensor([[0.]]))
     """

@@ -114,9 +114,14 @@ def fits(task: Task, *, members: int = 5, seed: int = 0) -> dict[str, Fit]:
     first = wandering[0]
     found.append(Fit("iterate average", first.average, 1, further))
     found.append(Fit("SWAG", first.swag, 30, further))
-    tuned = [
-        calibrate(w.model, w.swag, task.x, task.y, **task.laws, generator=_generator(seed)) for w in wandering
-    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=".*directions of the span were dropped"
+        )  # the notebook says so
+        tuned = [
+            calibrate(w.model, w.swag, task.x, task.y, **task.laws, generator=_generator(seed))
+            for w in wandering
+        ]
     # A Jacobian-vector product costs about what a gradient does, a pair of draws forward two thirds of it.
     each = further + tuned[0].directions + tuned[0].dropped + 20
     found.append(Fit("SWAG, calibrated", tuned[0].posterior, 30, each))

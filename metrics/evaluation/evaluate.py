@@ -20,7 +20,7 @@ from metrics.evaluation.jackknife import degrees_of_freedom, jackknife
 from metrics.evaluation.measures import Measure, chosen_measures
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import p_value, relabellings
-from metrics.evaluation.report import Report
+from metrics.evaluation.report import Report, same_sizes
 from metrics.features.fingerprint import fingerprint_of_module
 from metrics.inputs import SupportsDLPack, as_cloud, as_tensor, check_count, check_pair, from_array
 from metrics.precision import full_precision
@@ -135,7 +135,7 @@ def _truth(train: Tensor, samples: Tensor, random: torch.Generator) -> Tensor:
     """As many points of the training set as there are samples, drawn without replacement."""
     if train.ndim and len(train) < LEAST:
         raise ValueError(f"train must hold at least {LEAST} samples, got {len(train)}; pass more")
-    if train.ndim and len(train) < len(samples):
+    if train.ndim and len(train) < len(samples) and not same_sizes((len(train),), (len(samples),)):
         raise ValueError(
             f"train must hold at least as many points as samples, {len(samples)}, got {len(train)}: a floor has "
             f"the sizes of what it is held against; pass more, or judge samples[:{len(train)}]"

@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Report"]
 
 
+ALIKE = 0.01
+"""Sizes that differ by at most this share are the same: a floor's bias changes by as little, its error is larger."""
+
+
+def same_sizes(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Return whether sample sizes agree to 1 %.
+
+    >>> same_sizes((898, 899), (899, 899)), same_sizes((60, 600), (600, 600))
+    (True, False)
+    """
+    return len(one) == len(other) and all(
+        abs(a - b) <= ALIKE * max(a, b) for a, b in zip(one, other, strict=True)
+    )
+
+
 @dataclass(frozen=True)
 class Report:
     """What `evaluate` measured: an estimate per number, and the features it came from.
@@ -56,7 +71,7 @@ class Report:
         placed = {}
         for name, e in self.estimates.items():
             under = floor[name]
-            if under.sizes != e.sizes:
+            if not same_sizes(under.sizes, e.sizes):
                 raise ValueError(
                     f"floor must be measured with the same sizes, {e.sizes[0]} samples and {e.sizes[1]} points of "
                     f"reference, got {under.sizes[0]} and {under.sizes[1]}; evaluate {e.sizes[0]} true samples for it"

@@ -1,1 +1,3 @@
 """Entropic optimal transport: problems made standard, solvers, solutions."""
+
+__all__: list[str] = []
