@@ -140,6 +140,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="contenders whose key holds this")
     parser.add_argument("--work", type=Path, help="folder that keeps draws")
+    parser.add_argument("--collect", action="store_true", help="run nothing: the page of what --work has")
     parser.add_argument("--out", type=Path, help="write league.md to this folder")
     return parser
 
@@ -155,14 +156,14 @@ def main() -> None:
         for case in cases:
             case.problem.save(problem_file(work, short(case)))
         rows = [row for row in ROWS if given.only in row.key]
-        for peer, path in dict(given.peer).items():
+        for peer, path in [] if given.collect else given.peer:
             keys = [row.key for row in rows if row.peer == peer]
             if keys:
                 run_peer(path, peer, keys, cases, work, given.seed + 10)
         scores: dict[str, dict] = {}
         for row in rows:
             for case in cases:
-                if row.peer is None:
+                if row.peer is None and not given.collect:
                     run_ours(row.key, case, work, given.seed + 10)
                 kept = kept_file(work, row.key, short(case))
                 if kept.is_file():

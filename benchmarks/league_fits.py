@@ -78,16 +78,16 @@ def optimal_rate(problem: Problem) -> Tensor:
     return 2 * problem.small / problem.num_data * problem.mode.shape[1] / trace
 
 
-def posteriors_vi(problem: Problem, seed: int, *, temperature: float | None) -> Result:
-    """Adam at 1e-3, as in its documentation, from the default log sd of 0."""
+def posteriors_vi(problem: Problem, seed: int, *, lr: float, log_sd: float | None) -> Result:
+    """Adam at `lr`, T = 1/N; the log standard deviation starts at `log_sd` or its default, 0."""
     import posteriors
     import torchopt
 
     def log_posterior(theta: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return -problem.joint(theta, *batch).sum(), torch.tensor([])
 
-    told = {} if temperature is None else {"temperature": temperature}
-    transform = posteriors.vi.diag.build(log_posterior, torchopt.adam(lr=1e-3), **told)
+    told = {"temperature": 1 / problem.num_data} | ({} if log_sd is None else {"init_log_sds": log_sd})
+    transform = posteriors.vi.diag.build(log_posterior, torchopt.adam(lr=lr), **told)
     state = transform.init(problem.mode.clone())
     pick = problem.picker(torch.Generator().manual_seed(seed), problem.batch)
     for _ in range(STEPS):

@@ -41,8 +41,8 @@ CONTENDERS: dict[str, Callable[[Problem, int], Result]] = {
     "posteriors-sghmc": lambda p, s: posteriors_sghmc(
         p, s, temperature=1 / p.num_data, alpha=(1 - MOMENTUM) / math.sqrt(p.lr * (1 - MOMENTUM))
     ),
-    "posteriors-vi-default": lambda p, s: posteriors_vi(p, s, temperature=None),
-    "posteriors-vi": lambda p, s: posteriors_vi(p, s, temperature=1 / p.num_data),
+    "posteriors-vi-readme": lambda p, s: posteriors_vi(p, s, lr=1e-3, log_sd=None),
+    "posteriors-vi-tutorial": lambda p, s: posteriors_vi(p, s, lr=1e-2, log_sd=-2.0),
     "laplace-default": lambda p, s: laplace(p, s, structure="kron", told=False),
     "laplace-kron": lambda p, s: laplace(p, s, structure="kron", told=True),
     "laplace-full": lambda p, s: laplace(p, s, structure="full", told=True),
