@@ -239,9 +239,10 @@ def test_posteriordbs_regressions_and_their_reference(bench):
     at, names = bench.sampling.optimum(last.problem), ["SGD at mode", "SGD exact", "corrected", "IASG"]
     assert [sampler.name for sampler, _ in bench.posteriordb.samplers(at, last.regression)] == names
     # Half of the reference as a sampler: within five standard errors, and at the floor.
-    score = bench.posteriordb.score(bench.sampling.Run(last.draws[:5], 1.0), last.draws[5:])
+    run = bench.sampling.Run(last.draws[:5], 1.0)
+    score = bench.posteriordb.score(run, last.draws[5:])
     assert bool((score.agreement.shifts.abs() < 5 * score.agreement.shift_errors).all())
     assert 0.3 < score.sliced / score.floor < 1.7
-    assert bench.posteriordb.line("x", "y", score).count("|") == len(bench.posteriordb.COLUMNS) + 1
+    assert bench.posteriordb.line("x", "y", score, run=run).count("|") == len(bench.posteriordb.COLUMNS) + 1
     schools = bench.posteriordb_data.eight_schools(DATA / "posteriordb")
     assert schools.draws.shape == (10, 1000, 10)

@@ -167,7 +167,7 @@ LABELS = torch.tensor([0, 1, 1])
 @pytest.mark.parametrize(
     ("probs", "labels", "error", "message"),
     [
-        (HALF[:, :1], LABELS, ValueError, r"must have two classes or more.* torch.stack\(\[1 - p, p\], -1\)"),
+        (HALF[:, :1], LABELS, ValueError, r"must have two classes or more.* torch.stack\(\[1 - p, p\], 1\)"),
         (torch.tensor([[1.5, -0.5]]), LABELS[:1], ValueError, "probs must not be negative"),
         (torch.randn(3, 2).log_softmax(1), LABELS, ValueError, r"take logits through .softmax"),
         (HALF * 1.001, LABELS, ValueError, "probs must sum to 1"),
