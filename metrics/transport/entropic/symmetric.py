@@ -53,8 +53,8 @@ def solve_symmetric(problem: Problem[T], *, buffer: Tensor | None) -> Solution[T
     while True:
         c = w * k.product(w)
         done += 1
-        # Within a cycle an error may rise before it falls; but a product that forms its tiles is dear.
-        if done % len(CHEBYSHEV) == 1 or buffer is None or done >= max_iterations:
+        # A GPU waits for a look, and within a cycle an error may rise before it falls.
+        if not a.is_cuda or done % len(CHEBYSHEV) == 1 or buffer is None or done >= max_iterations:
             error = float(torch.dist(c, a, 1))
             if error <= tol or done >= max_iterations:
                 break
