@@ -24,8 +24,8 @@ FEW = 128
 COLD = 30.0
 """Annealing starts where the kernel spans e⁻³⁰, so that no column is lost."""
 
-COOLING = ((5.0, 3), (2.0, 3))
-"""From one temperature to the next, and iterations at each: in haste where there are few, in smaller steps above..."""
+COOLING = ((5.0, 3), (2.0, 10))
+"""From one temperature to the next, and iterations at each: in haste where there are few, and with patience above..."""
 
 SMALL = 2**17
 """Entries of a kernel up to which an iteration costs less than annealing."""
