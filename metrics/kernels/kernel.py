@@ -17,6 +17,7 @@ characteristic (MMD = 0 only if P = Q) but the polynomial one, which compares mo
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 from typing import SupportsFloat
 
 import torch
@@ -56,7 +57,7 @@ def check_kernel(kernel: object) -> Kernel:
         raise TypeError(
             f"kernel must be callable on two clouds, got {told}; pass an object such as metrics.kernels.Gaussian(1.0)"
         )
-    return kernel
+    return cast(Kernel, kernel)
 
 
 class Radial(ABC):
