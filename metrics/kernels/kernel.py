@@ -17,8 +17,7 @@ characteristic (MMD = 0 only if P = Q) but the polynomial one, which compares mo
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
-from typing import SupportsFloat
+from typing import SupportsFloat, cast
 
 import torch
 from jaxtyping import Float
