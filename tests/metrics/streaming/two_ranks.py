@@ -48,7 +48,7 @@ def main() -> None:
         if rank == 0:
             print(f"{name}: differs from one process by {max(gaps):.1e}")
     # Every rank refuses, none is left waiting: nothing fed anywhere, and a kernel fitted to each rank's own data.
-    with pytest.raises(ValueError, match="at least 1 prediction"):
+    with pytest.raises(ValueError, match="at least 1 outcome"):
         BrierScore().compute()
     apart = MMD(kernel=Gaussian(1.0 + rank))
     apart.update(real=torch.zeros(2, 1), fake=torch.ones(2, 1))
