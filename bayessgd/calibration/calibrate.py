@@ -37,6 +37,7 @@ from bayessgd.likelihoods import Likelihood
 from bayessgd.posteriors import LowRankGaussian
 from bayessgd.priors import Prior
 from metrics.inputs import check_count
+from metrics.precision import full_precision
 
 __all__ = ["Calibration", "calibrate"]
 
@@ -97,6 +98,7 @@ class Calibration:
         return math.nan if self.held_out is None else self.held_out.stderr
 
 
+@full_precision
 def calibrate(
     model: nn.Module,
     posterior: LowRankGaussian,
@@ -138,7 +140,8 @@ def calibrate(
 
     Returns:
         The posterior and what was found on the way. For a quadratic U the posterior within the span is exact, and s*
-        is unbiased up to O(1/num_samples). Memory: the K directions once or twice more.
+        is unbiased up to O(1/num_samples). Inside `torch.autocast` it is what it is outside: half precision is coarse
+        beside a curvature. Memory: the K directions once or twice more.
 
     Raises:
         TypeError: Not a Gaussian posterior, or arguments that are not as above.
@@ -268,7 +271,7 @@ def _chosen(
         warnings.warn(
             f"held-out data accept no width: the best factor gains {choice.gain:.2g} ± {choice.stderr:.2g} nats a "
             "point over the mean alone, which is returned; for the posterior itself call without held_out",
-            stacklevel=3,
+            stacklevel=4,
         )
         return replace(found, posterior=point, scale=0.0, stderr=0.0, held_out=choice)
     return replace(
@@ -288,19 +291,19 @@ def _warn_of_misfit(found: Calibration) -> None:
             f"U is no quadratic along any of the {total} directions of the span (r > {LIMIT:g}), so that only the "
             "iterates' own diagonal is left; train on to a minimum of the potential, or sample with "
             "bayessgd.snapshots",
-            stacklevel=3,
+            stacklevel=4,
         )
     elif found.dropped > total / 2:
         warnings.warn(
             f"{found.dropped} of the {total} directions of the span were dropped, for along them U rises more than "
             f"{LIMIT:g} times as far as its curvature says; they keep the iterates' width",
-            stacklevel=3,
+            stacklevel=4,
         )
     if found.ratio < 1 / LIMIT:
         warnings.warn(
             f"draws within the span have {found.ratio:.2g} ± {found.ratio_stderr:.1g} of the excess loss that their "
             "curvature says, so that the mean is no minimum there; train on, or average a later tail of the iterates",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -72,7 +72,7 @@ def moving_directions(posterior: LowRankGaussian) -> int:
 
 
 def equipartition(
-    excess: Callable[[float], Tensor], directions: int, *, max_iterations: int, stacklevel: int = 4
+    excess: Callable[[float], Tensor], directions: int, *, max_iterations: int, stacklevel: int = 5
 ) -> Equipartition:
     """Solve mean(excess(s)) = D/2 by s ← s·(D/2)/mean, which converges where the mean grows as s^α, 0 < α < 2.
 

@@ -233,6 +233,22 @@ def test_batchnorm_is_refreshed_wherever_draws_are_evaluated():
     assert total == pytest.approx(1e-4, rel=0.02)
 
 
+def test_autocast_changes_nothing(gen):
+    # By differences, where half precision would leave hardly a digit of the curvature.
+    x, y = torch.randn(64, 3, generator=gen), torch.randint(2, (64,), generator=gen)
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    mean = {name: p.detach() for name, p in net.named_parameters()}
+    rows = {name: torch.randn(3, *p.shape, generator=gen) for name, p in mean.items()}
+    law = LowRankGaussian(mean, {name: torch.zeros_like(p) for name, p in mean.items()}, rows)
+    laws = {"likelihood": Categorical(), "prior": GaussianPrior(1e4), "refresh_batchnorm": [x]}
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            found.append(calibrate(net, law, x, y, **laws, generator=torch.Generator().manual_seed(0)))
+    assert found[0].scale == found[1].scale
+    assert found[0].ratio == found[1].ratio
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
