@@ -1,7 +1,7 @@
-"""Markov chains: how many independent draws they are worth, and whether they have found the same law.
+"""Markov chains: how many independent draws they are worth, and whether they have found the same distribution.
 
 M chains of N draws θ_mn of one coordinate. With W the mean of the chains' variances, B/N the variance of their
-means and V = (N − 1)W/N + B/N an estimate of the law's variance,
+means and V = (N − 1)W/N + B/N an estimate of the distribution's variance,
 
     R̂   = √(V / W)                          near 1 where the chains agree (Gelman & Rubin 1992)
     ESS = M N / τ,   τ = −1 + 2 Σ_t ρ̂_t      draws that independent sampling would need for the same error of the mean

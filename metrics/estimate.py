@@ -3,11 +3,11 @@
 The *standard error* is the standard deviation of the value over fresh samples of the same sizes. The *floor* is the
 same measure between two samples of the truth (train against held-out) of the same sizes: most measures are biased
 away from zero at finite n (W₂² by ~ n^{−2/d}), and a generator cannot be told apart from the truth below its floor.
-The *p-value* is the chance that two samples of one law differ at least as much, by permutation.
+The *p-value* is the chance that two samples of one distribution differ at least as much, by permutation.
 
-An interval is value ± t·stderr, with the quantile t of Student's law at the degrees of freedom of the standard error:
-infinitely many where it has a formula, those of `metrics.evaluation.jackknife` where it was resampled. It is an
-interval for the mean of the value at these sizes, bias included.
+An interval is value ± t·stderr, with the quantile t of Student's distribution at the degrees of freedom of the
+standard error: infinitely many where it has a formula, those of `metrics.evaluation.jackknife` where it was
+resampled. It is an interval for the mean of the value at these sizes, bias included.
 """
 
 import math
@@ -37,7 +37,7 @@ class Estimate:
         floor_stderr: One standard error of the floor.
         dof: Degrees of freedom of the standard error; infinite where it was not resampled.
         floor_dof: Those of the floor's.
-        p_value: Of the permutation test that both clouds are samples of one law; None where none was made.
+        p_value: Of the permutation test that both clouds come from one distribution; None where no test was made.
         share: Whether the value is a share, whose interval ends at 0 and at 1.
 
     >>> print(Estimate(1.2345, 0.012, "lower", "W_2", (100, 100), floor=1.1, floor_stderr=0.01))

@@ -19,7 +19,7 @@ from metrics.estimate import Estimate
 from metrics.evaluation.jackknife import degrees_of_freedom, jackknife
 from metrics.evaluation.measures import Measure, chosen_measures
 from metrics.evaluation.pair import Pair
-from metrics.evaluation.permutation import p_value, relabellings
+from metrics.evaluation.permutation import p_value, permuted_labels
 from metrics.evaluation.report import Report, same_sizes
 from metrics.features.fingerprint import fingerprint_of_module
 from metrics.inputs import SupportsDLPack, as_cloud, as_tensor, check_count, check_pair, from_array
@@ -214,13 +214,13 @@ def _test(
     measures: Sequence[Measure], pair: Pair, permutations: int, seed: int, estimates: dict[str, Estimate]
 ) -> None:
     """Add the p-values; the same permutations for every measure, so that they can be compared."""
-    tested = [measure for measure in measures if measure.relabelled is not None]
+    tested = [measure for measure in measures if measure.permuted is not None]
     if not tested:
         return
     random = torch.Generator().manual_seed(seed)
-    labels = relabellings(len(pair.x), len(pair.y), permutations, random).to(pair.x.device)
+    labels = permuted_labels(len(pair.x), len(pair.y), permutations, random).to(pair.x.device)
     for measure in tested:
-        statistics = measure.relabelled(pair, labels) if measure.relabelled is not None else None
+        statistics = measure.permuted(pair, labels) if measure.permuted is not None else None
         if statistics is not None:
             for row in measure.rows:
                 estimates[row.name] = replace(estimates[row.name], p_value=p_value(statistics))

@@ -1,6 +1,6 @@
 """First-order standard errors: what each point adds to a distance, and how far that differs between points.
 
-A statistic T of two clouds that is smooth in their empirical laws is, to first order in the sampling,
+A statistic T of two clouds that is smooth in their empirical distributions is, to first order in the sampling,
 
     T ≈ T(P, Q) + (1/n) Σ_i f(x_i) + (1/m) Σ_j g(y_j),          Var T ≈ Var f(X)/n + Var g(Y)/m,
 
@@ -11,7 +11,7 @@ with the influence functions f and g, up to a constant each (von Mises 1947; Ham
 they are the Kantorovich potentials that attain the maximum (envelope theorem; the central limit theorem of del Barrio &
 Loubes 2019, theorem 4.1). The theorem is centred at the mean of T at the given sizes, not at T(P, Q): the bias is what
 the floor shows. Two distances have potentials that few numbers fix, so that those of two samples are close to those of
-their laws:
+their distributions:
 
     SW_2²       the mean over directions of the potentials on the line
     Fréchet     the quadratic potentials of W_2² between the fitted Gaussians (Rippl, Munk & Sturm 2016)

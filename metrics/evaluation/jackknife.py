@@ -1,8 +1,9 @@
 """The delete-half jackknife: a standard error for any measure of two clouds, smooth or not.
 
 Both clouds are split at random into halves, A and Aᶜ. A measure of the one and the same measure of the other are
-independent and of one law, whatever the measure is, so that (θ_A − θ_Aᶜ)²/2 is an unbiased estimate of the variance at
-half the sizes. That of a mean, and of anything that spreads like one, is twice the variance at the full sizes:
+independent and of one distribution, whatever the measure is, so that (θ_A − θ_Aᶜ)²/2 is an unbiased estimate of the
+variance at half the sizes. That of a mean, and of anything that spreads like one, is twice the variance at the full
+sizes:
 
     se² = (1/4S) Σ_s (θ_A(s) − θ_Aᶜ(s))²    over S random splits.
 

@@ -21,10 +21,10 @@ from metrics.estimate import Better
 from metrics.evaluation.influence import Influence, frechet_influence, sliced_influence
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import (
-    energy_relabelled,
-    frechet_relabelled,
-    mmd2_relabelled,
-    nearest_neighbour_relabelled,
+    energy_permuted,
+    frechet_permuted,
+    mmd2_permuted,
+    nearest_neighbour_permuted,
 )
 from metrics.kernels.energy import energy_distance_from_distances, energy_stderr_from_distances
 from metrics.kernels.kernel import median_kernel
@@ -64,7 +64,7 @@ class Measure:
         on_features: Whether the pair is always seen through the feature map, where `evaluate` was given one.
         on_points: Whether the pair is never seen through it, as by a measure that knows places in the points' space.
         with_stderr: From a pair to the numbers and their standard errors, [rows] each; None: by the jackknife.
-        relabelled: From a pair and b labellings of its pooled points (`metrics.evaluation.permutation`) to the
+        permuted: From a pair and b labellings of its pooled points (`metrics.evaluation.permutation`) to the
             statistic whose large values tell the clouds apart, [b]; it returns None where that would cost too much.
             None:
             no permutation test.
@@ -75,7 +75,7 @@ class Measure:
     on_features: bool = False
     on_points: bool = False
     with_stderr: Callable[[Pair], tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]] | None = None
-    relabelled: Callable[[Pair, Float[Tensor, "b N"]], Float[Tensor, " b"] | None] | None = None
+    permuted: Callable[[Pair, Float[Tensor, "b N"]], Float[Tensor, " b"] | None] | None = None
 
 
 def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
@@ -108,18 +108,18 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
         _of_formula(
             Row("mmd2", "lower", "U-statistic, five Gaussian kernels, reference's median distance"),
             _mmd2,
-            relabelled=mmd2_relabelled,
+            permuted=mmd2_permuted,
         ),
-        _of_formula(Row("energy_distance", "lower", "D, not squared"), _energy, relabelled=energy_relabelled),
+        _of_formula(Row("energy_distance", "lower", "D, not squared"), _energy, permuted=energy_permuted),
         replace(
             _of_influence(Row("frechet_distance", "lower", "squared W_2 of fitted Gaussians"), _frechet),
             on_features=True,
-            relabelled=frechet_relabelled,
+            permuted=frechet_permuted,
         ),
         _neighbours(k),
         replace(
             _single(Row("nn_accuracy", 0.5, "leave-one-out 1-NN accuracy", share=True), _nearest_neighbour),
-            relabelled=nearest_neighbour_relabelled,
+            permuted=nearest_neighbour_permuted,
         ),
     ]
 
@@ -257,13 +257,13 @@ def _of_formula(
     row: Row,
     with_stderr: Callable[[Pair], tuple[Tensor, Tensor]],
     *,
-    relabelled: Callable[[Pair, Tensor], Tensor] | None = None,
+    permuted: Callable[[Pair, Tensor], Tensor] | None = None,
 ) -> Measure:
     def both(pair: Pair) -> tuple[Tensor, Tensor]:
         value, stderr = with_stderr(pair)
         return value[None], stderr[None]
 
-    return Measure((row,), lambda pair: both(pair)[0], with_stderr=both, relabelled=relabelled)
+    return Measure((row,), lambda pair: both(pair)[0], with_stderr=both, permuted=permuted)
 
 
 def _of_influence(row: Row, influence: Callable[[Pair], Influence]) -> Measure:

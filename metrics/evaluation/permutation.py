@@ -6,7 +6,7 @@ choice is one among B + 1, all equally likely, B of them drawn at random. Hence
     p = (1 + #{b : T_b ≥ T}) / (1 + B)
 
 has P(p ≤ α) ≤ α at every size, with no limit theorem (Phipson & Smyth 2010; Hemerik & Goeman 2018, theorem 2), and it
-is never 0. What is not relabelled has to be a symmetric function of the pooled points: a kernel's bandwidth taken
+is never 0. What is not permuted has to be a symmetric function of the pooled points: a kernel's bandwidth taken
 from the reference alone would move with its labels.
 
 Most statistics see the labels a ∈ {0, 1}ᴺ through sums over the blocks of one pooled matrix M,
@@ -32,12 +32,12 @@ from metrics.neighbours.two_sample import nearest_others
 __all__ = [
     "BlockSums",
     "block_sums",
-    "energy_relabelled",
-    "frechet_relabelled",
-    "mmd2_relabelled",
-    "nearest_neighbour_relabelled",
+    "energy_permuted",
+    "frechet_permuted",
+    "mmd2_permuted",
+    "nearest_neighbour_permuted",
     "p_value",
-    "relabellings",
+    "permuted_labels",
 ]
 
 WIDEST = 256
@@ -53,10 +53,10 @@ class BlockSums:
     yy: Float[Tensor, " b"]
 
 
-def relabellings(n: int, m: int, count: int, generator: torch.Generator) -> Float[Tensor, "b N"]:
+def permuted_labels(n: int, m: int, count: int, generator: torch.Generator) -> Float[Tensor, "b N"]:
     """Return the true labels, 1 for the first n points, and below them `count` random permutations of them.
 
-    >>> relabellings(1, 2, 3, torch.Generator().manual_seed(0)).sum(1)
+    >>> permuted_labels(1, 2, 3, torch.Generator().manual_seed(0)).sum(1)
     tensor([1., 1., 1., 1.], dtype=torch.float64)
     """
     count = check_count(count, "count")
@@ -93,11 +93,11 @@ def p_value(statistics: Float[Tensor, " b"]) -> float:
     return float((t >= t[0] - slack).double().mean())
 
 
-def mmd2_relabelled(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
+def mmd2_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
     """Return the U-statistic of MMD² under every labelling, five Gaussian kernels of the *pooled* median distance.
 
     >>> pair = Pair(torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0], [6.0]]))
-    >>> statistics = mmd2_relabelled(pair, torch.tensor([[1.0, 1, 0, 0], [1, 0, 1, 0]]))
+    >>> statistics = mmd2_permuted(pair, torch.tensor([[1.0, 1, 0, 0], [1, 0, 1, 0]]))
     >>> bool(statistics[0] > statistics[1])
     True
     """
@@ -108,24 +108,25 @@ def mmd2_relabelled(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, "
     return sums.xx / (n * (n - 1)) + sums.yy / (m * (m - 1)) - 2 * sums.xy / (n * m)
 
 
-def energy_relabelled(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
+def energy_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
     """Return the squared energy distance under every labelling.
 
     >>> pair = Pair(torch.tensor([[0.0]]), torch.tensor([[2.0]]))
-    >>> energy_relabelled(pair, torch.tensor([[1.0, 0.0]]))
+    >>> energy_permuted(pair, torch.tensor([[1.0, 0.0]]))
     tensor([4.], dtype=torch.float64)
     """
     sums, (n, m) = block_sums(pair.pooled, labels), pair.xy.shape
     return 2 * sums.xy / (n * m) - sums.xx / n**2 - sums.yy / m**2
 
 
-def nearest_neighbour_relabelled(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
+def nearest_neighbour_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
     """Return how far the balanced 1-NN accuracy is from its expectation (n + m − 2)/2(n + m − 1), on either side.
 
-    Above it the clouds are apart, below it one repeats the other: neither are two independent samples of one law.
+    Above it the clouds are apart, below it one repeats the other: neither are two independent samples of one
+    distribution.
 
     >>> pair = Pair(torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0], [6.0]]))
-    >>> nearest_neighbour_relabelled(pair, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))  # 1 − 1/3
+    >>> nearest_neighbour_permuted(pair, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))  # 1 − 1/3
     tensor([0.6667], dtype=torch.float64)
     """
     sums, (n, m) = block_sums(nearest_others(pair.pooled), labels), pair.xy.shape
@@ -133,11 +134,11 @@ def nearest_neighbour_relabelled(pair: Pair, labels: Float[Tensor, "b N"]) -> Fl
     return ((sums.xx / n + sums.yy / m) / 2 - expected).abs()
 
 
-def frechet_relabelled(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"] | None:
+def frechet_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"] | None:
     """Return the Fréchet distance under every labelling; None above 256 columns, where that takes long.
 
     >>> pair = Pair(torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [4.0]]))
-    >>> frechet_relabelled(pair, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))  # (2 − 1)² + (√8 − √2)²
+    >>> frechet_permuted(pair, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))  # (2 − 1)² + (√8 − √2)²
     tensor([3.], dtype=torch.float64)
     """
     z, (n, m) = torch.cat([pair.x, pair.y]).double(), pair.xy.shape

@@ -6,7 +6,7 @@ It is zero if and only if P = Q, needs no bandwidth, and is the MMD² of the ker
 al. 2013). In one dimension D² = 2 ∫ (F − G)² (Székely 2003), which is twice Cramér's distance.
 
 The estimate is the V-statistic: means over all pairs, a point with itself included, so that D² of two
-finite clouds is the D² of their empirical laws and never negative. Its bias is E‖X − X'‖/n + E‖Y − Y'‖/m,
+finite clouds is the D² of their empirical distributions and never negative. Its bias is E‖X − X'‖/n + E‖Y − Y'‖/m,
 upwards; for an unbiased value take `mmd2(x, y, kernel=NegativeDistance())`.
 
 Its variance is that of a U-statistic whose means within the clouds have the factors (n − 1)/n and (m − 1)/m, exact at
@@ -96,7 +96,7 @@ def _mean_distance(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _from_means(between: Tensor, within_x: Tensor, within_y: Tensor, *, squared: bool) -> Tensor:
-    # Rounding can leave a difference of equal means at −1e-17; the law is ≥ 0.
+    # Rounding can leave a difference of equal means at −1e-17; the true value is ≥ 0.
     return _root((2 * between - within_x - within_y).clamp(min=0), squared=squared)
 
 
@@ -106,7 +106,7 @@ def _on_line(x: Tensor, y: Tensor) -> Tensor:
     points, order = torch.cat([x, y]).sort()
     below = (order < n).cumsum(0)[:-1]
     rank = torch.arange(1, n + m, device=x.device)
-    # n·m(F − G) in whole numbers, so that equal laws are at 0.
+    # n·m(F − G) in whole numbers, so that equal distributions are at 0.
     step = (m * below - n * (rank - below)).double() / (n * m)
     return 2 * (step.square() * points.diff()).sum()
 

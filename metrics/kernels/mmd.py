@@ -108,7 +108,7 @@ def mmd2_variance(
 
     Returns:
         A 0-dim tensor in the kernel's squared units. Being unbiased it can come out negative where the
-        variance is small compared to its own error, as for few points of one law: clamp it before a square
+        variance is small compared to its own error, as for few points of one distribution: clamp it before a square
         root.
 
     Raises:

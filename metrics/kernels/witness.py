@@ -42,7 +42,7 @@ def mmd_witness(
 
     Returns:
         [p] in the kernel's units, in the type of the clouds, differentiable in all three. For a fixed kernel it is an
-        unbiased estimate of the two laws' own witness at every point that is no sample. Memory is O(p(n + m)).
+        unbiased estimate of the two distributions' own witness at every point that is no sample. Memory is O(p(n + m)).
 
     Raises:
         ValueError: Clouds that cannot be compared, or a single sample.

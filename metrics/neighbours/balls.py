@@ -8,15 +8,15 @@ left out, and B(a) the closed ball of that radius around a. With N real points x
     density     (1/kM) Σ_j #{i : y_j in B(x_i)}                   Naeem et al. 2020, section 3
     coverage    share of the x_i whose B(x_i) holds some y_j      the same
 
-A ball is closed (≤), as in Kynkäänniemi et al.; Naeem et al.'s code takes it open (<). The two differ only
-where distances are equal: for data with many exact copies an open ball of radius 0 would not even hold the
-copies. For two clouds of one continuous law the expectations do not depend on that law or on its dimension:
-y_j and the other N − 1 real points are in random order around x_i, so y_j is among the first k with
-probability k/N, and the first k hold no y at all with probability ∏_{j=1..k} (N − j)/(N + M − j). Hence
+A ball is closed (≤), as in Kynkäänniemi et al.; Naeem et al.'s code takes it open (<). The two differ only where
+distances are equal: for data with many exact copies an open ball of radius 0 would not even hold the copies. For two
+clouds of one continuous distribution the expectations do not depend on that distribution or on its dimension: y_j and
+the other N − 1 real points are in random order around x_i, so y_j is among the first k with probability k/N, and the
+first k hold no y at all with probability ∏_{j=1..k} (N − j)/(N + M − j). Hence
 
     E density = 1,    E coverage = 1 − ∏_{j=1..k} (N − j)/(N + M − j).
 
-Precision and recall have no such law: one outlier's large ball makes them large. Density counts balls and
+Precision and recall have no such value: one outlier's large ball makes them large. Density counts balls and
 has no upper bound.
 
 The KL divergence is estimated from ρ_i, the distance of x_i to its k-th neighbour among the other x, and
@@ -24,7 +24,7 @@ The KL divergence is estimated from ρ_i, the distance of x_i to its k-th neighb
 
     KL(P ‖ Q) ≈ (d/n) Σ_i ln(ν_i/ρ_i) + ln(m/(n − 1)).
 
-It is consistent for any fixed k, with a bias that falls slowly, like n^{−1/d}, and no bound below at 0.
+It is consistent for any fixed k, with a bias that falls slowly, like n^{−1/d}, and may be negative.
 Where x lies far outside of y it saturates: m points of Q say nothing about a density below 1/m, so it falls
 short of a divergence of several nats.
 """
@@ -57,7 +57,7 @@ class NeighbourScores:
     Attributes:
         precision: Share of fake points inside the real cloud's balls: fidelity.
         recall: Share of real points inside the fake cloud's balls: diversity.
-        density: Mean number of real balls around a fake point, over k; 1 in expectation for equal laws.
+        density: Mean number of real balls around a fake point, over k; 1 in expectation for equal distributions.
         coverage: Share of real points whose ball holds a fake point: diversity.
     """
 

@@ -1,7 +1,7 @@
 """Does a generator repeat its training data? Samples against points seen and points not seen.
 
-Let the n training points and the m held-out points come from one law, and let c(s) be the nearest to the
-sample s of all n + m. A generator that has learned the law and not the points owes nothing to which of them
+Let the n training points and the m held-out points come from one distribution, and let c(s) be the nearest to the
+sample s of all n + m. A generator that has learned the distribution and not the points owes nothing to which of them
 it was shown: the share of samples whose nearest is a training point,
 
     S = (1/M) Σ_s 1{c(s) is a training point} = (1/M) Σ_i w_i t_i,    w_i = #{s : c(s) = i},
@@ -40,7 +40,7 @@ class Memorisation:
         nearer_train: Share of the samples whose nearest point is a training point; a 0-dim tensor as the
             rest.
         expected: The share without memorisation, n/(n + m).
-        stderr: Its exact standard deviation over random relabellings of the same points.
+        stderr: Its exact standard deviation over random permuted_labels of the same points.
         p_value: Upper tail of the normal at (nearer_train − expected)/stderr; small for a generator that
             copies.
     """
@@ -60,7 +60,7 @@ def memorisation(
     Args:
         samples: What the model drew, [M, d].
         train: What it was trained on, [n, d].
-        held_out: Points of the same law that it has not seen, [m, d], in the same features.
+        held_out: Points of the same distribution that it has not seen, [m, d], in the same features.
 
     Returns:
         The share, its expectation n/(n + m), their standard error and a one-sided p-value. A sample that is

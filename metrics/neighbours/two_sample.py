@@ -59,7 +59,7 @@ class ClassifierTest:
 
     Attributes:
         accuracy: Balanced accuracy on the held-out halves, ½ by chance; a 0-dim tensor.
-        p_value: Probability of at least this accuracy if both clouds have one law; a 0-dim tensor.
+        p_value: Probability of at least this accuracy if both clouds have one distribution; a 0-dim tensor.
     """
 
     accuracy: Float[Tensor, ""]
@@ -75,7 +75,7 @@ def nearest_neighbour_accuracy(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"])
         y: Samples, [m, d], m ≥ 2.
 
     Returns:
-        A 0-dim tensor in [0, 1]: ½ for equal laws, 1 for clouds apart, 0 where each point's nearest is of
+        A 0-dim tensor in [0, 1]: ½ for equal distributions, 1 for clouds apart, 0 where each point's nearest is of
         the other cloud, as for a cloud and its copy. Not differentiable. Memory is O(block), not O((n + m)²).
 
     Raises:

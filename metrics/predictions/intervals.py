@@ -1,6 +1,6 @@
 """Central prediction intervals: how often they hold the outcome, how wide they are, and both in one proper score.
 
-The central interval at level 1 − α runs from the α/2 to the 1 − α/2 quantile [l, u] of the predicted law. Its
+The central interval at level 1 − α runs from the α/2 to the 1 − α/2 quantile [l, u] of the predicted distribution. Its
 coverage should be the level; among intervals that cover, the narrowest is best. The interval score (Winkler
 1972; Gneiting & Raftery 2007, eq. 43) is proper for the pair of quantiles and charges both at once:
 

@@ -1,4 +1,4 @@
-"""How uncertain class predictions are, whether that finds unknown inputs, and how far two predictive laws are apart.
+"""How uncertain class predictions are, whether that finds unknown inputs, and how far two predictions are apart.
 
 With p_s(k | x) the prediction of posterior sample s and p̄ their mean, the *predictive entropy* splits into what
 remains when the parameters are known and what the parameters' uncertainty adds (Houlsby et al. 2011, BALD):
@@ -9,7 +9,7 @@ remains when the parameters are known and what the parameters' uncertainty adds 
 all in nats, from 0 to ln K. The mutual information is the mean KL(p_s‖p̄).
 
 An uncertainty is useful if it is larger on inputs from elsewhere (*out-of-distribution*): the AUROC is the probability
-that one of them gets the larger score. Two predictive laws on the same inputs, such as an approximation's and
+that one of them gets the larger score. Two predictive distributions on the same inputs, such as an approximation's and
 long HMC's, are compared as in the competition of Wilson et al. (2022, "Evaluating approximate inference in Bayesian
 deep learning"): by the agreement of their predicted classes and by the total variation between them.
 """
@@ -94,7 +94,7 @@ def mutual_information(probs: Float[Tensor, "samples batch classes"]) -> Float[T
     if len(p) < 2:
         raise ValueError("probs must hold at least 2 posterior samples, got 1; draw more")
     exact = p.double()
-    # A difference of equal entropies can round to −1e-16; the law is ≥ 0 by Jensen's inequality.
+    # A difference of equal entropies can round to −1e-16; the true value is ≥ 0 by Jensen's inequality.
     return (_entropy(exact.mean(0)) - _entropy(exact).mean(0)).clamp(min=0).to(p.dtype)
 
 
@@ -120,7 +120,7 @@ def categorical_kl(p: Float[Tensor, "n classes"], q: Float[Tensor, "n classes"])
 def agreement(
     probs: Float[Tensor, "n classes"], reference: Float[Tensor, "n classes"], *, per_point: bool = False
 ) -> Measured:
-    """Return the share of inputs on which two predictive laws have the same most probable class, from 0 to 1.
+    """Return the share of inputs on which two predictive distributions have the same most probable class, from 0 to 1.
 
     Wilson et al. (2022), "agreement"; ties go to the first class. Higher is better.
 
@@ -144,7 +144,7 @@ def agreement(
 def total_variation(
     probs: Float[Tensor, "n classes"], reference: Float[Tensor, "n classes"], *, per_point: bool = False
 ) -> Measured:
-    """Return the mean total variation ½ Σ_k |p_k − q_k| between two predictive laws, from 0 to 1.
+    """Return the mean total variation ½ Σ_k |p_k − q_k| between two predictive distributions, from 0 to 1.
 
     Wilson et al. (2022), "total variation". Lower is better. Predictions that are themselves means over S posterior
     samples differ by O(1/√S) even from a second such mean of the same posterior: that is the floor.

@@ -9,16 +9,16 @@ import metrics
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import (
     block_sums,
-    energy_relabelled,
-    frechet_relabelled,
-    mmd2_relabelled,
-    nearest_neighbour_relabelled,
+    energy_permuted,
+    frechet_permuted,
+    mmd2_permuted,
+    nearest_neighbour_permuted,
     p_value,
-    relabellings,
+    permuted_labels,
 )
 from metrics.kernels.kernel import Gaussian, median_heuristic
 
-STATISTICS = [energy_relabelled, frechet_relabelled, mmd2_relabelled, nearest_neighbour_relabelled]
+STATISTICS = [energy_permuted, frechet_permuted, mmd2_permuted, nearest_neighbour_permuted]
 
 
 def clouds(gen, n=14, m=9, d=2, shift=0.5):
@@ -27,11 +27,11 @@ def clouds(gen, n=14, m=9, d=2, shift=0.5):
 
 
 def recomputed(statistic, x, y):
-    if statistic is energy_relabelled:
+    if statistic is energy_permuted:
         return metrics.energy_distance(x, y, squared=True)
-    if statistic is frechet_relabelled:
+    if statistic is frechet_permuted:
         return metrics.frechet_distance(x, y)
-    if statistic is mmd2_relabelled:
+    if statistic is mmd2_permuted:
         median = median_heuristic(torch.cat([x, y]))
         kernel = Gaussian(tuple(scale * median for scale in (0.25, 0.5, 1.0, 2.0, 4.0)))
         return metrics.mmd2(x, y, kernel=kernel)
@@ -45,7 +45,7 @@ def test_a_relabelled_statistic_is_that_of_the_relabelled_clouds(gen, statistic,
     x, y = (c.to(dtype) for c in clouds(gen))
     if copies:
         x, y = x.round(), y.round()
-    labels = relabellings(len(x), len(y), 6, gen)
+    labels = permuted_labels(len(x), len(y), 6, gen)
     pooled = torch.cat([x, y]).double()
     got = statistic(Pair(x, y), labels)
     wanted = torch.stack([recomputed(statistic, pooled[a > 0], pooled[a == 0]) for a in labels])
@@ -54,7 +54,7 @@ def test_a_relabelled_statistic_is_that_of_the_relabelled_clouds(gen, statistic,
 
 
 def test_the_first_labels_are_the_true_ones_and_the_rest_draw_every_choice_alike(gen):
-    labels = relabellings(2, 3, 6000, gen)
+    labels = permuted_labels(2, 3, 6000, gen)
     assert labels[0].tolist() == [1, 1, 0, 0, 0]
     assert bool((labels.sum(1) == 2).all())
     chosen, counts = labels[1:].unique(dim=0, return_counts=True)
@@ -65,7 +65,7 @@ def test_the_first_labels_are_the_true_ones_and_the_rest_draw_every_choice_alike
 
 def test_block_sums_of_a_matrix_that_is_not_symmetric(gen):
     matrix = torch.randn(7, 7, dtype=torch.float64, generator=gen)
-    labels = relabellings(3, 4, 5, gen)
+    labels = permuted_labels(3, 4, 5, gen)
     got = block_sums(matrix, labels)
     for k, a in enumerate(labels > 0):
         torch.testing.assert_close(got.xx[k], matrix[a][:, a].sum())
@@ -89,36 +89,36 @@ def test_p_values_are_uniform_where_the_laws_are_one(statistic):
         gen = torch.Generator().manual_seed(seed)
         # Heavy tails, and a scale that a bandwidth has to follow.
         z = torch.randn(36, 2, dtype=torch.float64, generator=gen) ** 3
-        labels = relabellings(16, 20, 19, gen)
+        labels = permuted_labels(16, 20, 19, gen)
         found.append(p_value(statistic(Pair(z[:16], z[16:]), labels)))
     p = torch.tensor(found, dtype=torch.float64)
     for j in (1, 2, 5, 10, 15, 19):
         level = j / 20
         share, error = (p <= level + 1e-9).double().mean(), (level * (1 - level) / trials) ** 0.5
         assert share < level + 4 * error
-        if statistic is not nearest_neighbour_relabelled:
+        if statistic is not nearest_neighbour_permuted:
             assert share > level - 4 * error
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_laws_that_differ_are_told_apart(gen, statistic):
     x, y = clouds(gen, n=100, m=80, shift=1.5)
-    assert p_value(statistic(Pair(x, y), relabellings(100, 80, 99, gen))) == 0.01
+    assert p_value(statistic(Pair(x, y), permuted_labels(100, 80, 99, gen))) == 0.01
 
 
 def test_a_copy_is_told_from_an_independent_sample_by_its_neighbours(gen):
     x = torch.randn(60, 2, dtype=torch.float64, generator=gen)
-    labels = relabellings(60, 60, 99, gen)
+    labels = permuted_labels(60, 60, 99, gen)
     copy = Pair(x, x + 1e-6 * torch.randn(60, 2, dtype=torch.float64, generator=gen))
-    assert p_value(nearest_neighbour_relabelled(copy, labels)) == 0.01
-    assert p_value(energy_relabelled(copy, labels)) == 1
+    assert p_value(nearest_neighbour_permuted(copy, labels)) == 0.01
+    assert p_value(energy_permuted(copy, labels)) == 1
 
 
 def test_wide_covariances_are_left_out(gen):
     x = torch.randn(20, 257, generator=gen)
-    assert frechet_relabelled(Pair(x, x), relabellings(20, 20, 1, gen)) is None
+    assert frechet_permuted(Pair(x, x), permuted_labels(20, 20, 1, gen)) is None
 
 
 def test_refuses_no_permutations():
     with pytest.raises(ValueError, match="count must be at least 1"):
-        relabellings(3, 3, 0, torch.Generator())
+        permuted_labels(3, 3, 0, torch.Generator())
