@@ -16,12 +16,9 @@ out, of leverage .6: logmesquite, logmesquite_logvas and logmesquite_logvash, th
 """
 
 import argparse
-import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
 from posteriordb_data import vectors

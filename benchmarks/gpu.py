@@ -7,13 +7,9 @@ compared, so that a wrong kernel shows before a fast one does.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-# A script's own folder comes first on the path, where `metrics.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
 from timing import Timing, machine, timed

@@ -16,13 +16,9 @@ import argparse
 import json
 import math
 import subprocess
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-
-# A script's own folder comes first on the path, where `bayessgd.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import numpy as np
 import torch

@@ -11,13 +11,9 @@ Members and scores are kept in `--folder`, so that a run that was stopped goes o
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-
-# A script's own folder comes first on the path, where `bayessgd.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
 from networks_beside import beside

@@ -8,12 +8,8 @@ points, paired.
 
 import argparse
 import math
-import sys
 import warnings
 from pathlib import Path
-
-# A script's own folder comes first on the path, where `bayessgd.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
 from networks_methods import Fit, member, of_one

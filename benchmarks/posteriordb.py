@@ -17,13 +17,9 @@ burn-in included.
 """
 
 import argparse
-import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-
-# A script's own folder comes first on the path, where `bayessgd.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
 from agreement import Agreement, compare, moments

@@ -16,9 +16,6 @@ import sys
 import warnings
 from pathlib import Path
 
-# A script's own folder comes first on the path, where `metrics.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
-
 from timing import Timing, machine, peak_memory
 from torch import Tensor
 from transport_peers import CONTENDERS, installed, problem, with_gradient

@@ -8,13 +8,9 @@ at a tolerance of 1e-10, which the tests hold against a plain loop in the log do
 import argparse
 import itertools
 import math
-import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-
-# A script's own folder comes first on the path, where `metrics.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import torch
 from timing import machine

@@ -14,9 +14,6 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-# A script's own folder comes first on the path, where `metrics.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
-
 import torch
 from timing import machine, timed
 from torch import Tensor

@@ -13,13 +13,9 @@ test part.
 import argparse
 import json
 import os
-import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-
-# A script's own folder comes first on the path, where `bayessgd.py` would hide the package: to the end.
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == Path(__file__).resolve().parent)
 
 import platformdirs
 import torch

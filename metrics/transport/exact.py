@@ -23,7 +23,6 @@ from types import ModuleType
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from metrics.inputs import check_pair, check_tensor, check_weights
@@ -112,6 +111,8 @@ def transport_cost(
 
 def _assignment(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, None, None]:
     """An optimal permutation as a plan; its uniform weights are constants."""
+    from scipy.optimize import linear_sum_assignment
+
     plan = np.zeros_like(c)
     plan[linear_sum_assignment(c)] = 1 / len(c)
     return plan, None, None

@@ -36,12 +36,10 @@ EMBEDDED = ("diabetes", "breast-cancer")
 @pytest.fixture(scope="module")
 def mandt():
     """The example's modules, which are a folder of scripts and no package."""
-    sys.path.insert(0, str(ROOT / "examples"))
     names = ("data", "methods", "simulation", "figures")
-    yield SimpleNamespace(
+    return SimpleNamespace(
         main=import_module("constant_sgd").main, **{name: import_module(f"mandt_{name}") for name in names}
     )
-    sys.path.remove(str(ROOT / "examples"))
 
 
 @pytest.fixture(scope="module", params=EMBEDDED)

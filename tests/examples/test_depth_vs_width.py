@@ -21,14 +21,12 @@ PICTURES = ("folding", "regions", "neurons", "curvature", "boundary")
 @pytest.fixture(scope="module")
 def depth():
     """The example's modules, which are a folder of scripts and no package."""
-    sys.path.insert(0, str(ROOT / "examples"))
-    yield SimpleNamespace(
+    return SimpleNamespace(
         script=import_module("depth_vs_width"),
         parts=import_module("depth_parts"),
         folding=import_module("depth_folding"),
         measures=import_module("depth_measures"),
     )
-    sys.path.remove(str(ROOT / "examples"))
 
 
 def test_the_lecture_as_a_user_runs_it(tmp_path):

@@ -40,10 +40,8 @@ CLOSE = {"rtol": 0, "atol": 1e-10}
 @pytest.fixture(scope="module")
 def bp():
     """The example's modules, which are a folder of scripts and no package."""
-    sys.path.insert(0, str(ROOT / "examples"))
     found = {name: import_module(f"backprop_{name}") for name in MODULES}
-    yield SimpleNamespace(main=import_module("digits_backprop").main, **found)
-    sys.path.remove(str(ROOT / "examples"))
+    return SimpleNamespace(main=import_module("digits_backprop").main, **found)
 
 
 @pytest.fixture

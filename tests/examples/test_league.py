@@ -1,16 +1,13 @@
 """The league's problems, its walk, its exact moments and its page. No peer is needed."""
 
 import math
-import sys
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
 NAMES = (
     "league",
     "league_fits",
@@ -24,10 +21,7 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def bench():
-    folder = str(ROOT / "benchmarks")
-    sys.path.append(folder)  # last, for benchmarks/bayessgd.py would hide the package
-    yield SimpleNamespace(**{name: import_module(name) for name in NAMES})
-    sys.path.remove(folder)
+    return SimpleNamespace(**{name: import_module(name) for name in NAMES})
 
 
 @pytest.fixture(scope="module")

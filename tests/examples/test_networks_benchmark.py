@@ -1,13 +1,8 @@
 import dataclasses
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
 from networks_methods import Fit, ensembles, member, of_one, sampled
 from networks_problems import diabetes, digits
 from networks_scores import predictive, score

@@ -1,8 +1,6 @@
 """The script that peers run: its networks, its loss, its data, and what it hands back. No peer is needed."""
 
-import sys
 from importlib import import_module
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,15 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
 def bench():
-    folder = str(ROOT / "benchmarks")
-    sys.path.append(folder)  # last, for benchmarks/bayessgd.py would hide the package
-    yield SimpleNamespace(**{name: import_module(name) for name in ("networks_models", "networks_peers")})
-    sys.path.remove(folder)
+    return SimpleNamespace(**{name: import_module(name) for name in ("networks_models", "networks_peers")})
 
 
 def task(bench, name, *, n=12, **changes):

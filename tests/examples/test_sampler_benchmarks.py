@@ -2,7 +2,6 @@
 
 import math
 import os
-import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -37,10 +36,7 @@ NAMES = (
 @pytest.fixture(scope="module")
 def bench():
     """The benchmarks' modules, which are a folder of scripts and no package."""
-    folder = str(ROOT / "benchmarks")
-    sys.path.append(folder)
-    yield SimpleNamespace(**{name: import_module(name) for name in NAMES})
-    sys.path.remove(folder)
+    return SimpleNamespace(**{name: import_module(name) for name in NAMES})
 
 
 def regression(bench, n: int, p: int, *, kind: str = "linear", seed: int = 0):

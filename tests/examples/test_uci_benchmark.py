@@ -24,16 +24,13 @@ DATA = Path(os.environ.get("BAYESSGD_DATA", ROOT.parent / "shared" / "data"))
 @pytest.fixture(scope="module")
 def uci():
     """The benchmark's modules, which are a folder of scripts and no package."""
-    folder = str(ROOT / "benchmarks")
-    sys.path.append(folder)
-    yield SimpleNamespace(
+    return SimpleNamespace(
         main=import_module("uci"),
         **{
             name: import_module(f"uci_{name}")
             for name in ("data", "methods", "network", "published", "sampling")
         },
     )
-    sys.path.remove(folder)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.linalg.lapack import dposv  # pyright: ignore[reportAttributeAccessIssue]
 from torch import Tensor
 
 __all__ = ["Anderson", "expected_gain", "improves"]
@@ -123,6 +122,8 @@ class Anderson:
 
 def _affine(gram: np.ndarray) -> np.ndarray:
     """The coefficients of one iteration: the same, without the overhead of many."""
+    from scipy.linalg.lapack import dposv  # pyright: ignore[reportAttributeAccessIssue]
+
     scale = gram.diagonal() ** -0.5
     system = gram * scale * scale[:, None]
     system.flat[:: len(gram) + 1] = 1 + RIDGE

@@ -1,4 +1,3 @@
-# pyright: reportMissingImports=false
 """A pass of the streaming solver in two Triton kernels: on a GPU nothing of size n·m is written at all.
 
 The torch form (`streaming`) writes a slab q + column, turns it into a softmax and reads it again for column sums: on
@@ -48,12 +47,14 @@ def fused_pass(
         column: What is added to every row of x yᵀ.
         a: Weights of the rows.
     """
+    from metrics.transport.entropic.fused_kernels import column_sums, row_maxima_and_sums
+
     top, total = torch.empty_like(a), torch.empty_like(a)
     sums = torch.empty(len(y), dtype=torch.float64, device=x.device)
     x, y = x.contiguous(), y.contiguous()
     sizes = (len(x), len(y), x.shape[1], ROWS, COLUMNS, DEPTH)
-    _launch(_rows, -(-len(x) // ROWS), x, y, column, top, total, *sizes)
-    _launch(_columns, -(-len(y) // COLUMNS), x, y, column, top, a / total, sums, *sizes)
+    _launch(row_maxima_and_sums, -(-len(x) // ROWS), x, y, column, top, total, *sizes)
+    _launch(column_sums, -(-len(y) // COLUMNS), x, y, column, top, a / total, sums, *sizes)
     return top.double() + total.double().log_(), sums
 
 
@@ -61,47 +62,3 @@ def _launch(kernel: Any, programs: int, *args: Tensor | int) -> None:
     """Run so many programs of a kernel; its last arguments are constants that it is compiled for."""
     with torch.cuda.device_of(args[0]):
         kernel[(programs,)](*args)
-
-
-if FOUND:
-    import triton
-    import triton.language as tl
-
-    @triton.jit
-    def _tile(x, y, column, i, j, n, m, d, R: tl.constexpr, C: tl.constexpr, D: tl.constexpr):
-        """Return z for rows i and columns j; −∞ beyond the last column."""
-        i, j = i.to(tl.int64), j.to(tl.int64)  # n·d and m·d may be beyond 2³¹
-        z = tl.zeros((R, C), dtype=tl.float32)
-        for low in range(0, d, D):
-            k = low + tl.arange(0, D)
-            u = tl.load(x + i[:, None] * d + k[None, :], (i[:, None] < n) & (k[None, :] < d), 0.0)
-            v = tl.load(y + j[None, :] * d + k[:, None], (j[None, :] < m) & (k[:, None] < d), 0.0)
-            z = tl.dot(u, v, z, input_precision="ieee")
-        return z + tl.load(column + j, j < m, -float("inf"))[None, :]
-
-    @triton.jit
-    def _rows(x, y, column, top, total, n, m, d, R: tl.constexpr, C: tl.constexpr, D: tl.constexpr):
-        """The running maximum and sum of a tile of rows."""
-        i = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
-        most = tl.full((R,), -float("inf"), dtype=tl.float32)
-        mass = tl.zeros((R,), dtype=tl.float32)
-        for low in range(0, m, C):
-            z = _tile(x, y, column, i, low + tl.arange(0, C), n, m, d, R, C, D)
-            higher = tl.maximum(most, tl.max(z, 1))
-            mass = mass * tl.exp(most - higher) + tl.sum(tl.exp(z - higher[:, None]), 1)
-            most = higher
-        tl.store(top + i, most, i < n)
-        tl.store(total + i, mass, i < n)
-
-    @triton.jit
-    def _columns(x, y, column, top, weight, sums, n, m, d, R: tl.constexpr, C: tl.constexpr, D: tl.constexpr):
-        """Σ_i weight_i exp(z_ij − top_i) of a tile of columns, in float64 from tile to tile."""
-        j = tl.program_id(0).to(tl.int64) * C + tl.arange(0, C)
-        mass = tl.zeros((C,), dtype=tl.float64)
-        for low in range(0, n, R):
-            i = low + tl.arange(0, R)
-            z = _tile(x, y, column, i, j, n, m, d, R, C, D)
-            w = tl.load(weight + i, i < n, 0.0)
-            z = z - tl.load(top + i, i < n, float("inf"))[:, None]
-            mass += tl.sum(w[:, None] * tl.exp(z), 0).to(tl.float64)
-        tl.store(sums + j, mass, j < m)
