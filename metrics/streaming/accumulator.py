@@ -13,12 +13,15 @@ import copy
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from metrics.streaming.ranks import gather_states, rank_count
+
+if TYPE_CHECKING:
+    from metrics.streaming.torchmetric import TorchMetric
 
 __all__ = ["Accumulator", "State"]
 
@@ -116,13 +119,40 @@ class Accumulator(ABC, Generic[S, R]):
             self._device = next(iter(moved.values())).device
         return self
 
+    @property
+    def device(self) -> torch.device:
+        """Where the points lie; the CPU before the first batch."""
+        return self._device or torch.device("cpu")
+
+    def as_torchmetric(self, *, higher_is_better: bool | None = False) -> "TorchMetric":
+        """Return this accumulator as a `torchmetrics.Metric`, for Lightning's `self.log` or a MetricCollection.
+
+        Its `update` takes this accumulator's arguments; calling it takes a batch in and returns the measure of that
+        batch alone; a measure of several numbers returns a dict, for `self.log_dict`. The metric's `reset`, `to` and
+        `state_dict` are those of this accumulator, which it goes on to feed. Ranks are merged here, exactly, and not
+        by torchmetrics: every rank must call `compute`.
+
+        Args:
+            higher_is_better: What the metric says of itself; None for a measure without a better side.
+
+        Raises:
+            ModuleNotFoundError: torchmetrics is not installed.
+        """
+        try:
+            from metrics.streaming.torchmetric import TorchMetric
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "as_torchmetric needs torchmetrics; install it with: pip install torchmetrics"
+            ) from error
+        return TorchMetric(self, higher_is_better=higher_is_better)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state as named tensors, which safetensors writes and reads back bit for bit."""
         header = {"settings": self._identity(), "dtype": None if self._dtype is None else str(self._dtype)}
         text = torch.frombuffer(bytearray(json.dumps(header).encode()), dtype=torch.uint8)
         state = {"header": text, **self._state.tensors()}
         # What was never fed lies on the CPU; safetensors takes no strides.
-        return {name: tensor.to(self._device or "cpu").contiguous() for name, tensor in state.items()}
+        return {name: tensor.to(self.device).contiguous() for name, tensor in state.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state that `state_dict` gave, in place of what was fed so far.
