@@ -28,7 +28,7 @@ $(VENV)/.dev: $(VENV)/.created $(INPUTS)
 	@touch $@ $(VENV)/.runtime
 
 demo: $(VENV)/.runtime
-	$(BIN)/python examples/gan_metrics.py $(DEMO_ARGS)
+	$(BIN)/python examples/gan_metrics.py --overwrite $(DEMO_ARGS)
 
 test: lint types contracts pytest
 

@@ -30,7 +30,7 @@ SCORES = ("precision", "recall", "density", "coverage")
 def trial(blur: float, batch: int, seed: int, steps: int, digits: data.Data) -> dict[str, float]:
     """Train once; return the scores and the seconds."""
     mean_cost = 2 * float(digits.train.double().var(0, unbiased=False).sum())
-    settings = replace(recipe("sinkhorn", digits.train).settings, batch_size=batch)
+    settings = replace(recipe("sinkhorn", like=digits.train).settings, batch_size=batch)
     model = GAN(networks.mlp_generator(64, seed=seed), loss=losses.Sinkhorn(eps=blur * mean_cost))
     started = time.perf_counter()
     model.fit(

@@ -18,13 +18,13 @@ COLUMNS, ROWS = 12, 3
 def draw_samples(samples: Mapping[str, Tensor], data: Data) -> Figure:
     """Samples of every loss beside the held-out truth: images as a sheet, points of the plane as clouds."""
     panels = {"held-out": data.held_out, **samples}
-    if data.image_shape is None:
+    if not data.is_image:
         return _clouds(panels)
     figure = Figure(figsize=(7, 1.95 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axis, (name, images) in zip(axes, panels.items(), strict=True):
         pick = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[: ROWS * COLUMNS]
-        axis.imshow(_sheet(images[pick], data.image_shape), cmap="gray_r", vmin=-1, vmax=1)
+        axis.imshow(_sheet(_pictures(images[pick], data)), cmap="gray_r", vmin=0, vmax=1)
         axis.set_title(name, fontsize=10, loc="left")
         axis.set_axis_off()
     return figure
@@ -49,13 +49,24 @@ def draw_curves(histories: Mapping[str, History]) -> Figure:
     return figure
 
 
-def _sheet(images: Tensor, shape: tuple[int, int]) -> Tensor:
-    height, width = shape
+def _pictures(images: Tensor, data: Data) -> Tensor:
+    """Pictures [n, c, h, w] with numbers in [0, 1]."""
+    if images.ndim == 2:
+        assert data.image_shape is not None
+        images = images.view(len(images), 1, *data.image_shape)
+    return images.float() / 255 if images.dtype == torch.uint8 else (images.clamp(-1, 1) + 1) / 2
+
+
+def _sheet(images: Tensor) -> Tensor:
+    """Rows of pictures as one, [height, width] if grey and else [height, width, 3], a frame around each."""
+    _, channels, height, width = images.shape
     rows = -(-len(images) // COLUMNS)
-    blank = images.new_full((rows * COLUMNS, height + 2, width + 2), -1.0)
-    blank[: len(images), 1:-1, 1:-1] = images.view(-1, height, width)
-    grid = blank.view(rows, COLUMNS, height + 2, width + 2)
-    return grid.permute(0, 2, 1, 3).reshape(rows * (height + 2), COLUMNS * (width + 2))
+    # Grey ones are drawn dark on light, where paper is 0.
+    blank = images.new_full((rows * COLUMNS, channels, height + 2, width + 2), 0.0 if channels == 1 else 1.0)
+    blank[: len(images), :, 1:-1, 1:-1] = images
+    grid = blank.view(rows, COLUMNS, channels, height + 2, width + 2).permute(0, 3, 1, 4, 2)
+    sheet = grid.reshape(rows * (height + 2), COLUMNS * (width + 2), channels)
+    return sheet[:, :, 0] if channels == 1 else sheet
 
 
 def _clouds(panels: Mapping[str, Tensor]) -> Figure:

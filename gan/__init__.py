@@ -2,25 +2,33 @@
 
     data → loss(critic) → generator → samples
 
-`GAN(generator, critic, loss=..., penalties=...)` is trained by `.fit(data, steps=...)` and sampled by
-`.sample(n)`. Losses stand in `gan.losses`, penalties in `gan.penalties`; `gan.recipes.recipe(name)` says what
-each loss was found to need on small data.
+`GAN(generator, critic, loss=..., penalties=...)` is trained by `.fit(data, steps=...)` and sampled by `.sample(n)`;
+`gan.recipe(name, like=data)` says what each loss was found to need, and `GAN.from_recipe` trains by it, whole.
+Losses stand in `gan.losses`, penalties in `gan.penalties`, networks in `gan.networks`, data in `gan.data`.
 """
 
-from gan import losses, networks, penalties
+from gan import augment, callbacks, data, losses, networks, penalties
 from gan.data import Data
 from gan.history import History
 from gan.loop import TrainingDivergedError
+from gan.recipes import Recipe, recipe
 from gan.settings import TrainingSettings
+from gan.storage import load
 from gan.train import GAN
 
 __all__ = [
     "GAN",
     "Data",
     "History",
+    "Recipe",
     "TrainingDivergedError",
     "TrainingSettings",
+    "augment",
+    "callbacks",
+    "data",
+    "load",
     "losses",
     "networks",
     "penalties",
+    "recipe",
 ]

@@ -1,11 +1,13 @@
 """A checkpoint from which an interrupted run goes on to the same bits.
 
 One safetensors file holds every tensor of the run: the networks' state, both optimizers' moments and step counts, the
-state of the random generator and the training curves. Its JSON header holds the run's identity (loss, batch size,
-seed, settings): a run with another identity would not be the same run, and is refused.
+state of the random generator, the number of batches drawn and the training curves. Its JSON header holds the run's
+identity (loss, data, seed, settings, …) and the number of steps it was planned for: a run with another identity
+would not be the same run, and is refused; one that is only longer goes on.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,16 +16,29 @@ from torch import Tensor, nn
 from gan.history import History
 from metrics import files
 
-__all__ = ["Part", "restore", "save"]
+__all__ = ["Draws", "Part", "restore", "save"]
 
 Part = nn.Module | torch.optim.Optimizer
+
+
+@dataclass
+class Draws:
+    """Where the random numbers of a run are: the generator and the number of real batches so far."""
+
+    random: torch.Generator
+    drawn: int
 
 
 def _tensors(part: Part) -> dict[str, Tensor]:
     if isinstance(part, nn.Module):
         return part.state_dict()
     state = part.state_dict()["state"]
-    return {f"{index}.{key}": value for index, entry in state.items() for key, value in entry.items()}
+    return {
+        f"{index}.{key}": torch.as_tensor(value)
+        for index, entry in state.items()
+        for key, value in entry.items()
+        if value is not None
+    }
 
 
 def _load(part: Part, tensors: dict[str, Tensor]) -> None:
@@ -42,11 +57,15 @@ def save(
     parts: Mapping[str, Part],
     identity: Mapping[str, object],
     history: History,
-    random: torch.Generator,
+    draws: Draws,
 ) -> None:
     """Write the whole state of a run after its last step."""
     tensors = {f"{name}/{key}": t for name, part in parts.items() for key, t in _tensors(part).items()}
-    tensors |= {"random": random.get_state(), "history": history.rows()}
+    tensors |= {
+        "random": draws.random.get_state(),
+        "history": history.rows(),
+        "drawn": torch.tensor(draws.drawn),
+    }
     files.write(path, tensors, {"identity": dict(identity), "torch": torch.__version__})
 
 
@@ -55,23 +74,32 @@ def restore(
     parts: Mapping[str, Part],
     identity: Mapping[str, object],
     history: History,
-    random: torch.Generator,
-) -> None:
-    """Put every part back to where the run stopped.
+    draws: Draws,
+) -> int:
+    """Put every part back to where the run stopped; return the number of steps that it was planned for.
 
     Raises:
         ValueError: The file is corrupt, or of a run with another identity; the message names what differs.
     """
     tensors, metadata = files.read(path)
     before = metadata.get("identity")
-    if not isinstance(before, dict):
+    if not isinstance(before, dict) or not {"random", "history", "drawn"} <= set(tensors):
         raise ValueError(f"{path} is not a checkpoint of a GAN; choose another name")
-    differing = sorted(key for key in identity if before.get(key) != identity[key])
+    differing = sorted(key for key in identity if key != "steps" and before.get(key) != identity[key])
     if differing:
         told = "; ".join(f"{key} was {before.get(key)}, now {identity[key]}" for key in differing)
         raise ValueError(f"{path} is a checkpoint of another run ({told}); delete it or choose another name")
     for name, part in parts.items():
         prefix = f"{name}/"
-        _load(part, {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)})
-    random.set_state(tensors["random"])
+        mine = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+        try:
+            _load(part, mine)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"{path} is a checkpoint of another {name} ({str(error).splitlines()[-1].strip()}); choose another name"
+            ) from None
+    draws.random.set_state(tensors["random"])
+    draws.drawn = int(tensors["drawn"])
     history.extend(tensors["history"])
+    steps = before.get("steps")
+    return steps if isinstance(steps, int) else len(history)

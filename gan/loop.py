@@ -1,38 +1,32 @@
-"""The training loop, one for every loss: what a step is, and what happens between steps.
+"""What happens between the steps of a training: the bar, looks, checkpoints, and the end of a run that diverged."""
 
-A *score loss* plays the game of Goodfellow et al. (2014): a critic v maps samples to scores [n, 1] and minimises
-`loss.critic_loss(v(x), v(G(z)))` plus the penalties; the generator minimises `loss.generator_loss(v(x), v(G(z)))`.
-A *sample loss* is a divergence of two clouds, minimised by the generator alone, `loss(x, G(z))`; with a critic φ
-it becomes a learned cost (Genevay, Peyré & Cuturi 2018): φ maximises `loss(φ(x), φ(G(z)))`, the generator minimises it.
-
-A step is one generator update with the critic updates before it. Everything that a run draws comes from one seeded
-generator, whose state the checkpoint holds.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from gan import checkpoint
+from gan.distributed import rank
+from gan.game import Game
 from gan.history import History
-from gan.losses.protocols import SampleLoss, ScoreLoss
-from gan.networks import latent_dim
-from gan.penalties import Penalty
-from gan.seeds import stream
-from gan.settings import TrainingSettings
 
-__all__ = ["Augment", "Game", "Loop", "TrainingDivergedError"]
+if TYPE_CHECKING:
+    from gan.train import GAN
 
-Augment = Callable[..., Tensor]
-"""`augment(batch, generator=random)` returns a batch of the same shape."""
+__all__ = ["Look", "Loop", "OnStep", "TrainingDivergedError"]
+
+logger = logging.getLogger("gan")
 # Losses stay on the device between two looks, so that a step never waits for the host.
 LOOK_EVERY = 50
+
+OnStep = Callable[[int, "GAN", History], object]
+"""`on_step(step, model, history)`, called after so many steps; what returns True ends the training."""
 
 
 class TrainingDivergedError(RuntimeError):
@@ -40,164 +34,99 @@ class TrainingDivergedError(RuntimeError):
 
 
 @dataclass
-class Game:
-    """The players and the rules."""
+class Look:
+    """What happens between steps: the bar, the checkpoint and the user's own look."""
 
-    generator: nn.Module
-    critic: nn.Module | None
-    averaged: AveragedModel | None
-    loss: ScoreLoss | SampleLoss
-    penalties: tuple[Penalty, ...]
+    path: Path | None = None
+    save_every: int = 500
+    progress: bool = True
+    on_step: Sequence[OnStep] = ()
+    on_step_every: int = 500
+    model: "GAN | None" = field(default=None, repr=False)
+
+    def wants(self, done: int, steps: int) -> bool:
+        """Whether the user looks after this step."""
+        return bool(self.on_step) and (done % self.on_step_every == 0 or done == steps)
+
+    def asks_to_stop(self, done: int, history: History) -> bool:
+        """Call everyone who looks; whether any of them wants the training to end."""
+        assert self.model is not None
+        answers = [call(done, self.model, history) for call in self.on_step]
+        return any(answer is True for answer in answers)
+
+    def saves(self, done: int, steps: int) -> bool:
+        """Whether a checkpoint is due; of several processes the first one writes it."""
+        return self.path is not None and (done % self.save_every == 0 or done == steps)
 
 
 class Loop:
-    """One run: the game, the data, the two optimizers and the random state."""
+    """A game and the number of steps that it is played for."""
 
-    def __init__(
-        self,
-        game: Game,
-        samples: Float[Tensor, "n d"],
-        settings: TrainingSettings,
-        *,
-        steps: int,
-        seed: int,
-        augment: Augment | None,
-        amp: bool,
-    ) -> None:
-        self.game, self.samples, self.settings = game, samples, settings
-        self.steps, self.augment, self.amp = steps, augment, amp
-        self.random = stream("training", seed, samples.device)
-        self.optimizers = {"generator": settings.optimizer(game.generator)}
-        if game.critic is not None:
-            self.optimizers["critic"] = settings.optimizer(game.critic)
-        self.identity = settings.identity() | {
-            "loss": repr(game.loss),
-            "penalties": [repr(penalty) for penalty in game.penalties],
-            "steps": steps,
-            "seed": seed,
-            "samples": list(samples.shape),
-        }
+    def __init__(self, game: Game, *, steps: int) -> None:
+        self.game, self.steps = game, steps
 
-    def parts(self) -> dict[str, checkpoint.Part]:
-        """Everything that holds tensors, by the name it has in a checkpoint."""
-        networks = {
-            "generator": self.game.generator,
-            "critic": self.game.critic,
-            "averaged": self.game.averaged,
-        }
-        parts: dict[str, checkpoint.Part] = {
-            name: each for name, each in networks.items() if each is not None
-        }
-        return parts | {f"{name}_optimizer": each for name, each in self.optimizers.items()}
-
-    def run(self, history: History, *, path: Path | None, save_every: int, progress: bool) -> None:
+    def run(self, history: History, look: Look, identity: Callable[[], Mapping[str, object]]) -> None:
         """Train from the end of `history` to the last step, with a bar, looks and checkpoints."""
-        if path is not None and path.exists():
-            checkpoint.restore(path, self.parts(), self.identity, history, self.random)
+        if look.path is not None:
+            identity = partial(dict, identity())  # the data's fingerprint is taken once
+            self._restore(look.path, identity(), history)
         pending: list[Tensor] = []
         start = len(history)
-        with tqdm(
-            total=self.steps, initial=start, disable=None if progress else True, desc="training"
-        ) as bar:
+        quiet = None if look.progress and rank() == 0 else True
+        with tqdm(total=self.steps, initial=start, disable=quiet, desc="training") as bar:
             for step in range(start, self.steps):
                 try:
-                    pending.append(self.step(step))
+                    pending.append(self.game.step(step, step / self.steps))
                 except ValueError as error:
-                    self._refuse_divergence(pending, history, step, path, error)
+                    self._refuse_divergence(pending, history, step, look.path, error)
                     raise
                 done = step + 1
-                save = path is not None and (done % save_every == 0 or done == self.steps)
-                if save or len(pending) == LOOK_EVERY or done == self.steps:
-                    self._look(pending, history, path)
+                save, wanted = look.saves(done, self.steps), look.wants(done, self.steps)
+                if save or wanted or len(pending) == LOOK_EVERY or done == self.steps:
+                    self._look(pending, history, look.path)
                     bar.update(len(pending))
                     bar.set_postfix(generator=f"{history.generator_loss[-1]:.3f}", refresh=False)
                     pending = []
-                if save and path is not None:
-                    self._refuse_bad_weights(done, path)
-                    checkpoint.save(path, self.parts(), self.identity, history, self.random)
+                stop = wanted and look.asks_to_stop(done, history)
+                if look.path is not None and (save or stop):
+                    self._refuse_bad_weights(done, look.path)
+                    if rank() == 0:
+                        checkpoint.save(look.path, self.game.parts(), identity(), history, self.game.draws())
+                if stop:
+                    break
 
-    def step(self, step: int) -> Float[Tensor, " 3"]:
-        """One generator update with the critic updates before it: (critic loss, generator loss, penalty)."""
-        progress = step / self.steps
-        for optimizer in self.optimizers.values():
-            optimizer.param_groups[0]["lr"] = self.settings.rate(progress)
-        critic_loss = penalty = self.samples.new_full((), torch.nan)
-        if "critic" in self.optimizers and step % self.settings.critic_every == 0:
-            weight = self.settings.penalty_decay**progress
-            for _ in range(self.settings.critic_steps):
-                critic_loss, penalty = self._critic_step(weight)
-        generator_loss = self._generator_step()
-        if self.game.averaged is not None:
-            self.game.averaged.update_parameters(self.game.generator)
-        return torch.stack([critic_loss, generator_loss, penalty]).detach()
-
-    def _critic_step(self, penalty_weight: float) -> tuple[Tensor, Tensor]:
-        critic, loss = self.game.critic, self.game.loss
-        assert critic is not None
-        real = self._real()
-        with torch.no_grad():
-            fake = self._fake()
-        with self._autocast():
-            on_real, on_fake = critic(real), critic(fake)
-        on_real, on_fake = on_real.to(real), on_fake.to(real)
-        if isinstance(loss, ScoreLoss):
-            value = loss.critic_loss(on_real, on_fake)
-        else:
-            value = -loss(on_real, on_fake, generator=self.random)
-        penalty = value.new_zeros(())
-        for each in self.game.penalties:
-            penalty = penalty + each(critic, real, fake, generator=self.random)
-        self._update("critic", value + penalty_weight * penalty)
-        for each in self.game.penalties:
-            each.project(critic)
-        return value.detach(), penalty.detach()
-
-    def _generator_step(self) -> Tensor:
-        critic, loss = self.game.critic, self.game.loss
-        real = on_real = self._real()
-        fake = on_fake = self._fake()
-        if critic is not None:
-            # The critic only passes the gradient on here; its own is not wanted.
-            critic.requires_grad_(False)
-            with self._autocast():
-                on_real, on_fake = critic(real), critic(fake)
-            on_real, on_fake = on_real.to(real), on_fake.to(real)
-        if isinstance(loss, ScoreLoss):
-            value = loss.generator_loss(on_real, on_fake)
-        else:
-            value = loss(on_real, on_fake, generator=self.random)
-        self._update("generator", value)
-        if critic is not None:
-            critic.requires_grad_(True)
-        return value.detach()
-
-    def _update(self, name: str, loss: Tensor) -> None:
-        optimizer = self.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
-    def _real(self) -> Tensor:
-        shape = (self.settings.batch_size,)
-        index = torch.randint(len(self.samples), shape, device=self.samples.device, generator=self.random)
-        batch = self.samples[index]
-        return batch if self.augment is None else self.augment(batch, generator=self.random)
-
-    def _fake(self) -> Tensor:
-        shape = (self.settings.batch_size, latent_dim(self.game.generator))
-        like = self.samples
-        latents = torch.randn(shape, dtype=like.dtype, device=like.device, generator=self.random)
-        with self._autocast():
-            fake = self.game.generator(latents)
-        return fake.to(like)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.samples.device.type, dtype=torch.bfloat16, enabled=self.amp)
+    def _restore(self, path: Path, identity: Mapping[str, object], history: History) -> None:
+        if path.is_dir():
+            raise ValueError(
+                f"checkpoint must be a file, got the folder {path}; write {path / 'run.safetensors'}"
+            )
+        if not path.exists():
+            return
+        draws = self.game.draws()
+        before = checkpoint.restore(path, self.game.parts(), identity, history, draws)
+        self.game.drawn = draws.drawn
+        if len(history) > self.steps:
+            raise ValueError(
+                f"steps must be at least the {len(history)} that {path} has done, got {self.steps}; ask for more, or "
+                "choose another name"
+            )
+        if before != self.steps and len(history) < self.steps:
+            settings = self.game.settings
+            rate = settings.rate(len(history) / self.steps)
+            logger.warning(
+                "%s was a run of %d steps and goes on from step %d as one of %d: its schedules are those of the longer "
+                "run, the learning rate from here on %.2g falling to %.2g",
+                *(path, before, len(history), self.steps, rate, settings.final_learning_rate),
+            )
 
     def _look(self, pending: list[Tensor], history: History, path: Path | None) -> None:
+        if not pending:
+            return
         rows = torch.stack(pending).double().cpu()
         # The critic's columns are NaN by design at the steps that left it alone.
-        critic_moved = torch.arange(len(history), len(history) + len(rows)) % self.settings.critic_every == 0
+        critic_moved = (
+            torch.arange(len(history), len(history) + len(rows)) % self.game.settings.critic_every == 0
+        )
         looked = rows if self.game.critic is not None else rows[:, 1:2]
         looked = torch.where(critic_moved[:, None], looked, rows[:, 1:2])
         bad = ~looked.isfinite().all(1)
@@ -218,7 +147,7 @@ class Loop:
             raise divergence from error
 
     def _refuse_bad_weights(self, done: int, path: Path | None) -> None:
-        for name, part in self.parts().items():
+        for name, part in self.game.parts().items():
             if isinstance(part, nn.Module) and not all(bool(p.isfinite().all()) for p in part.parameters()):
                 raise TrainingDivergedError(
                     f"a weight of the {name} stopped being finite by step {done}; {_last_good(path)}"

@@ -21,6 +21,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from gan.augment import draw_rows
+from gan.distributed import gather
 from metrics.inputs import check_positive
 
 __all__ = [
@@ -32,13 +34,20 @@ __all__ = [
     "SpectralNorm",
     "WeightClipping",
     "input_gradients",
+    "refuse_batch_norm",
 ]
 
 Critic = Callable[[Tensor], Tensor]
 
 
 class Penalty:
-    """What a trainer asks of a penalty; each of the three does nothing unless a penalty says otherwise."""
+    """What a trainer asks of a penalty; each of the three does nothing unless a penalty says otherwise.
+
+    Attributes:
+        per_sample: Whether it takes gradients of one score by one sample, which batch normalisation would spoil.
+    """
+
+    per_sample = False
 
     def prepare(self, critic: nn.Module) -> None:
         """Change the critic once, before its optimizer is made."""
@@ -73,6 +82,7 @@ def input_gradients(critic: Critic, x: Float[Tensor, "n ..."]) -> Float[Tensor, 
     >>> gradients.detach()
     tensor([[2., 4.]])
     """
+    refuse_batch_norm(critic)
     x = x.detach().requires_grad_()
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
@@ -85,19 +95,30 @@ def input_gradients(critic: Critic, x: Float[Tensor, "n ..."]) -> Float[Tensor, 
     return grad.reshape(len(scores), -1)
 
 
+def refuse_batch_norm(critic: object) -> None:
+    """Refuse a critic whose score of one sample depends on the others: its per-sample gradients mean nothing.
+
+    Batch normalisation in training mode couples a batch; in evaluation mode with its running statistics it does not.
+    """
+    if not isinstance(critic, nn.Module):
+        return
+    for name, layer in critic.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and (
+            layer.training or layer.running_mean is None
+        ):
+            raise ValueError(
+                f"critic must score each sample alone for a gradient penalty, got {type(layer).__name__} at {name!r}, "
+                "which mixes the batch (norms come out wrong by factors of 2 to 20); replace it by GroupNorm, "
+                "LayerNorm or InstanceNorm, or take SpectralNorm or WeightClipping as the penalty"
+            )
+
+
 def _check_samples(real: Tensor, fake: Tensor) -> None:
     if real.shape[1:] != fake.shape[1:] or real.ndim < 2:
         raise ValueError(
             f"real and fake must be batches [n, ...] of samples of one shape, got {list(real.shape)} and "
             f"{list(fake.shape)}; reshape one"
         )
-
-
-def _draw(
-    kind: Callable[..., Tensor], shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None
-) -> Tensor:
-    device = like.device if generator is None else generator.device
-    return kind(shape, dtype=like.dtype, device=device, generator=generator).to(like.device)
 
 
 @dataclass(frozen=True)
@@ -118,6 +139,8 @@ class GradientPenalty(Penalty):
     weight: float | int = 10.0
     one_sided: bool = False
 
+    per_sample = True
+
     def __post_init__(self) -> None:
         check_positive(self.weight, "weight")
 
@@ -136,7 +159,7 @@ class GradientPenalty(Penalty):
                 f"real and fake must hold as many samples as one another, got {len(real)} and {len(fake)}; "
                 "each x̂ lies between a pair"
             )
-        alpha = _draw(torch.rand, (len(real),) + (1,) * (real.ndim - 1), real, generator)
+        alpha = draw_rows(torch.rand, (len(real),) + (1,) * (real.ndim - 1), real, generator)
         between = alpha * real.detach() + (1 - alpha) * fake.detach()
         excess = input_gradients(critic, between).norm(dim=1) - 1
         return self.weight * (excess.relu() if self.one_sided else excess).square().mean()
@@ -163,6 +186,8 @@ class DRAGAN(Penalty):
     weight: float | int = 10.0
     scale: float | int = 0.5
 
+    per_sample = True
+
     def __post_init__(self) -> None:
         check_positive(self.weight, "weight")
         check_positive(self.scale, "scale")
@@ -178,7 +203,9 @@ class DRAGAN(Penalty):
         """Return λ E(‖∇v(x + δ)‖ − 1)²; see the class."""
         _check_samples(real, fake)
         x = real.detach()
-        noise = _draw(torch.randn, tuple(x.shape), x, generator) * (self.scale * x.std(correction=0))
+        noise = draw_rows(torch.randn, tuple(x.shape), x, generator) * (
+            self.scale * gather(x).std(correction=0)
+        )
         return self.weight * (input_gradients(critic, x + noise).norm(dim=1) - 1).square().mean()
 
 
@@ -193,6 +220,8 @@ class R1(Penalty):
     """
 
     gamma: float | int
+
+    per_sample = True
 
     def __post_init__(self) -> None:
         check_positive(self.gamma, "gamma")
@@ -221,6 +250,8 @@ class R2(Penalty):
     """
 
     gamma: float | int
+
+    per_sample = True
 
     def __post_init__(self) -> None:
         check_positive(self.gamma, "gamma")

@@ -7,14 +7,17 @@ cut) sees the old file or the new one, never half of one. Tensors keep their bit
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-__all__ = ["read", "write", "write_text"]
+__all__ = ["read", "read_arrays", "write", "write_text"]
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
@@ -27,10 +30,18 @@ def _write_whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        # mkstemp keeps its file from everybody else; what the user makes follows the user's mask.
+        os.chmod(temporary, 0o666 & ~_mask())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _mask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
@@ -69,3 +80,30 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, object]]:
         raise ValueError(
             f"{path} is not a safetensors file with a JSON header ({error}); delete it"
         ) from None
+
+
+def read_arrays(path: str | Path) -> dict[str, Tensor]:
+    """Return the arrays in a `.npy` (under the name `array`), `.npz` or `.safetensors` file; nothing is unpickled.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Another format, a broken file, or one with pickled objects in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file at {path}; check the path")
+    if path.suffix not in (".npy", ".npz", ".safetensors"):
+        raise ValueError(f"{path} must end in .npy, .npz or .safetensors; save it in one of these formats")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if path.suffix == ".npy":
+            return {"array": _tensor(np.load(path, allow_pickle=False))}
+        with np.load(path, allow_pickle=False) as found:
+            return {name: _tensor(found[name]) for name in found.files}
+    except (SafetensorError, OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as plain arrays ({error}); save it anew") from None
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))

@@ -164,13 +164,15 @@ class Comparison:
         return list(next(iter(self.reports.values())).estimates)
 
     def best(self, measure: str) -> str | None:
-        """The name of the report that is best by a measure; None where the reports have different sizes.
+        """The name of the report that is best by a measure; None where sizes differ or several are equally good.
 
         Most measures are biased at finite sizes, by more for fewer samples: such numbers have no order.
         """
         if len(self._sizes(measure)) > 1:
             return None
-        return min(self.reports, key=lambda name: self.reports[name][measure].sort_key())
+        keys = {name: report[measure].sort_key() for name, report in self.reports.items()}
+        best = [name for name, key in keys.items() if key == min(keys.values())]
+        return best[0] if len(best) == 1 or len(keys) == 1 else None
 
     def _sizes(self, measure: str) -> set[tuple[int, int]]:
         return {report[measure].sizes for report in self.reports.values()}

@@ -3,6 +3,7 @@
 from metrics.features.classifier import ImageClassifier, cache_folder, digits_classifier
 from metrics.features.digits import DigitsSplit, load_digits_split
 from metrics.features.fingerprint import fingerprint, fingerprint_of_module
+from metrics.features.images import find_images, picture, read_image, read_images
 from metrics.features.inception import InceptionFeatures
 from metrics.features.layers import LayerFeatures
 
@@ -13,7 +14,11 @@ __all__ = [
     "LayerFeatures",
     "cache_folder",
     "digits_classifier",
+    "find_images",
     "fingerprint",
     "fingerprint_of_module",
     "load_digits_split",
+    "picture",
+    "read_image",
+    "read_images",
 ]

@@ -40,7 +40,7 @@ class Memorisation:
         nearer_train: Share of the samples whose nearest point is a training point; a 0-dim tensor as the
             rest.
         expected: The share without memorisation, n/(n + m).
-        stderr: Its exact standard deviation over random permuted_labels of the same points.
+        stderr: Its exact standard deviation over random permutations of the labels.
         p_value: Upper tail of the normal at (nearer_train − expected)/stderr; small for a generator that
             copies.
     """

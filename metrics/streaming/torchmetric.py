@@ -26,8 +26,8 @@ class TorchMetric(Metric):
     def __init__(self, accumulator: Any, *, higher_is_better: bool | None) -> None:
         super().__init__(sync_on_compute=False, dist_sync_on_step=False)
         self.accumulator = accumulator
-        # A class attribute of Metric, which an instance may only set in this way.
-        self.__dict__["higher_is_better"] = higher_is_better
+        # A constant of its class to torchmetrics, which lets nobody assign it.
+        object.__setattr__(self, "higher_is_better", higher_is_better)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Take in a batch, by the accumulator's own arguments."""

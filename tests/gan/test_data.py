@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gan import data
+from gan.data.mnist import read_idx
 
 IMAGES = "train-images-idx3-ubyte"
 
@@ -116,7 +117,7 @@ def test_mnist_in_a_folder_within(small_mnist, folder, tmp_path):
 
 def test_images_are_row_by_row(tmp_path):
     write_idx(tmp_path / "x", np.arange(24).reshape(2, 3, 4))
-    assert torch.equal(data.read_idx(tmp_path / "x", magic=2051), torch.arange(24).reshape(2, 3, 4))
+    assert torch.equal(read_idx(tmp_path / "x", magic=2051), torch.arange(24).reshape(2, 3, 4))
 
 
 def test_real_mnist():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gan import GAN, losses, networks
+from gan import GAN, losses
 from gan.recipes import recipe
 
 CLOUD = torch.randn(128, 2, generator=torch.Generator().manual_seed(0))
@@ -11,12 +11,9 @@ CLOUD = torch.randn(128, 2, generator=torch.Generator().manual_seed(0))
 
 @pytest.mark.parametrize("name", losses.NAMES)
 def test_every_recipe_trains(name):
-    chosen = recipe(name, CLOUD)
-    critic = networks.mlp_critic(2, output_dim=chosen.critic_outputs) if chosen.critic_outputs else None
-    model = GAN(
-        networks.mlp_generator(2, bounded=False), critic, loss=chosen.loss, penalties=chosen.penalties
-    )
-    model.fit(CLOUD, steps=4, batch_size=32, seed=0, device="cpu", progress=False, settings=chosen.settings)
+    chosen = recipe(name, like=CLOUD)
+    model = GAN.from_recipe(chosen, *chosen.players(seed=0))
+    model.fit(CLOUD, steps=4, batch_size=32, seed=0, device="cpu", progress=False)
     assert model.sample(5, seed=0).isfinite().all()
     assert torch.tensor(model.history.generator_loss).isfinite().all()
 

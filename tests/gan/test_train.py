@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gan import GAN, Data, TrainingDivergedError, TrainingSettings, losses, networks, penalties
-from gan.loop import Loop
+from gan.game import Game
 from gan.settings import TrainingSettings as Settings
 
 CLOUD = torch.randn(64, 2, generator=torch.Generator().manual_seed(0)) * 0.5 + 1
@@ -53,24 +53,24 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch, 
 
     settings = TrainingSettings(critic_every=2 if kind == "learned" else 1, penalty_decay=0.1)
     whole = fit(make(), settings=settings)
-    path, step = tmp_path / "run.safetensors", Loop.step
+    path, step = tmp_path / "run.safetensors", Game.step
 
-    def stops_at_25(self, number):
+    def stops_at_25(self, number, progress):
         if number == 25:
             raise KeyboardInterrupt
-        return step(self, number)
+        return step(self, number, progress)
 
-    monkeypatch.setattr(Loop, "step", stops_at_25)
+    monkeypatch.setattr(Game, "step", stops_at_25)
     with pytest.raises(KeyboardInterrupt):
         fit(make(), settings=settings, checkpoint=path, checkpoint_every=10)
-    monkeypatch.setattr(Loop, "step", step)
+    monkeypatch.setattr(Game, "step", step)
     resumed = fit(make(), settings=settings, checkpoint=path, checkpoint_every=10)
     assert torch.equal(whole.sample(8, seed=1), resumed.sample(8, seed=1))
     for key, value in whole.generator.state_dict().items():
         assert torch.equal(value, resumed.generator.state_dict()[key])
     torch.testing.assert_close(whole.history.rows(), resumed.history.rows(), rtol=0, atol=0, equal_nan=True)
     # A finished run is not trained again.
-    monkeypatch.setattr(Loop, "step", lambda *_: pytest.fail("a finished run took a step"))
+    monkeypatch.setattr(Game, "step", lambda *_: pytest.fail("a finished run took a step"))
     assert torch.equal(
         fit(make(), settings=settings, checkpoint=path).sample(8, seed=1), whole.sample(8, seed=1)
     )
@@ -122,18 +122,18 @@ def test_a_weight_that_diverged_is_not_written(tmp_path):
 def test_the_moving_average_has_a_half_life_in_images():
     """After the first step copies, each step keeps ema^(batch/128) of the average."""
     weights = []
-    step = Loop.step
+    step = Game.step
 
-    def spy(self, number):
-        row = step(self, number)
-        weights.append([p.detach().clone() for p in self.game.generator.parameters()])
+    def spy(self, number, progress):
+        row = step(self, number, progress)
+        weights.append([p.detach().clone() for p in self.generator.parameters()])
         return row
 
-    Loop.step = spy
+    Game.step = spy
     try:
         model = fit(GAN(small_generator(), loss=losses.Energy(), ema=0.9), steps=4, batch_size=64)
     finally:
-        Loop.step = step
+        Game.step = step
     decay = 0.9**0.5
     expected = weights[0]
     for later in weights[1:]:

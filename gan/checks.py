@@ -1,0 +1,191 @@
+"""What `GAN` asks of its parts before it trains: errors that say what to write."""
+
+import functools
+import warnings
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from gan.losses.protocols import SampleLoss, ScoreLoss
+from gan.losses.wasserstein import Wasserstein
+from gan.networks.generator import latent_dim, num_classes
+from gan.penalties import Penalty, refuse_batch_norm
+from gan.recipes.recipe import Recipe
+from gan.sources import Source
+
+__all__ = ["dtype_of", "loss", "penalties", "players", "several", "shapes", "told", "told_optimizer"]
+
+T = TypeVar("T")
+
+
+def loss(given: object) -> ScoreLoss | SampleLoss:
+    """Return a loss, and refuse what is none with what to write instead."""
+    if isinstance(given, str):
+        raise TypeError(
+            f"loss must be a loss object, got the name {given!r}; write loss=gan.losses.named({given!r}), or with its "
+            f"penalties and rates GAN.from_recipe(gan.recipe({given!r}, like=data), generator, critic)"
+        )
+    if isinstance(given, Recipe):
+        raise TypeError(
+            "loss must be a loss object, got a recipe; write GAN.from_recipe(recipe, generator, critic)"
+        )
+    if isinstance(given, type):
+        raise TypeError(
+            f"loss must be a loss object, got the class {given.__name__}; write loss={given.__name__}()"
+        )
+    if isinstance(given, ScoreLoss) or (isinstance(given, SampleLoss) and callable(given)):
+        return given
+    raise TypeError(
+        f"loss must have critic_loss and generator_loss, or be callable as loss(real, fake, generator=...) with an "
+        f"attribute learned_cost, got {type(given).__name__}; take one of gan.losses, or give yours "
+        f"learned_cost = False"
+    )
+
+
+def penalties(given: object) -> tuple[Penalty, ...]:
+    """Return the penalties as a tuple."""
+    if isinstance(given, Penalty):
+        raise TypeError(f"penalties must be a sequence, got {given}; write penalties=({given},)")
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise TypeError(
+            f"penalties must be a sequence of gan.penalties, got {given!r}; write penalties=(R1(1.0),)"
+        )
+    for each in given:
+        if isinstance(each, type):
+            raise TypeError(
+                f"penalties must be objects, got the class {each.__name__}; write {each.__name__}(...)"
+            )
+        if not isinstance(each, Penalty):
+            raise TypeError(
+                f"penalties must be of gan.penalties, got {type(each).__name__}; derive from Penalty"
+            )
+    return tuple(given)
+
+
+def players(
+    generator: nn.Module,
+    critic: nn.Module | None,
+    loss: ScoreLoss | SampleLoss,
+    penalties: tuple[Penalty, ...],
+) -> None:
+    """Refuse players that do not fit the loss, the penalties or each other."""
+    wants_critic = isinstance(loss, ScoreLoss) or loss.learned_cost
+    if wants_critic and critic is None:
+        raise ValueError(f"{loss} needs a critic, got None; pass one, such as gan.networks.mlp_critic")
+    if not wants_critic and critic is not None:
+        raise ValueError(f"{loss} takes no critic, got one; leave it out, or set learned_cost=True")
+    if critic is None:
+        if penalties:
+            raise ValueError("penalties regularise a critic, and there is none; leave them out")
+        return
+    if num_classes(critic) != num_classes(generator):
+        raise ValueError(
+            f"generator and critic must have the same num_classes, got {num_classes(generator)} and "
+            f"{num_classes(critic)}; make both conditional (gan.networks.Projection) or neither"
+        )
+    if any(each.per_sample for each in penalties):
+        was_training = critic.training
+        refuse_batch_norm(critic.train())
+        critic.train(was_training)
+    if isinstance(loss, Wasserstein) and not penalties and not _is_bounded(critic):
+        warnings.warn(
+            "the Wasserstein loss needs a critic of bounded slope, and nothing bounds it: its loss will run away; pass "
+            "penalties=(gan.penalties.GradientPenalty(),), or take gan.recipe('wgan-gp', like=data) whole",
+            stacklevel=3,
+        )
+
+
+def _is_bounded(critic: nn.Module) -> bool:
+    """Whether some layer has a constraint of its own, such as spectral normalisation."""
+    return any(parametrize.is_parametrized(layer) or hasattr(layer, "weight_u") for layer in critic.modules())
+
+
+def dtype_of(generator: nn.Module) -> torch.dtype:
+    """The type of the generator's numbers."""
+    return next((p.dtype for p in generator.parameters() if p.is_floating_point()), torch.float32)
+
+
+def shapes(
+    generator: nn.Module, critic: nn.Module | None, loss: ScoreLoss | SampleLoss, source: Source
+) -> None:
+    """Refuse samples that the generator does not make, or that the critic cannot see."""
+    samples, labels = source.example()
+    classes = num_classes(generator)
+    if classes:
+        if labels is None:
+            raise ValueError(
+                f"data must have labels for a generator of {classes} classes; pass labels=, or pairs"
+            )
+        counts = source.class_counts()
+        most = int(labels.max()) if counts is None else len(counts) - 1
+        if most >= classes:
+            raise ValueError(f"labels must be below num_classes = {classes}, got {most}; make more classes")
+    condition = (labels,) if classes and labels is not None else ()
+    states = [(net, net.training) for net in (generator, critic) if net is not None]
+    for net, _ in states:
+        net.eval()  # a look must not move running statistics
+    try:
+        with torch.no_grad():
+            latents = samples.new_zeros(len(samples), latent_dim(generator))
+            made = _called("generator", generator, latents, *condition)
+            if made.shape != samples.shape:
+                raise ValueError(
+                    f"data must have the generator's sample shape {list(made.shape[1:])}, got "
+                    f"{list(samples.shape[1:])}; "
+                    f"{_reshaped(samples.shape[1:], made.shape[1:])}"
+                )
+            if critic is not None:
+                scores = _called("critic", critic, samples, *condition)
+                if isinstance(loss, ScoreLoss) and (scores.ndim != 2 or scores.shape[1] != 1):
+                    raise ValueError(
+                        f"critic must return scores [n, 1] for {loss}, got {list(scores.shape)}; end it so"
+                    )
+    finally:
+        for net, training in states:
+            net.train(training)
+
+
+def _called(name: str, net: nn.Module, *arguments: Tensor) -> Tensor:
+    try:
+        return net(*arguments)
+    except (RuntimeError, TypeError, IndexError) as error:
+        told = ", ".join(str(list(each.shape)) for each in arguments)
+        raise ValueError(
+            f"{name} cannot take inputs of shape {told}: {str(error).splitlines()[0]}; reshape the data, or wrap the "
+            "module in one that reshapes"
+        ) from error
+
+
+def _reshaped(has: torch.Size, wants: torch.Size) -> str:
+    if has.numel() == wants.numel():
+        return f"reshape the data: data.reshape(-1, {', '.join(map(str, wants))})"
+    return "give the generator another output, or take other data"
+
+
+def several(given: Any) -> tuple[Any, ...]:
+    """One object or several, as a tuple."""
+    return tuple(given) if isinstance(given, list | tuple) else (given,)
+
+
+def told(given: object) -> str:
+    """What a checkpoint knows of a function: its name and settings, never an address."""
+    if isinstance(given, functools.partial):
+        settings = [repr(each) for each in given.args] + [f"{k}={v!r}" for k, v in given.keywords.items()]
+        return f"{told(given.func)}({', '.join(settings)})"
+    if is_dataclass(given):
+        return repr(given)
+    return getattr(given, "__qualname__", type(given).__qualname__)
+
+
+def told_optimizer(optimizer: torch.optim.Optimizer) -> str:
+    """Its class and the settings that do not change while it runs."""
+    kept = {
+        k: v
+        for k, v in optimizer.defaults.items()
+        if isinstance(v, int | float | bool | tuple) and k != "fused"
+    }
+    return f"{type(optimizer).__name__}({', '.join(f'{k}={v}' for k, v in sorted(kept.items()))})"

@@ -1,0 +1,71 @@
+"""A file of arrays as data: `.npy`, `.npz` or `.safetensors`, never unpickled."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gan.data.sets import Data, split
+from metrics import files
+from metrics.inputs import as_tensor
+
+__all__ = ["file"]
+
+SAMPLES = ("train", "samples", "images", "x", "data", "arr_0")
+HELD_OUT = ("held_out", "test", "val", "x_test")
+LABELS = ("train_labels", "labels", "y", "targets")
+HELD_OUT_LABELS = ("held_out_labels", "test_labels", "y_test")
+
+
+def file(path: str | Path, *, held_out: float = 0.2, seed: int = 0) -> Data:
+    """Return the data in a file of arrays, in memory.
+
+    A `.npy` file is one array of samples `[n, ...]`. Of a `.npz` or `.safetensors` file the array of samples is called
+    `train`, `samples`, `images`, `x`, `data` or `arr_0`, or it is the only one; `held_out` (or `test`) is the
+    held-out part, `labels` (or `train_labels`) and `held_out_labels` the classes. Without a held-out array a random
+    share is held out. Bytes are pictures: `[n, h, w]`, `[n, h, w, c]` or `[n, c, h, w]` with c = 1 or 3 becomes `[n,
+    c, h, w]`. Other types become float32.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Another format, pickled content, or no array of samples; the message lists what is there.
+    """
+    path = Path(path)
+    arrays = files.read_arrays(path)
+    chosen = {key: _first(arrays, names) for key, names in _NAMES.items()}
+    samples = next(iter(arrays.values())) if chosen["train"] is None and len(arrays) == 1 else chosen["train"]
+    if samples is None:
+        raise ValueError(
+            f"{path} must hold an array called {', '.join(SAMPLES)}, got {sorted(arrays)}; rename one"
+        )
+    train, labels = _samples(samples, path), _labels(chosen["labels"])
+    if chosen["held_out"] is None:
+        return split(path.stem, train, labels, held_out=held_out, seed=seed)
+    other = _samples(chosen["held_out"], path)
+    return Data(path.stem, train, other, labels, _labels(chosen["held_out_labels"]))
+
+
+_NAMES = {"train": SAMPLES, "held_out": HELD_OUT, "labels": LABELS, "held_out_labels": HELD_OUT_LABELS}
+
+
+def _first(arrays: dict[str, Tensor], names: tuple[str, ...]) -> Tensor | None:
+    return next((arrays[name] for name in names if name in arrays), None)
+
+
+def _labels(labels: Tensor | None) -> Tensor | None:
+    return None if labels is None else labels.long().flatten()
+
+
+def _samples(array: Tensor, path: Path) -> Tensor:
+    """Samples in the types and shapes that a GAN trains on."""
+    if array.ndim < 2:
+        raise ValueError(
+            f"{path} must hold samples [n, ...], got shape {list(array.shape)}; give each sample a row"
+        )
+    if array.dtype != torch.uint8:
+        return as_tensor(array, str(path)).float()
+    if array.ndim == 3:
+        return array[:, None]
+    if array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
+        return array.permute(0, 3, 1, 2).contiguous()
+    return array

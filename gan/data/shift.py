@@ -1,0 +1,47 @@
+"""Random shifts of flattened images; differentiable, so that generated images can be shifted as well."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metrics.inputs import check_count
+
+__all__ = ["shift_images"]
+
+
+def shift_images(
+    x: Float[Tensor, "n d"],
+    image_shape: tuple[int, int],
+    *,
+    pixels: int = 1,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "n d"]:
+    """Return each image shifted by its own random whole number of pixels, −1 filling what comes into view.
+
+    Both shifts are uniform on −pixels … pixels. No flips: a mirrored digit is another thing, or none.
+
+    Args:
+        x: Flattened images.
+        image_shape: (height, width).
+        pixels: The largest shift, 0 for none.
+        generator: The source of the shifts, on any device; torch's own if None.
+
+    >>> x = torch.arange(9.0).reshape(1, 9)
+    >>> shift_images(x, (3, 3), generator=torch.Generator().manual_seed(0)).reshape(3, 3)
+    tensor([[-1.,  3.,  4.],
+            [-1.,  6.,  7.],
+            [-1., -1., -1.]])
+    """
+    height, width = image_shape
+    if x.ndim != 2 or x.shape[1] != height * width:
+        raise ValueError(
+            f"x must have shape [n, {height * width}] for images {image_shape}, got {list(x.shape)}"
+        )
+    pixels = check_count(pixels, "pixels", least=0)
+    device = x.device if generator is None else generator.device
+    corners = torch.randint(2 * pixels + 1, (2, len(x), 1), device=device, generator=generator).to(x.device)
+    padded = torch.nn.functional.pad(x.reshape(-1, height, width), (pixels,) * 4, value=-1.0)
+    rows = corners[0] + torch.arange(height, device=x.device)
+    columns = corners[1] + torch.arange(width, device=x.device)
+    picture = torch.arange(len(x), device=x.device)[:, None, None]
+    return padded[picture, rows[:, :, None], columns[:, None, :]].flatten(1)

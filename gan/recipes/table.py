@@ -1,0 +1,231 @@
+"""What was found to work, per kind of data and loss, as one table.
+
+The f-GAN family and the relativistic loss take R1 and R2 on both sides, decaying, and one critic step (Mescheder,
+Geiger & Nowozin 2018; Huang et al. 2024); the Wasserstein losses take their Lipschitz constraint and several critic
+steps (Gulrajani et al. 2017); the sample losses need no critic unless their cost is learned.
+
+**The ε of the Sinkhorn loss.** Between two batches of one distribution S_ε is positive: the optimal plan can always be
+shortened by drawing the generated points towards the means of the real ones that they are matched with. That sampling
+bias grows as ε falls (from n^{−1/2} at a large ε to n^{−2/d} at ε = 0: Genevay et al. 2019, theorem 3), and a generator
+that gives in to it makes sharp averages without variety. A large batch weakens it, and so does a larger ε, up to
+where ε hides the shape of the distribution itself: as ε → ∞ only the means are compared. Between them lies ε ≈ 0.2 ×
+the mean cost with a batch of 512, four times the ε that `metrics` judges with; `docs/gan.md` has the figures.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from torch import Tensor, nn
+
+from gan import losses, networks
+from gan.augment import Augmentation, Cutout, Noise, Shift
+from gan.losses.protocols import SampleLoss, ScoreLoss
+from gan.losses.transport import Sinkhorn
+from gan.penalties import R1, R2, GradientPenalty, Penalty, SpectralNorm, WeightClipping
+from gan.settings import TrainingSettings
+
+__all__ = ["KINDS", "Kind", "Row"]
+
+Loss = ScoreLoss | SampleLoss
+Build = Callable[[int], nn.Module]
+
+BLUR = 0.2
+"""ε of the Sinkhorn loss over the mean cost."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe for one loss and kind of data, in units of the data's total variance V.
+
+    Attributes:
+        loss: The loss, from V.
+        penalties: The penalties, from V: γ‖∇v‖² has no unit, so γ has that of a squared length.
+        settings: Rates and rhythm.
+        critic_outputs: 1 for scores, more for an embedding, 0 without a critic.
+        ema: Of the generator's average, per 128 images.
+        steps: Generator updates.
+        augment: Whether the kind's augmentation is used.
+    """
+
+    loss: Callable[[float], Loss]
+    penalties: Callable[[float], tuple[Penalty, ...]]
+    settings: TrainingSettings
+    critic_outputs: int = 1
+    ema: float = 0.999
+    steps: int = 3500
+    augment: bool = True
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of data: what belongs to it, its networks, its augmentation, its rows.
+
+    Attributes:
+        name: What it is called.
+        holds: Whether samples of a shape, and of an image shape if they are flattened images, belong to it.
+        networks: From a sample's shape, some samples, the row and the classes to builders of both players.
+        rows: By loss; a loss that is not named takes that of its family, `"score"` or `"sample"`.
+        augment: From the shape of flattened images to changes of both sides; None for none.
+        tuned_on: In words.
+    """
+
+    name: str
+    holds: Callable[[tuple[int, ...], tuple[int, int] | None], bool]
+    networks: Callable[[tuple[int, ...], Tensor, Row, int], tuple[Build, Build]]
+    rows: Mapping[str, Row]
+    augment: Callable[[tuple[int, int] | None], tuple[Augmentation, ...]] | None = None
+    tuned_on: str = ""
+
+    def row(self, name: str) -> Row:
+        """The row of a loss by its name."""
+        loss = losses.named(name)
+        family = "score" if isinstance(loss, ScoreLoss) else "sample"
+        row = self.rows.get(name, self.rows[family])
+        return row if name in self.rows and row.loss is not _any else replace(row, loss=lambda _: loss)
+
+
+def _any(variance: float) -> Loss:
+    """The row's loss is the one that was named."""
+    raise NotImplementedError
+
+
+def both_sides(gamma: float) -> Callable[[float], tuple[Penalty, ...]]:
+    """R1 and R2 with γ = gamma·V."""
+    return lambda variance: (R1(_six(gamma * variance)), R2(_six(gamma * variance)))
+
+
+def just(*penalties: Penalty) -> Callable[[float], tuple[Penalty, ...]]:
+    """Penalties that know no unit."""
+    return lambda _: penalties
+
+
+def blurred(variance: float) -> Loss:
+    """The Sinkhorn loss with ε = .2 × the mean of ‖x − x′‖², which is 2V."""
+    return Sinkhorn(eps=_six(2 * BLUR * variance))
+
+
+def _six(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _rows(
+    base: TrainingSettings, *, gamma: float = 0.05, steps: int = 3500, weight: float = 10.0
+) -> dict[str, Row]:
+    """The rows that hold wherever nothing better was found."""
+    several = replace(base, critic_steps=3)
+    score = Row(_any, both_sides(gamma), replace(base, penalty_decay=0.1), steps=steps)
+    sample = Row(_any, just(), replace(base, batch_size=256), critic_outputs=0, steps=steps)
+    return {
+        "score": score,
+        "sample": sample,
+        "wgan": replace(score, penalties=just(WeightClipping(0.01)), settings=replace(base, critic_steps=5)),
+        "wgan-gp": replace(score, penalties=just(GradientPenalty(weight)), settings=several),
+        "wgan-lp": replace(score, penalties=just(GradientPenalty(weight, one_sided=True)), settings=several),
+        "hinge": replace(score, penalties=just(SpectralNorm()), settings=base),
+        "sinkhorn": replace(sample, loss=blurred, settings=replace(base, batch_size=512)),
+        "sinkhorn-critic": replace(sample, settings=replace(base, critic_every=3), critic_outputs=32),
+    }
+
+
+def _multilayer(
+    shape: tuple[int, ...],
+    samples: Tensor,
+    row: Row,
+    num_classes: int,
+    *,
+    hidden: tuple[int, ...] = (128, 128),
+    bounded: bool | None = None,
+) -> tuple[Build, Build]:
+    """Multilayer players of vectors; bounded where the data are pixels in [−1, 1]."""
+    (d,) = shape
+    bounded = bool(samples.abs().max() <= 1) and d > 3 if bounded is None else bounded
+    generator = partial(
+        networks.mlp_generator,
+        d,
+        latent_dim=min(16, d),
+        hidden=hidden,
+        bounded=bounded,
+        num_classes=num_classes,
+    )
+    outputs = max(row.critic_outputs, 1)
+    critic = partial(networks.mlp_critic, d, output_dim=outputs, hidden=hidden, num_classes=num_classes)
+    return _seeded(generator), _seeded(critic)
+
+
+def _of_points(shape: tuple[int, ...], samples: Tensor, row: Row, num_classes: int) -> tuple[Build, Build]:
+    """A deep narrow generator of two latents; a critic that sees small distances."""
+    (d,) = shape
+    std = _six(float(samples.var(0, unbiased=False).mean().sqrt())) or 1.0
+    unit = ([_six(float(m)) for m in samples.mean(0)], std)
+    rest = {"slope": 0.0, "unit": unit, "num_classes": num_classes}
+    generator = partial(
+        networks.mlp_generator, d, latent_dim=max(2, d), hidden=(128,) * 4, bounded=False, **rest
+    )
+    outputs = max(row.critic_outputs, 1)
+    critic = partial(
+        networks.mlp_critic, d, output_dim=outputs, hidden=(64,) * 3, fourier=(32, 0.25, 3.0), **rest
+    )
+    return _seeded(generator), _seeded(critic)
+
+
+def _of_images(shape: tuple[int, ...], samples: Tensor, row: Row, num_classes: int) -> tuple[Build, Build]:
+    """A convolutional pair."""
+    picture = None if len(shape) == 1 else shape
+    generator = partial(networks.conv_generator, shape=picture, num_classes=num_classes)
+    outputs = max(row.critic_outputs, 1)
+    critic = partial(networks.conv_critic, shape=picture, output_dim=outputs, num_classes=num_classes)
+    return _seeded(generator), _seeded(critic)
+
+
+def _seeded(make: Callable[..., nn.Module]) -> Build:
+    return lambda seed: make(seed=seed)
+
+
+def _of_digits(shape: tuple[int, int] | None) -> tuple[Augmentation, ...]:
+    return (Shift(1, shape, 0.3), Cutout(3, shape, 0.3), Noise(0.1))
+
+
+_SLOW = TrainingSettings(
+    batch_size=256,
+    learning_rate=1e-3,
+    final_learning_rate=1e-6,
+    generator_rate=2.0,
+    betas=(0.5, 0.9),
+    penalty_decay=1e-4,
+)
+_POINTS = _rows(_SLOW, gamma=0.15, steps=4000, weight=0.1)
+_POINTS = {name: replace(row, ema=0.995) for name, row in _POINTS.items()} | {
+    "score": replace(_POINTS["score"], settings=_SLOW, ema=0.995),
+    "wgan-gp": replace(
+        _POINTS["wgan-gp"], settings=replace(_SLOW, critic_steps=2, penalty_decay=1.0), ema=0.995
+    ),
+}
+_DIGITS = TrainingSettings(final_learning_rate=2e-5)
+
+KINDS = (
+    Kind(
+        "points",
+        lambda shape, image: len(shape) == 1 and shape[0] <= 3 and image is None,
+        _of_points,
+        _POINTS,
+        tuned_on="the ring of 8 and the grid of 25 Gaussians",
+    ),
+    Kind(
+        "small images",
+        lambda shape, image: len(shape) == 1 and image is not None and shape[0] <= 256,
+        partial(_multilayer, hidden=(256, 256, 256), bounded=True),
+        _rows(_DIGITS),
+        augment=_of_digits,
+        tuned_on="scikit-learn's digits, 898 images of 8×8",
+    ),
+    Kind(
+        "images",
+        lambda shape, image: len(shape) == 3 or image == (28, 28),
+        _of_images,
+        _rows(TrainingSettings(), steps=5000),
+        tuned_on="MNIST",
+    ),
+    Kind("vectors", lambda shape, image: len(shape) == 1, _multilayer, _rows(TrainingSettings())),
+)
+"""In the order in which they are asked."""
