@@ -62,9 +62,11 @@ def picture(image: Any, *, size: tuple[int, int] | None = None, grey: bool = Fal
         height, width = size
         across, down = image.size
         scale = min(across / width, down / height)
-        left, top = (across - scale * width) / 2, (down - scale * height) / 2
-        box = (left, top, left + scale * width, top + scale * height)
-        image = image.resize((width, height), Image.Resampling.BICUBIC, box=box)
+        # Whole pixels, and cut before the filter, which would else look beyond the edge.
+        kept = max(1, round(scale * width)), max(1, round(scale * height))
+        left, top = (across - kept[0]) // 2, (down - kept[1]) // 2
+        image = image.crop((left, top, left + kept[0], top + kept[1]))
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
     return pixels[None] if grey else pixels.permute(2, 0, 1).contiguous()
 

@@ -1,0 +1,85 @@
+"""Looks while a GAN trains: when they are called, what they keep, how they end it."""
+
+import pytest
+import torch
+
+import gan
+from gan import GAN, callbacks, losses, networks
+
+CLOUD = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+
+
+def fit(*calls, steps=10, every=4, **changes):
+    model = GAN(networks.mlp_generator(2, latent_dim=2, hidden=(8,), bounded=False), loss=losses.Energy())
+    options = {"batch_size": 16, "device": "cpu", "progress": False} | changes
+    return model.fit(CLOUD, steps=steps, on_step=list(calls), on_step_every=every, **options)
+
+
+def test_called_every_so_many_steps_and_after_the_last():
+    seen = []
+    fit(lambda step, model, history: seen.append((step, len(history), model.sample(2, seed=0).shape)))
+    assert seen == [(4, 4, (2, 2)), (8, 8, (2, 2)), (10, 10, (2, 2))]
+
+
+def test_looking_changes_nothing():
+    looked = fit(callbacks.Judge(CLOUD[:40], measures=("energy_distance",)))
+    assert torch.equal(looked.sample(5, seed=0), fit().sample(5, seed=0))
+
+
+def test_true_ends_it_and_the_checkpoint_is_written(tmp_path):
+    path = tmp_path / "run"
+    stopped = fit(lambda step, *_: step >= 8, checkpoint=path)
+    assert len(stopped.history) == 8
+    assert len(fit(checkpoint=path).history) == 10
+
+
+def test_the_best_is_kept_and_the_rest_stopped(tmp_path):
+    judge = callbacks.Judge(CLOUD[:50], measures=("energy_distance",))
+    keep = callbacks.KeepBest(judge, "energy_distance", tmp_path / "best")
+    stop = callbacks.EarlyStop(judge, "energy_distance", patience=2)
+    fit(judge, keep, stop, steps=400, every=10)
+    values = judge.values("energy_distance")
+    assert keep.step == judge.reports[values.index(min(values))][0]
+    again = callbacks.Judge(CLOUD[:50], measures=("energy_distance",))
+    again(0, gan.load(tmp_path / "best"), gan.History())
+    assert again.values("energy_distance")[0] == pytest.approx(min(values), rel=1e-6)
+    assert values.index(min(values)) >= len(values) - 3
+
+
+class Writer:
+    def __init__(self):
+        self.scalars, self.images = {}, []
+
+    def add_scalar(self, name, value, step):
+        self.scalars.setdefault(name, []).append((step, value))
+
+    def add_images(self, name, images, step):
+        self.images.append((step, images))
+
+
+def test_tensorboard_gets_losses_measures_and_pictures():
+    writer, judge = Writer(), callbacks.Judge(CLOUD[:30], measures=("mmd2",))
+    fit(judge, callbacks.TensorBoard(writer, judge))
+    assert [step for step, _ in writer.scalars["loss/generator_loss"]] == [4, 8, 10]
+    assert len(writer.scalars["measure/mmd2"]) == 3
+    assert "loss/critic_loss" not in writer.scalars
+    assert writer.images == []
+    model = GAN(networks.conv_generator(shape=(1, 8, 8), channels=2), loss=losses.Energy())
+    images = torch.zeros(8, 1, 8, 8)
+    model.fit(
+        images, steps=2, batch_size=4, device="cpu", progress=False, on_step=callbacks.TensorBoard(writer)
+    )
+    assert writer.images[0][1].shape == (16, 1, 8, 8)
+    assert 0 <= float(writer.images[0][1].min()) <= float(writer.images[0][1].max()) <= 1
+
+
+def test_refusals():
+    judge = callbacks.Judge(CLOUD[:30], measures=("mmd2",))
+    with pytest.raises(ValueError, match="put it before this one"):
+        fit(callbacks.KeepBest(judge, "mmd2", "x"))
+    with pytest.raises(ValueError, match="measures must be of wasserstein"):
+        fit(callbacks.Judge(CLOUD[:30], measures=("fid",)))
+    with pytest.raises(ValueError, match="one of the judge's, mmd2"):
+        fit(judge, callbacks.EarlyStop(judge, "energy_distance"))
+    with pytest.raises(ValueError, match="patience"):
+        callbacks.EarlyStop(judge, "mmd2", patience=0)
