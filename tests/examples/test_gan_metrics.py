@@ -1,11 +1,14 @@
 """The example end to end, small, as a user runs it."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 METRICS = (
@@ -29,7 +32,7 @@ def run(*arguments):
 
 
 def test_the_digits_with_three_losses(tmp_path):
-    first = run("--steps", "10", "--out", str(tmp_path / "a"))
+    first = run("--steps", "10", "--evaluated", "300", "--out", str(tmp_path / "a"))
     assert first.returncode == 0, first.stderr
     results = json.loads((tmp_path / "a" / "results.json").read_text())
     assert set(results) == {"config", "floor", "losses"}
@@ -47,13 +50,13 @@ def test_the_digits_with_three_losses(tmp_path):
         assert f"({figure})" in report
     for name in METRICS:
         assert name in first.stdout
-    again = run("--steps", "10", "--out", str(tmp_path / "b"))
+    again = run("--steps", "10", "--evaluated", "300", "--out", str(tmp_path / "b"))
     table = first.stdout.split("\n\n")[0]
     assert table == again.stdout.split("\n\n")[0], "the same seed gives the same table twice"
 
 
 def test_a_mixture_goes_on_from_its_checkpoint(tmp_path):
-    arguments = ("--data", "ring", "--losses", "energy", "--steps", "5", "--resume")
+    arguments = ("--data", "ring", "--losses", "energy", "--steps", "5", "--resume", "--evaluated", "100")
     first = run(*arguments, "--out", str(tmp_path))
     assert first.returncode == 0, first.stderr
     results = json.loads((tmp_path / "results.json").read_text())
@@ -67,7 +70,11 @@ def test_a_mixture_goes_on_from_its_checkpoint(tmp_path):
     ("arguments", "message"),
     [
         (("--losses", "wasserstien"), "choose from"),
-        (("--data", "cifar"), "choose from"),
+        (("--data", "cifar"), "choose from digits, mnist, ring, grid, or name a folder"),
+        (("--seed", "-1"), "--seed must be at least 0"),
+        (("--amp",), "--amp needs a CUDA device"),
+        (("--device", "mps"), "device"),
+        (("--resume", "--overwrite"), "give one of them"),
         (("--data", "mnist"), "--data-dir"),
         (("--data", "mnist", "--data-dir", "nowhere"), "train-images-idx3-ubyte"),
         (("--steps", "0"), "--steps must be at least 1"),
@@ -80,3 +87,72 @@ def test_a_mistake_is_answered_in_one_line(tmp_path, arguments, message):
     assert message in answer.stderr
     assert answer.stderr.count("\n") == 1
     assert "Traceback" not in answer.stderr
+
+
+def test_a_folder_of_pictures_becomes_a_table_and_pictures(tmp_path):
+    """Pictures of two classes, grey, 28 by 28."""
+    random = np.random.default_rng(0)
+    for name, low in (("dark", 0), ("light", 128)):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for i in range(70):
+            pixels = random.integers(low, low + 128, (28, 28), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "in" / name / f"{i}.png")
+    arguments = ("--data", str(tmp_path / "in"), "--losses", "js", "energy", "--steps", "3", "--conditional")
+    done = run(*arguments, "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["config"]["train"] == 112
+    assert set(results["losses"]) == {"js", "energy"}
+    assert (tmp_path / "out" / "samples.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_file_of_points_and_what_a_second_run_is_told(tmp_path):
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(150, 5)))
+    arguments = ("--data", str(tmp_path / "points.npy"), "--losses", "energy", "--steps", "3")
+    out = ("--out", str(tmp_path / "out"))
+    assert run(*arguments, *out).returncode == 0
+    again = run(*arguments, *out)
+    assert again.returncode == 2
+    assert "--overwrite to begin anew, --resume to go on" in again.stderr
+    longer = run(
+        "--data", str(tmp_path / "points.npy"), "--losses", "energy", "--steps", "6", *out, "--resume"
+    )
+    assert longer.returncode == 0, longer.stderr
+    assert "goes on from step 3 as one of 6" in longer.stderr
+    shorter = run(*arguments, *out, "--resume")
+    assert shorter.returncode == 2
+    assert "steps must be at least the 6" in shorter.stderr
+    assert run(*arguments, *out, "--overwrite").returncode == 0
+    (tmp_path / "file").write_text("")
+    beside = run(*arguments, "--out", str(tmp_path / "file"))
+    assert beside.returncode == 2
+    assert "--out must be a folder" in beside.stderr
+    assert "Traceback" not in again.stderr + shorter.stderr + beside.stderr
+
+
+def test_an_interruption_shows_what_is_finished_and_goes_on(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "gan_metrics.py"), "--quiet", "--data", "ring"]
+    command += [
+        "--losses",
+        "energy",
+        "sliced",
+        "--steps",
+        "300",
+        "--evaluated",
+        "100",
+        "--out",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    for line in process.stderr:
+        if line.startswith("sliced"):
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "energy" in out
+    assert "--resume" in err
+    assert list(json.loads((tmp_path / "results.json").read_text())["losses"]) == ["energy"]
+    again = subprocess.run([*command, "--resume"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert again.returncode == 0, again.stderr
+    assert set(json.loads((tmp_path / "results.json").read_text())["losses"]) == {"energy", "sliced"}
