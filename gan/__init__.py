@@ -10,10 +10,10 @@ Losses stand in `gan.losses`, penalties in `gan.penalties`, networks in `gan.net
 from gan import augment, callbacks, data, losses, networks, penalties
 from gan.data import Data
 from gan.history import History
+from gan.loading import load
 from gan.loop import TrainingDivergedError
 from gan.recipes import Recipe, recipe
 from gan.settings import TrainingSettings
-from gan.storage import load
 from gan.train import GAN
 
 __all__ = [

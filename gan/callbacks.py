@@ -10,7 +10,7 @@ Each is called as `on_step(step, model, history)`; pass them to `GAN.fit(on_step
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +18,6 @@ from torch import Tensor
 import metrics
 from gan.history import History
 from metrics.inputs import check_count
-
-if TYPE_CHECKING:
-    from gan.train import GAN
 
 __all__ = ["EarlyStop", "Judge", "KeepBest", "TensorBoard"]
 
@@ -43,7 +40,7 @@ class Judge:
     features: Any = None
     reports: list[tuple[int, metrics.Report]] = field(default_factory=list)
 
-    def __call__(self, step: int, model: "GAN", history: History) -> None:
+    def __call__(self, step: int, model: Any, history: History) -> None:
         """Judge the averaged generator."""
         drawn = model.sample(len(self.reference), seed=self.seed).cpu()
         measures = None if self.measures is None else _named(self.measures)
@@ -71,7 +68,7 @@ class KeepBest:
     path: str | Path
     step: int | None = None
 
-    def __call__(self, step: int, model: "GAN", history: History) -> None:
+    def __call__(self, step: int, model: Any, history: History) -> None:
         """Save it if it is better."""
         if _best(self.judge, self.measure) == len(self.judge.reports) - 1:
             model.save(self.path)
@@ -95,7 +92,7 @@ class EarlyStop:
     def __post_init__(self) -> None:
         self.patience = check_count(self.patience, "patience")
 
-    def __call__(self, step: int, model: "GAN", history: History) -> bool:
+    def __call__(self, step: int, model: Any, history: History) -> bool:
         """Return whether to stop."""
         return len(self.judge.reports) - 1 - _best(self.judge, self.measure) >= self.patience
 
@@ -114,7 +111,7 @@ class TensorBoard:
     judge: Judge | None = None
     images: int = 16
 
-    def __call__(self, step: int, model: "GAN", history: History) -> None:
+    def __call__(self, step: int, model: Any, history: History) -> None:
         """Write what is new."""
         for name in ("generator_loss", "critic_loss", "penalty"):
             value = getattr(history, name)[-1]

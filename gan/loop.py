@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +16,13 @@ from gan.distributed import rank
 from gan.game import Game
 from gan.history import History
 
-if TYPE_CHECKING:
-    from gan.train import GAN
-
 __all__ = ["Look", "Loop", "OnStep", "TrainingDivergedError"]
 
 logger = logging.getLogger("gan")
 # Losses stay on the device between two looks, so that a step never waits for the host.
 LOOK_EVERY = 50
 
-OnStep = Callable[[int, "GAN", History], object]
+OnStep = Callable[[int, Any, History], object]
 """`on_step(step, model, history)`, called after so many steps; what returns True ends the training."""
 
 
@@ -42,7 +39,7 @@ class Look:
     progress: bool = True
     on_step: Sequence[OnStep] = ()
     on_step_every: int = 500
-    model: "GAN | None" = field(default=None, repr=False)
+    model: Any = field(default=None, repr=False)
 
     def wants(self, done: int, steps: int) -> bool:
         """Whether the user looks after this step."""
@@ -50,7 +47,6 @@ class Look:
 
     def asks_to_stop(self, done: int, history: History) -> bool:
         """Call everyone who looks; whether any of them wants the training to end."""
-        assert self.model is not None
         answers = [call(done, self.model, history) for call in self.on_step]
         return any(answer is True for answer in answers)
 
