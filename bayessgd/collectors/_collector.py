@@ -111,8 +111,8 @@ class Collector(ABC):
         start = check_count(start, "start", least=0)
         if is_live(self._handle):
             raise ValueError(
-                "collector must be attached once, or it counts every step twice; call handle.remove() on what the first "
-                "attach returned, or use `with collector.attach(optimizer):`"
+                "collector must be attached once, or it counts every step twice; call handle.remove() on what the "
+                "first attach returned, or use `with collector.attach(optimizer):`"
             )
         told_of_resting(optimizers, self._names, self._parameters)
         told = told_of_others(optimizers, self._parameters, self._left_out)

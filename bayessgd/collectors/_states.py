@@ -11,7 +11,7 @@ __all__ = ["Entries", "matched"]
 
 
 class Entries:
-    """The names that a network's state dict may have: each parameter's aliases (tied weights), and what else there is."""
+    """The names that a network's state dict may have: a parameter's aliases (tied weights), and what else there is."""
 
     def __init__(self, model: nn.Module) -> None:
         network = unwrap(model)

@@ -111,7 +111,7 @@ def test_a_prefix_is_named_and_taking_it_off_is_right():
     net = network()
     prefixed = {f"body.net.{name}": t for name, t in net.state_dict().items()}
     average = IterateAverage(net)
-    with pytest.raises(ValueError, match="take the prefix 'body.net.' off the names"):
+    with pytest.raises(ValueError, match=r"take the prefix 'body\.net\.' off the names"):
         average.update(prefixed)
     average.update({name.removeprefix("body.net."): t for name, t in prefixed.items()})
     assert torch.equal(average.posterior().mean["0.bias"], net[0].bias.detach())
