@@ -12,6 +12,7 @@ a file; `predict` turns draws into predictions.
 from bayessgd import calibration, interop, likelihoods, noise, optim, priors, reference, theory
 from bayessgd.calibration import calibrate, effective_temperature
 from bayessgd.chains import Chains
+from bayessgd.checkpoints import from_checkpoints
 from bayessgd.collectors import SWAG, IterateAverage, Trajectory
 from bayessgd.evidence import EmpiricalBayes
 from bayessgd.loaders import iid_loader
@@ -34,6 +35,7 @@ __all__ = [
     "calibrate",
     "calibration",
     "effective_temperature",
+    "from_checkpoints",
     "iid_loader",
     "interop",
     "likelihoods",
