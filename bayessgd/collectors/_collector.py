@@ -43,6 +43,11 @@ class Collector(ABC):
         """How many iterates have been collected."""
         return self._updates
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether this process sees whole parameters; under `fully_shard` it sees a part of each."""
+        return self._whole_here
+
     @torch.no_grad()
     def update(self, state: Mapping[str, Tensor] | None = None) -> None:
         """Collect the parameters as they are now, or those of a state dict.

@@ -22,7 +22,8 @@ class Entries:
             self.alias[bare] = names.setdefault(id(parameter), bare)
         for name in [*self.alias]:
             # PEFT's files leave the adapter's own name out of those of its weights.
-            self.alias.setdefault(name.replace(".default.", "."), self.alias[name])
+            for own in (".modules_to_save.default.", ".default."):
+                self.alias.setdefault(name.replace(own, "."), self.alias[name])
         self.known = {*self.alias, *(clean_name(name) for name, _ in network.named_buffers())}
         self.known |= {clean_name(name) for name in network.state_dict()}
 
