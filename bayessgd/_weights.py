@@ -9,9 +9,9 @@ A training checkpoint holds more than weights; its state dict is looked for unde
 """
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -86,7 +86,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _of_torch(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
             f"{path} must hold tensors and plain numbers alone, for nothing is unpickled, got more; where you "
