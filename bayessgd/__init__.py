@@ -10,7 +10,18 @@ a file; `predict` turns draws into predictions. `optimum` and `sample` go from a
 draws of the posterior in two calls.
 """
 
-from bayessgd import calibration, interop, likelihoods, noise, optim, priors, reference, samplers, theory
+from bayessgd import (
+    calibration,
+    interop,
+    likelihoods,
+    noise,
+    optim,
+    priors,
+    reference,
+    samplers,
+    sampling,
+    theory,
+)
 from bayessgd.calibration import calibrate, effective_temperature
 from bayessgd.chains import Chains
 from bayessgd.checkpoints import from_checkpoints
@@ -53,6 +64,7 @@ __all__ = [
     "reference",
     "sample",
     "samplers",
+    "sampling",
     "snapshots",
     "subspace_nuts",
     "theory",

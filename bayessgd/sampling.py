@@ -27,7 +27,7 @@ from bayessgd.samplers import Sampler, corrected
 from metrics.chains import chain_diagnostics
 from metrics.inputs import check_count
 
-__all__ = ["FAR", "sample", "walk"]
+__all__ = ["FAR", "iterates", "passes_of", "sample", "walk"]
 
 FAR = 15.0
 """In standard deviations of Laplace's approximation: what leaves for farther is an excursion and no draw."""
@@ -83,20 +83,18 @@ def sample(
         )
     chosen = corrected(at) if sampler is None else sampler
     count, chains = check_count(num_samples, "num_samples", least=4), check_count(num_chains, "num_chains")
-    draws = _iterates(at, chosen, count, chains, check_count(seed, "seed", least=0), progress=progress)
+    draws = iterates(at, chosen, count, chains, seed=check_count(seed, "seed", least=0), progress=progress)
     distances = at.distances(draws).amax(1)
     if not bool(draws.isfinite().all()):
         raise ValueError(
             f"sampler must have steps that stay, but {int((~draws.isfinite().all(2).all(1)).sum())} of {chains} chains "
             "diverged; take a smaller share, a larger batch_size, or reference.nuts where the data are few"
         )
-    steps = chosen.burn_in + count * chosen.thin
-    spent = steps * chosen.batch_size * (2 if chosen.anchored else 1) * chains / at.num_data
     by_name = unflatten(draws, at.params)
     told = chain_diagnostics(by_name)
     origin = {
         "sampler": chosen.name,
-        "passes": at.passes + chosen.passes + spent,
+        "passes": at.passes + passes_of(at, chosen, count, chains),
         "left": int((distances > FAR).sum()),
         "farthest": float(distances.max()),
         "max_r_hat": told.max_r_hat,
@@ -108,10 +106,17 @@ def sample(
     )
 
 
-def _iterates(
-    at: Optimum, sampler: Sampler, count: int, num_chains: int, seed: int, *, progress: bool
+def passes_of(at: Optimum, sampler: Sampler, count: int, num_chains: int) -> float:
+    """Return what so many draws of so many chains cost, in passes over the data; the mode's own are `at.passes`."""
+    steps = sampler.burn_in + count * sampler.thin
+    gradients = steps * sampler.batch_size * (2 if sampler.anchored else 1) * num_chains
+    return sampler.passes + gradients / at.num_data
+
+
+def iterates(
+    at: Optimum, sampler: Sampler, count: int, num_chains: int, *, seed: int = 0, progress: bool = True
 ) -> Tensor:
-    """Return flat draws [chains, count, p]."""
+    """Return flat draws [chains, count, p] as they come: nothing is refused, whatever the chains do."""
     random = torch.Generator().manual_seed(seed)
     network = copy.deepcopy(at.model)
     with torch.no_grad():
