@@ -34,11 +34,11 @@ def log_density(law: Distribution, value: Tensor, name: str) -> Tensor:
 
 def _widened(law: Distribution, value: Tensor) -> Distribution:
     kind: Any = type(law)
-    # What the constructor was given, not what was worked out of it later: a Bernoulli has probs or logits.
-    given = [
-        k for k in kind.arg_constraints if k in vars(law) or isinstance(getattr(kind, k, None), property)
-    ]
     try:
+        # What the constructor was given, not what was worked out of it later: a Bernoulli has probs or logits.
+        given = [
+            k for k in kind.arg_constraints if k in vars(law) or isinstance(getattr(kind, k, None), property)
+        ]
         arguments = {k: getattr(law, k).to(value) for k in given}
         return kind(**arguments, validate_args=False) if arguments else law
     except (TypeError, ValueError, AttributeError, NotImplementedError):

@@ -5,6 +5,7 @@ checkpoint has been written the collector's state goes beside it, `checkpoint-*/
 goes on from a checkpoint it is read back, so that the posterior is that of a run that was never stopped.
 """
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,11 @@ def trainer_callback(
         )
     every, start = check_count(every, "every"), check_count(start, "start", least=0)
     try:
-        from transformers import TrainerCallback
+        transformers = importlib.import_module("transformers")
     except ImportError as error:
         raise ImportError("transformers is needed for this; pip install transformers accelerate") from error
 
-    class Collecting(TrainerCallback):
+    class Collecting(transformers.TrainerCallback):
         """Holds the collector's hook while the trainer trains."""
 
         def __init__(self) -> None:

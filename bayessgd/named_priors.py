@@ -54,7 +54,7 @@ class NamedPriors:
                 "{'log_scale': LogScalePrior(HalfCauchy(1.0)), '*': GaussianPrior(1.0)}"
             )
         for key, prior in self.priors.items():
-            if not isinstance(prior, Distribution | Prior):
+            if not isinstance(prior, Distribution) and not isinstance(prior, Prior):
                 raise TypeError(
                     f"priors[{key!r}] must be a prior or a torch.distributions.Distribution, got "
                     f"{type(prior).__name__}"
@@ -142,7 +142,7 @@ class HalfStudentT(Distribution):
     (tensor(-1.1447), tensor(-1.1447))
     """
 
-    arg_constraints = {}  # noqa: RUF012  torch's own way
+    arg_constraints = {}  # noqa: RUF012 # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
     support = constraints.nonnegative  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 
     def __init__(self, df: float | int, scale: float | int = 1.0) -> None:
@@ -160,6 +160,6 @@ class HalfStudentT(Distribution):
         )
         return torch.where(value < 0, -math.inf, wide.log_prob(value) + math.log(2))
 
-    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Return draws, from torch's default generator."""
         return self._whole.sample(torch.Size(sample_shape)).abs()
