@@ -6,17 +6,32 @@ Any torch optimizer is a sampler: `theory` says which learning rate or precondit
 posterior, `noise` measures the gradient noise and the curvature that the theory asks for, `likelihoods` and
 `priors` own the number of data and the temperature, `optim` adds what torch lacks. A collector (`SWAG`,
 `IterateAverage`, `Trajectory`) listens to the optimizer; its `.posterior()` has a mean, draws, a density and
-a file; `predict` turns draws into predictions.
+a file; `predict` turns draws into predictions. `optimum` and `sample` go from a model, data, likelihood and prior to
+draws of the posterior in two calls.
 """
 
-from bayessgd import calibration, interop, likelihoods, noise, optim, priors, reference, theory
+from bayessgd import (
+    calibration,
+    interop,
+    likelihoods,
+    noise,
+    optim,
+    priors,
+    reference,
+    samplers,
+    sampling,
+    theory,
+)
 from bayessgd.calibration import calibrate, effective_temperature
 from bayessgd.chains import Chains
+from bayessgd.checkpoints import from_checkpoints
 from bayessgd.collectors import SWAG, IterateAverage, Trajectory
 from bayessgd.evidence import EmpiricalBayes
 from bayessgd.loaders import iid_loader
+from bayessgd.modes import Optimum, optimum
 from bayessgd.posteriors import Ensemble, LowRankGaussian, Mixture, Posterior, load
 from bayessgd.predict import predict
+from bayessgd.sampling import sample
 from bayessgd.snapshots import snapshots
 from bayessgd.subspace import Subspace, principal_subspace, subspace_nuts
 
@@ -28,22 +43,28 @@ __all__ = [
     "IterateAverage",
     "LowRankGaussian",
     "Mixture",
+    "Optimum",
     "Posterior",
     "Subspace",
     "Trajectory",
     "calibrate",
     "calibration",
     "effective_temperature",
+    "from_checkpoints",
     "iid_loader",
     "interop",
     "likelihoods",
     "load",
     "noise",
     "optim",
+    "optimum",
     "predict",
     "principal_subspace",
     "priors",
     "reference",
+    "sample",
+    "samplers",
+    "sampling",
     "snapshots",
     "subspace_nuts",
     "theory",

@@ -85,18 +85,23 @@ def _check_finite(tensor: Tensor, name: str) -> None:
         raise ValueError(f"{name} must be finite, got {bad} NaN or infinite entries; remove or mend them")
 
 
-def check_likelihood(likelihood: object) -> None:
-    """Refuse what is no likelihood."""
+def check_likelihood(likelihood: object, *, joint: bool = False) -> None:
+    """Refuse what is no likelihood; and, unless `joint`, one of all the data that has no term for each."""
     if not isinstance(likelihood, Likelihood):
         raise TypeError(
             f"likelihood must be one of bayessgd.likelihoods, got {type(likelihood).__name__}; "
             "your own needs log_prob(output, target) and to be called with the output"
         )
+    if getattr(likelihood, "joint", False) and not joint:
+        raise ValueError(
+            f"likelihood must have one term per datum here, got {type(likelihood).__name__}, of all the data together; "
+            "sample it by reference.nuts"
+        )
 
 
-def check_laws(likelihood: object, prior: object) -> None:
-    """Refuse what is no likelihood or no prior."""
-    check_likelihood(likelihood)
+def check_laws(likelihood: object, prior: object, *, joint: bool = False) -> None:
+    """Refuse what is no likelihood or no prior; and, unless `joint`, a likelihood that has no term for each datum."""
+    check_likelihood(likelihood, joint=joint)
     if not isinstance(prior, Prior):
         raise TypeError(
             f"prior must be one of bayessgd.priors, got {type(prior).__name__}; your own needs log_prob(params)"

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from bayessgd.params import unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.starts import jittered_starts, reset_starts
 from metrics.inputs import check_count
@@ -64,6 +65,7 @@ class Chains(nn.Module):
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        model = unwrap(model)  # names are the bare network's, and a copy of what wraps it is none
         num_chains = check_count(num_chains, "num_chains")
         seed = check_count(seed, "seed", least=0)
         if not any(p.requires_grad for p in model.parameters()):

@@ -4,9 +4,10 @@ r"""Posteriors for other libraries' tools: ArviZ's plots and model comparison, P
     to_pyro(posterior)                                 a guide: one `pyro.sample` site per parameter
     posterior.to_distribution()                        a `torch.distributions.Distribution` of the flat vector
     lightning_callback(collector)                      collects after the optimizer's steps, and resumes
+    trainer_callback(collector)                        the same for Hugging Face's Trainer
 
-ArviZ and Lightning are asked for only when they are used. Collectors need no adapter in a plain loop or under
-Accelerate and Hugging Face's Trainer: attach them to the torch optimizer before the trainer wraps it.
+ArviZ, Lightning and transformers are asked for only when they are used. Collectors need no adapter in a plain loop or
+under Accelerate: attach them to the optimizer, as torch or as Accelerate has it.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from bayessgd._data import check_data, check_likelihood
+from bayessgd._trainer import trainer_callback
 from bayessgd.collectors._collector import Collector
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import unflatten
@@ -26,8 +28,9 @@ from metrics.inputs import check_count
 
 if TYPE_CHECKING:
     from arviz import InferenceData
+    from xarray import DataTree
 
-__all__ = ["lightning_callback", "to_arviz", "to_pyro"]
+__all__ = ["lightning_callback", "to_arviz", "to_pyro", "trainer_callback"]
 
 
 def to_arviz(
@@ -39,8 +42,11 @@ def to_arviz(
     likelihood: Likelihood | None = None,
     num_samples: int = 1000,
     generator: torch.Generator | None = None,
-) -> "InferenceData":
-    """Return the draws, and with a model and data their predictions, as ArviZ's `InferenceData`.
+) -> "InferenceData | DataTree":
+    """Return the draws, and with a model and data their predictions, as ArviZ has them.
+
+    That is xarray's `DataTree` from ArviZ 1 on (or where only its part `arviz_base` is installed) and `InferenceData`
+    before; groups and variables are the same.
 
     Args:
         posterior: An `Ensemble` gives its own draws, [chains, draws, ...]; of any other, `num_samples` are taken as
@@ -63,7 +69,7 @@ def to_arviz(
         ValueError: A model without inputs or likelihood, or these without a model; data of different lengths.
 
     >>> law = Ensemble({"w": torch.zeros(6, 2)}, chains=2)
-    >>> dict(to_arviz(law).posterior.sizes)
+    >>> dict(to_arviz(law)["posterior"].sizes)
     {'chain': 2, 'draw': 3, 'w_dim_0': 2}
     """
     _check_posterior(posterior)
@@ -73,7 +79,7 @@ def to_arviz(
         check_data(x, y)
     if likelihood is not None:
         check_likelihood(likelihood)
-    arviz = _needed("arviz", "notebook")
+    as_groups = _from_groups()
     if isinstance(posterior, Ensemble):
         bank = posterior
     else:
@@ -91,7 +97,18 @@ def to_arviz(
             terms = vmap(likelihood.log_prob, (0, None))(outputs, y)
             groups["log_likelihood"] = {"y": _array(terms.unflatten(0, (bank.chains, -1)))}
             groups["observed_data"] = {"y": _array(y)}
-    return arviz.from_dict(**groups)
+    return as_groups(groups)
+
+
+def _from_groups() -> Callable[[dict[str, Any]], Any]:
+    """Return ArviZ's own constructor: of keywords before version 1, of one dict of groups from then on."""
+    import importlib.util
+
+    base = importlib.util.find_spec("arviz") is None and importlib.util.find_spec("arviz_base") is not None
+    arviz = _needed("arviz_base" if base else "arviz", "notebook")
+    if hasattr(arviz, "InferenceData"):
+        return lambda groups: arviz.from_dict(**groups)
+    return arviz.from_dict
 
 
 def to_pyro(posterior: Posterior, *, prefix: str = "") -> Callable[..., dict[str, Tensor]]:
@@ -138,7 +155,7 @@ def lightning_callback(collector: Collector, *, every: int = 1, start: int = 0) 
     """Return a `lightning.pytorch.Callback` that collects after the optimizer's steps.
 
     Its state goes into Lightning's checkpoints with the collector's, so that a resumed run goes on collecting to the
-    same result. With several optimizers it listens to the first that trains the collector's parameters.
+    same result. Of several optimizers that train the collector's parameters it counts the steps of the last.
 
     Args:
         collector: `SWAG`, `IterateAverage` or `Trajectory` of the same network.
@@ -165,19 +182,26 @@ def lightning_callback(collector: Collector, *, every: int = 1, start: int = 0) 
             self.collector, self.handle = collector, None
 
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-            optimizers = [getattr(o, "optimizer", o) for o in trainer.optimizers]
             ours = {id(p) for p in collector._parameters}
-            for optimizer in optimizers:
-                if any(id(p) in ours for group in optimizer.param_groups for p in group["params"]):
-                    self.handle = collector.attach(optimizer, every=every, start=start)
-                    return
-            raise ValueError(
-                "the trainer must train the collector's parameters, but none of its optimizers does"
-            )
+            optimizers = [
+                one
+                for one in trainer.optimizers
+                if any(id(p) in ours for group in one.param_groups for p in group["params"])
+            ]
+            if not optimizers:
+                raise ValueError(
+                    "the trainer must train the collector's parameters, but none of its optimizers does"
+                )
+            self._stop()  # what a training that failed left behind
+            self.handle = collector.attach(optimizers, every=every, start=start)
 
         def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+            self._stop()
+
+        def _stop(self) -> None:
             if self.handle is not None:
                 self.handle.remove()
+                self.handle = None
 
         def state_dict(self) -> dict[str, Any]:
             return collector.state_dict()

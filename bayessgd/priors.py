@@ -21,9 +21,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
+from bayessgd._densities import log_density
 from metrics.inputs import check_positive
 
-__all__ = ["ElementwisePrior", "FlatPrior", "GaussianPrior", "Prior", "check_no_weight_decay"]
+__all__ = ["ElementwisePrior", "FlatPrior", "GaussianPrior", "Prior", "check_no_weight_decay", "check_params"]
 
 
 @runtime_checkable
@@ -41,7 +42,8 @@ class GaussianPrior:
 
     Args:
         precision: λ, one number for all parameters or a mapping from each parameter's name to its own.
-        mean: μ, one number for all.
+        mean: μ, one number for all or a mapping from each parameter's name to its own: a number, or a tensor of its
+            shape, a mean per coefficient. (A precision per coefficient: `NamedPriors`.)
 
     Raises:
         TypeError, ValueError: If a precision is not a finite number above zero, or the mean not a finite
@@ -53,7 +55,7 @@ class GaussianPrior:
     """
 
     precision: float | int | Mapping[str, float | int]
-    mean: float | int = 0.0
+    mean: float | int | Mapping[str, float | int | Tensor] = 0.0
 
     def __post_init__(self):
         if isinstance(self.precision, Mapping):
@@ -61,10 +63,11 @@ class GaussianPrior:
                 check_positive(value, f"precision[{name!r}]")
         else:
             check_positive(self.precision, "precision")
-        if isinstance(self.mean, bool) or not isinstance(self.mean, int | float):
-            raise TypeError(f"mean must be a number, got {type(self.mean).__name__}")
-        if not math.isfinite(self.mean):
-            raise ValueError(f"mean must be finite, got {self.mean}")
+        if isinstance(self.mean, Mapping):
+            for name, value in self.mean.items():
+                _check_mean(value, f"mean[{name!r}]", tensors=True)
+        else:
+            _check_mean(self.mean, "mean", tensors=False)
 
     def precision_of(self, name: str) -> float:
         """Return λ of one parameter, refusing a name that the mapping lacks."""
@@ -76,14 +79,31 @@ class GaussianPrior:
             )
         return float(self.precision[name])
 
+    def mean_of(self, name: str, like: Tensor) -> float | Tensor:
+        """Return μ of one parameter, refusing a name that the mapping lacks and a tensor of another shape."""
+        if not isinstance(self.mean, Mapping):
+            return float(self.mean)
+        if name not in self.mean:
+            raise ValueError(
+                f"mean must name every parameter, got none for {name!r}; it has {sorted(self.mean)}"
+            )
+        value = self.mean[name]
+        if not isinstance(value, Tensor):
+            return float(value)
+        if value.ndim and value.shape != like.shape:  # under `vmap` a look at one draw
+            raise ValueError(
+                f"mean[{name!r}] must have the shape {list(like.shape)} of its parameter, got {list(value.shape)}"
+            )
+        return value.to(like)
+
     def log_prob(self, params: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """Return log p(θ), normalised, a 0-dim tensor."""
-        _check_params(params)
+        check_params(params)
         terms = []
         for name, value in params.items():
             precision = self.precision_of(name)
             constant = value.numel() / 2 * math.log(precision / (2 * math.pi))
-            terms.append(constant - precision / 2 * (value - self.mean).square().sum())
+            terms.append(constant - precision / 2 * (value - self.mean_of(name, value)).square().sum())
         return torch.stack(terms).sum()
 
     def sample(
@@ -95,11 +115,11 @@ class GaussianPrior:
         >>> GaussianPrior(4.0).sample({"w": torch.zeros(3)})["w"].shape
         torch.Size([3])
         """
-        _check_params(params)
+        check_params(params)
         draws = {}
         for name, value in params.items():
             z = torch.randn(value.shape, dtype=value.dtype, device=value.device, generator=generator)
-            draws[name] = self.mean + z / math.sqrt(self.precision_of(name))
+            draws[name] = self.mean_of(name, value) + z / math.sqrt(self.precision_of(name))
         return draws
 
 
@@ -132,13 +152,17 @@ class ElementwisePrior:
 
     def log_prob(self, params: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """Return log p(θ), normalised, a 0-dim tensor."""
-        _check_params(params)
-        return torch.stack([self.distribution.log_prob(value).sum() for value in params.values()]).sum()
+        check_params(params)
+        terms = [log_density(self.distribution, value, "distribution").sum() for value in params.values()]
+        return torch.stack(terms).sum()
 
 
 @dataclass(frozen=True)
 class FlatPrior:
     """p(θ) ∝ 1: improper, so that the posterior is the normalised likelihood, where that exists.
+
+    Flat in θ as it is: for `LearnedScale`, whose parameter is log σ, that is p(σ) ∝ 1/σ, Jeffreys' prior and not a flat
+    one. Flat in σ is `NamedPriors({"log_scale": LogScalePrior(), "*": FlatPrior()})`.
 
     >>> import torch
     >>> FlatPrior().log_prob({"w": torch.ones(3)})
@@ -147,8 +171,19 @@ class FlatPrior:
 
     def log_prob(self, params: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """Return zero."""
-        _check_params(params)
+        check_params(params)
         return next(iter(params.values())).new_zeros(())
+
+
+def _check_mean(value: object, name: str, *, tensors: bool) -> None:
+    if isinstance(value, Tensor) and tensors:
+        if not (value.is_floating_point() and bool(value.isfinite().all())):
+            raise ValueError(f"{name} must be a finite floating tensor, got NaN, infinity or {value.dtype}")
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
 
 
 def check_no_weight_decay(optimizer: torch.optim.Optimizer, prior: Prior | None) -> None:
@@ -183,7 +218,8 @@ def check_no_weight_decay(optimizer: torch.optim.Optimizer, prior: Prior | None)
             )
 
 
-def _check_params(params: Mapping[str, Tensor]) -> None:
+def check_params(params: Mapping[str, Tensor]) -> None:
+    """Refuse what is no mapping from names to tensors, or an empty one."""
     if not isinstance(params, Mapping):
         kind = type(params).__name__
         raise TypeError(f"params must map names to tensors, got {kind}; use dict(model.named_parameters())")

@@ -74,7 +74,7 @@ def nuts(
             the chains start. `likelihoods.LearnedScale(model)` has the noise among them.
         x: All the inputs, [N, ...].
         y: All the targets, [N, ...].
-        likelihood: From the output to the law of the target.
+        likelihood: From the output to the law of the target; it may be a `JointLikelihood` of all the data.
         prior: The law of θ.
         num_samples: Draws kept per chain.
         num_chains: Chains, one after the other.
@@ -113,7 +113,7 @@ def nuts(
     """
     network = unwrap(model)
     check_finite_data(x, y)
-    check_laws(likelihood, prior)
+    check_laws(likelihood, prior, joint=True)
     settings = _Settings(
         check_count(num_samples, "num_samples", least=4),
         check_count(num_samples if num_warmup is None else num_warmup, "num_warmup"),

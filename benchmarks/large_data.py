@@ -9,7 +9,7 @@ standardised, prior N(0, 1) for every parameter, against the exact moments (`lar
     SGD exact               H = 2(A + NC/S)⁻¹, nothing injected
     corrected               half of that H, and the noise Q that is then missing
     IASG                    means of T = N/S iterates
-    control variate         batches whose noise vanishes at θ* (`control_variate`), H = A⁻¹/4, and Q
+    control variate         batches whose noise vanishes at θ* (`noise.control_variate`), H = A⁻¹/4, and Q
 
 The cost is gradients of single data over N: warm-up and burn-in included, and where a sampler is told A, C or θ*
 (NUTS as it comes is not charged for θ*), the passes that those took.
@@ -23,18 +23,18 @@ of less noise goes below a pass per draw.
 
 import argparse
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from agreement import Moments, compare, moments
-from control_variate import anchored, anchored_noise
 from large_data_problems import exact, problems
-from sampling import Optimum, Run, Sampler, by_chain, iterates, optimum, whitened_nuts
+from sampling import Optimum, Run, by_chain, iterates, optimum, whitened_nuts
 from timing import machine
 from torch import Tensor
 
-from bayessgd import reference, theory
+from bayessgd import reference, samplers
+from bayessgd.samplers import Sampler
 
 CHAINS = 25
 COLUMNS = [
@@ -68,33 +68,19 @@ class Effort:
 EFFORTS = {"skin": Effort(2000, 120, 200, 400), "protein": Effort(1000, 600, 400, 1000)}
 
 
-def samplers(at: Optimum, effort: Effort) -> list[Sampler]:
-    """Those of plain batches; a draw every quarter of N/S steps, the relaxation time at C = A."""
-    n, S = len(at.problem), effort.batch
-    H = theory.optimal_preconditioner(at.C, num_data=n, batch_size=S, A=at.A)
-    Q = theory.injected_noise(at.A, at.C, preconditioner=H / 2, num_data=n, batch_size=S)
-    T = round(n / S)
-    thin, burn_in, draws = T // 4, 4 * T, effort.draws
+def plain(at: Optimum, effort: Effort) -> list[tuple[Sampler, int]]:
+    """Those of plain batches and their draws; a draw every quarter of N/S steps, the relaxation time at C = A."""
+    S, draws = effort.batch, effort.draws
+    T = round(len(at.problem) / S)
+    made = (samplers.exact_sgd(at.found, batch_size=S), samplers.corrected(at.found, batch_size=S))
     return [
-        Sampler("SGD exact", S, H, None, burn_in, thin, draws),
-        Sampler("corrected", S, H / 2, Q, burn_in, thin, draws),
-        Sampler("IASG", S, 0.2 * at.inverse, None, burn_in, T, draws // 4, window=T),
+        *((replace(one, thin=T // 4, burn_in=4 * T), draws) for one in made),
+        (samplers.iterate_averaging(at.found, batch_size=S), draws // 4),
     ]
 
 
 def by_control_variate(at: Optimum, *, draws: int = 400) -> Run:
-    """S so large that the batches make half of the noise that H = A⁻¹/4 needs in the worst direction, or 100."""
-    n, share = len(at.problem), 0.25
-    C = anchored_noise(at)
-    worst = n * float(torch.linalg.eigvals(at.inverse @ C).real.max())
-    S = max(100, round(2 * share / (2 - share) * worst))
-    H = share * at.inverse
-    Q = theory.injected_noise(at.A, C, preconditioner=H, num_data=n, batch_size=S)
-    sampler = Sampler(
-        f"control variate, S = {S}", S, H, Q, burn_in=40, thin=2, draws=draws, loss=anchored(at), gradients=2
-    )
-    run = iterates(at, sampler, num_chains=CHAINS)
-    return Run(run.draws, run.passes + len(at.A) + 1)
+    return iterates(at, samplers.control_variate(at.found), draws=draws, num_chains=CHAINS)
 
 
 def plain_nuts(at: Optimum, draws: int, *, dense: bool) -> Run:
@@ -128,8 +114,8 @@ def runs(at: Optimum, effort: Effort) -> dict[str, Run]:
         "NUTS, dense mass": plain_nuts(at, effort.nuts, dense=True),
         "NUTS, whitened": charged(whitened_nuts(at, num_samples=effort.whitened), at),
     }
-    for sampler in samplers(at, effort):
-        found[sampler.name] = charged(iterates(at, sampler, num_chains=CHAINS), at)
+    for sampler, draws in plain(at, effort):
+        found[sampler.name] = charged(iterates(at, sampler, draws=draws, num_chains=CHAINS), at)
     return found | {"control variate": charged(by_control_variate(at), at)}
 
 

@@ -94,7 +94,7 @@ def product_moments(at: Optimum, *, nodes: int = 7) -> Moments:
     theta = flatten(like) + z @ at.root.mT
     with torch.no_grad():
         losses = torch.stack(
-            [problem.loss(problem.model, unflatten(t, like), problem.x, problem.y) for t in theta]
+            [at.found.loss(problem.model, unflatten(t, like), problem.x, problem.y) for t in theta]
         )
     # The rule integrates against exp(−z²/2): what is left is the ratio of the posterior to that.
     log_ratio = -len(problem) * (losses - losses.min()) + 0.5 * z.square().sum(1)

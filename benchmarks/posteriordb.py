@@ -24,11 +24,12 @@ from pathlib import Path
 import torch
 from agreement import Agreement, compare, moments
 from posteriordb_data import Known, eight_schools, natural, regressions, schools_draws
-from sampling import FAR, Optimum, Run, Sampler, iterates, optimum, whitened_nuts
+from sampling import FAR, Optimum, Run, iterates, optimum, whitened_nuts
 from timing import machine
 from torch import Tensor
 
 from bayessgd import reference, theory
+from bayessgd.samplers import Sampler
 from metrics import sliced_wasserstein
 
 CHAINS, DRAWS, NUTS_DRAWS, SPLITS, WINDOW = 100, 100, 1000, 8, 20
@@ -93,7 +94,7 @@ def forecast(told: theory.Forecast) -> str:
 
 
 def chain(name: str, S: int, H: Tensor, Q: Tensor | None, thin: int, window: int | None = None) -> Sampler:
-    return Sampler(name, S, H, Q, burn_in=20 * thin, thin=thin, draws=DRAWS, window=window)
+    return Sampler(name, S, H, Q, burn_in=20 * thin, thin=thin, window=window)
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,10 @@ def rows(known: Known) -> list[str]:
     """Sample one regression by every sampler."""
     at = optimum(known.problem)
     assert known.regression is not None
-    runs = [(s.name, told, iterates(at, s, num_chains=CHAINS)) for s, told in samplers(at, known.regression)]
+    runs = [
+        (s.name, told, iterates(at, s, draws=DRAWS, num_chains=CHAINS))
+        for s, told in samplers(at, known.regression)
+    ]
     runs.append(("NUTS", "", whitened_nuts(at, num_samples=NUTS_DRAWS)))
     name, found = known.problem.name, []
     for method, told, run in runs:

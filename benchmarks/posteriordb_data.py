@@ -6,21 +6,27 @@ independent (Magnusson et al. 2024, "posteriordb: testing, benchmarking and deve
 
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import torch
 from sampling import Problem
 from torch import Tensor, nn
-from torch.distributions import Cauchy, HalfCauchy, Normal
+from torch.distributions import Distribution, HalfCauchy, HalfNormal, Normal
 
-from bayessgd.likelihoods import Gaussian, GaussianLogScale, LearnedScale
+from bayessgd.likelihoods import (
+    FlatPrior,
+    Gaussian,
+    GaussianLogScale,
+    LearnedScale,
+    LogScalePrior,
+    NamedPriors,
+)
 from bayessgd.params import named_parameters, unflatten
 from bayessgd.theory import LearnedScaleRegression
 
-__all__ = ["Known", "RegressionPrior", "eight_schools", "natural", "regressions", "schools_draws"]
+__all__ = ["Known", "eight_schools", "natural", "regressions", "schools_draws"]
 
 
 @dataclass(frozen=True)
@@ -32,39 +38,6 @@ class Known:
     regression: LearnedScaleRegression | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
-class RegressionPrior:
-    """Independent normals for the coefficients, and a law of σ, of which θ holds the logarithm.
-
-    log p(log σ) = log p(σ) + log σ: the Jacobian of the change of scale.
-    """
-
-    sigma: Callable[[Tensor], Tensor]
-    normals: tuple[tuple[float, float], ...] = ()
-
-    def log_prob(self, params: Mapping[str, Tensor]) -> Tensor:
-        """Return log p(θ)."""
-        log_scale = params["log_scale"][0]
-        value = self.sigma(log_scale.exp()) + log_scale
-        if self.normals:
-            mean, std = torch.tensor(self.normals, dtype=log_scale.dtype).unbind(1)
-            value = value + Normal(mean, std, validate_args=False).log_prob(params["model.weight"][0]).sum()
-        return value
-
-
-def flat_sigma(sigma: Tensor) -> Tensor:
-    return 0 * sigma
-
-
-def half_cauchy(sigma: Tensor, *, scale: float) -> Tensor:
-    # A scale of σ's own type: a number would make torch round σ to float32.
-    return HalfCauchy(sigma.new_tensor(scale), validate_args=False).log_prob(sigma)
-
-
-def half_normal(sigma: Tensor, *, scale: float) -> Tensor:
-    return Normal(0.0, scale, validate_args=False).log_prob(sigma)
-
-
 def read(path: Path) -> dict:
     with zipfile.ZipFile(path) as archive:
         return json.loads(archive.read(archive.namelist()[0]))
@@ -73,22 +46,25 @@ def read(path: Path) -> dict:
 def regressions(folder: Path) -> list[Known]:
     """Read all eleven, each model at least squares."""
     kid, mesquite, earnings = (vectors(folder, name) for name in ("kidiq", "mesquite", "earnings"))
-    kid_prior, flat = RegressionPrior(partial(half_cauchy, scale=2.5)), RegressionPrior(flat_sigma)
+    # Scales of float64: a number would make torch round σ to float32 where the theory asks for its law.
+    kid_sigma = HalfCauchy(torch.tensor(2.5, dtype=torch.float64))
     hs, iq, score = kid["mom_hs"], kid["mom_iq"], kid["kid_score"]
     volume = (mesquite["diam1"] * mesquite["diam2"] * mesquite["canopy_height"]).log()
     shrub = [mesquite[k] for k in ("diam1", "diam2", "canopy_height", "total_height", "density", "group")]
     height, male = earnings["height"], earnings["male"]
     found = [
-        ("kidiq-kidscore_momiq", [iq], score, kid_prior),
-        ("kidiq-kidscore_momhs", [hs], score, kid_prior),
-        ("kidiq-kidscore_momhsiq", [hs, iq], score, kid_prior),
-        ("kidiq-kidscore_interaction", [hs, iq, hs * iq], score, kid_prior),
-        ("mesquite-mesquite", shrub, mesquite["weight"], flat),
-        ("mesquite-logmesquite_logvolume", [volume], mesquite["weight"].log(), flat),
-        ("earnings-earn_height", [height], earnings["earn"], flat),
-        ("earnings-logearn_interaction", [height, male, height * male], earnings["earn"].log(), flat),
+        ("kidiq-kidscore_momiq", [iq], score, kid_sigma),
+        ("kidiq-kidscore_momhs", [hs], score, kid_sigma),
+        ("kidiq-kidscore_momhsiq", [hs, iq], score, kid_sigma),
+        ("kidiq-kidscore_interaction", [hs, iq, hs * iq], score, kid_sigma),
+        ("mesquite-mesquite", shrub, mesquite["weight"], None),
+        ("mesquite-logmesquite_logvolume", [volume], mesquite["weight"].log(), None),
+        ("earnings-earn_height", [height], earnings["earn"], None),
+        ("earnings-logearn_interaction", [height, male, height * male], earnings["earn"].log(), None),
     ]
-    every = [known(folder, name, [torch.ones_like(y), *columns], y, law) for name, columns, y, law in found]
+    every = [
+        known(folder, name, [torch.ones_like(y), *columns], y, sigma) for name, columns, y, sigma in found
+    ]
     return [*every, *synthetic(folder), kilpisjarvi(folder)]
 
 
@@ -105,8 +81,11 @@ def synthetic(folder: Path) -> list[Known]:
     every = []
     for name in ("sblrc", "sblri"):
         data = vectors(folder, name)
-        law = RegressionPrior(partial(half_normal, scale=10.0), ((0.0, 10.0),) * data["X"].shape[1])
-        every.append(known(folder, f"{name}-blr", data["X"].unbind(1), data["y"], law))
+        sigma, normals = (
+            HalfNormal(torch.tensor(10.0, dtype=torch.float64)),
+            ((0.0, 10.0),) * data["X"].shape[1],
+        )
+        every.append(known(folder, f"{name}-blr", data["X"].unbind(1), data["y"], sigma, normals))
     return every
 
 
@@ -114,24 +93,37 @@ def kilpisjarvi(folder: Path) -> Known:
     data, numbers = vectors(folder, "kilpisjarvi_mod"), read(folder / "kilpisjarvi_mod.data.json.zip")
     normals = ((numbers["pmualpha"], numbers["psalpha"]), (numbers["pmubeta"], numbers["psbeta"]))
     columns = [torch.ones_like(data["x"]), data["x"]]
-    law = RegressionPrior(flat_sigma, normals)
-    return known(folder, "kilpisjarvi_mod-kilpisjarvi", columns, data["y"], law)
+    return known(folder, "kilpisjarvi_mod-kilpisjarvi", columns, data["y"], None, normals)
 
 
-def known(folder: Path, name: str, columns: Sequence[Tensor], y: Tensor, prior: RegressionPrior) -> Known:
+def known(
+    folder: Path,
+    name: str,
+    columns: Sequence[Tensor],
+    y: Tensor,
+    sigma: Distribution | None,
+    normals: Sequence[tuple[float, float]] = (),
+) -> Known:
+    """A regression with its reference draws; σ's law (`None`: flat), and means and deviations of the coefficients."""
     chains = read(folder / f"{name}.draws.json.zip")
     draws = torch.tensor([list(chain.values()) for chain in chains], dtype=torch.float64).mT
     x = torch.stack(list(columns), 1)
-    problem = Problem(name, least_squares(x, y[:, None]), x, y[:, None], GaussianLogScale(), prior)
-    return Known(problem, draws, theory_of(x, y, prior))
-
-
-def theory_of(x: Tensor, y: Tensor, prior: RegressionPrior) -> LearnedScaleRegression:
-    """The same posterior for the theory."""
-    mean, std = torch.tensor(prior.normals or [(0.0, torch.inf)] * x.shape[1], dtype=x.dtype).unbind(1)
-    return LearnedScaleRegression(
-        x, y, prior_mean=mean, prior_precision=std**-2, log_prior=lambda s: prior.sigma(s.exp()) + s
+    mean, std = torch.tensor(list(normals) or [(0.0, torch.inf)] * x.shape[1], dtype=x.dtype).unbind(1)
+    prior = NamedPriors(
+        {
+            "log_scale": LogScalePrior(sigma),
+            "model.weight": Normal(mean, std, validate_args=False) if normals else FlatPrior(),
+        }
     )
+    problem = Problem(name, least_squares(x, y[:, None]), x, y[:, None], GaussianLogScale(), prior)
+    theory = LearnedScaleRegression(
+        x,
+        y,
+        prior_mean=mean,
+        prior_precision=std**-2,
+        log_prior=lambda s: s if sigma is None else sigma.log_prob(s.exp()) + s,
+    )
+    return Known(problem, draws, theory)
 
 
 def least_squares(x: Tensor, y: Tensor) -> LearnedScale:
@@ -159,21 +151,10 @@ class Schools(nn.Module):
         return (self.mu + self.log_tau.exp() * self.raw) / scale
 
 
-class SchoolsPrior:
-    """μ ~ N(0, 5), τ ~ half-Cauchy(5) with the Jacobian of its logarithm, θ̃ ~ N(0, 1)."""
-
-    def log_prob(self, params: Mapping[str, Tensor]) -> Tensor:
-        """Return log p(θ)."""
-        tau = params["log_tau"].exp()
-        return (
-            Normal(0.0, 5.0, validate_args=False).log_prob(params["mu"])
-            + Cauchy(0.0, 5.0, validate_args=False).log_prob(tau)
-            + params["log_tau"]
-            + Normal(0.0, 1.0, validate_args=False).log_prob(params["raw"]).sum()
-        )
-
-    def __repr__(self) -> str:
-        return "eight schools' prior"
+SCHOOLS_PRIOR = NamedPriors(
+    {"mu": Normal(0.0, 5.0), "log_tau": LogScalePrior(HalfCauchy(5.0)), "raw": Normal(0.0, 1.0)}
+)
+"""μ ~ N(0, 5), τ ~ half-Cauchy(5) by its logarithm, θ̃ ~ N(0, 1)."""
 
 
 def eight_schools(folder: Path) -> Known:
@@ -182,8 +163,8 @@ def eight_schools(folder: Path) -> Known:
     chains = read(folder / "eight_schools-eight_schools_noncentered.draws.json.zip")
     names = [f"theta[{i + 1}]" for i in range(8)] + ["mu", "tau"]
     draws = torch.tensor([[chain[key] for key in names] for chain in chains], dtype=torch.float64).mT
-    law, y = SchoolsPrior(), data["y"] / data["sigma"]
-    return Known(Problem("eight_schools", Schools(), data["sigma"], y, Gaussian(1.0), law), draws)
+    y = data["y"] / data["sigma"]
+    return Known(Problem("eight_schools", Schools(), data["sigma"], y, Gaussian(1.0), SCHOOLS_PRIOR), draws)
 
 
 def schools_draws(draws: Mapping[str, Tensor]) -> Tensor:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from sampling import walk
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -19,6 +18,7 @@ from bayessgd import Chains, reference, theory
 from bayessgd.likelihoods import Gaussian, mean_negative_log_joint
 from bayessgd.optim import SGFS, SGHMC, SGLD, PreconditionedSGD, PreconditionedSGLD
 from bayessgd.priors import GaussianPrior
+from bayessgd.sampling import walk
 
 __all__ = ["DRAWS", "Sampler", "Simulations", "by_nuts", "run", "samplers", "simulate"]
 

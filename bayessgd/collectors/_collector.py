@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from bayessgd.collectors._listening import is_live, of_torch, told_of_others, told_of_resting
+from bayessgd.collectors._states import Entries, matched
 from bayessgd.params import gather, local, named_parameters
 from bayessgd.posteriors import Posterior
+from bayessgd.selection import Selection, select
 from metrics.inputs import check_count
 
 __all__ = ["Collector"]
@@ -23,11 +26,15 @@ __all__ = ["Collector"]
 class Collector(ABC):
     """Keeps something of the trainable parameters θ after an optimizer's steps."""
 
-    def __init__(self, model: nn.Module) -> None:
-        named = named_parameters(model)
+    def __init__(self, model: nn.Module, parameters: Selection | None = None) -> None:
+        named = select(model, parameters)
         self._names = list(named)
         self._parameters: list[Tensor] = list(named.values())
+        chosen = parameters is not None
+        self._left_out = [p for name, p in named_parameters(model).items() if chosen and name not in named]
+        self._entries = Entries(model)
         self._whole_here = all(local(parameter) is parameter for parameter in self._parameters)
+        self._handle: RemovableHandle | None = None
         self._steps = 0
         self._updates = 0
 
@@ -36,13 +43,51 @@ class Collector(ABC):
         """How many iterates have been collected."""
         return self._updates
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether this process sees whole parameters; under `fully_shard` it sees a part of each."""
+        return self._whole_here
+
     @torch.no_grad()
-    def update(self) -> None:
-        """Collect the parameters as they are now."""
-        self._collect(self._locals())
+    def update(self, state: Mapping[str, Tensor] | None = None) -> None:
+        """Collect the parameters as they are now, or those of a state dict.
+
+        Args:
+            state: From name to tensor, such as a checkpoint's `model.state_dict()`; the network is not touched. Names
+                are the bare network's: what `torch.compile` and DDP put before them is taken off, and what the
+                network holds beside the collector's parameters (buffers, frozen weights) is let pass. `None` is the
+                network itself.
+
+        Raises:
+            TypeError: Not a mapping from names to floating tensors.
+            ValueError: Names missing or unknown, other shapes, NaN; or a state under `fully_shard`.
+
+        >>> import torch
+        >>> from bayessgd import IterateAverage
+        >>> average = IterateAverage(torch.nn.Linear(1, 1, bias=False))
+        >>> for value in (1.0, 3.0):
+        ...     average.update({"weight": torch.full((1, 1), value)})
+        >>> average.posterior().mean
+        {'weight': tensor([[2.]])}
+        """
+        if state is None:
+            self._collect(self._locals())
+        elif self._whole_here:
+            self._collect(matched(state, self._entries, self._names, self._parameters))
+        else:
+            raise ValueError(
+                "state must be None under fully_shard, where each process holds a part; make the collector from the "
+                "unsharded network"
+            )
         self._updates += 1
 
-    def attach(self, optimizer: torch.optim.Optimizer, *, every: int = 1, start: int = 0) -> RemovableHandle:
+    def attach(
+        self,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
+        *,
+        every: int = 1,
+        start: int = 0,
+    ) -> RemovableHandle:
         """Collect after every k-th step of an optimizer, beginning after the first `start` of them.
 
         It is a step post-hook, so it works wherever the optimizer does: in a plain loop, under a trainer,
@@ -50,7 +95,8 @@ class Collector(ABC):
         belongs to the collector and is part of its `state_dict`.
 
         Args:
-            optimizer: The one that trains the model's parameters; of several, the last to step.
+            optimizer: The one that trains the model's parameters, also as Accelerate or Lightning wrap it; of several
+                a list, the last to step at its end, whose steps are counted.
             every: k. SWAG takes one snapshot per epoch; iterate averaging takes every step.
             start: The steps to leave out while the iterates still travel (burn-in, tail averaging).
 
@@ -59,29 +105,35 @@ class Collector(ABC):
 
         Raises:
             TypeError: Not a torch optimizer.
-            ValueError: An optimizer of other parameters.
+            ValueError: An optimizer of other parameters; or the collector is attached already.
+
+        Warns:
+            UserWarning: The optimizer trains weights that the collector lacks, such as those unfrozen after it was
+                made, now or later; or parameters of the collector are in none of the optimizers.
         """
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
+        optimizers = of_torch(optimizer)
         every = check_count(every, "every")
         start = check_count(start, "start", least=0)
-        trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        if not any(id(p) in trained for p in self._parameters):
+        if is_live(self._handle):
             raise ValueError(
-                "optimizer must train the model's parameters, got one that holds none of them; make the "
-                "collector after the model was sharded, and pass the optimizer of that model"
+                "collector must be attached once, or it counts every step twice; call handle.remove() on what the "
+                "first attach returned, or use `with collector.attach(optimizer):`"
             )
+        told_of_resting(optimizers, self._names, self._parameters)
+        told = told_of_others(optimizers, self._parameters, self._left_out)
         due = False
 
         def after_step(stepped: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-            nonlocal due
+            nonlocal due, told
             self._steps += 1
             due = due or (self._steps > start and (self._steps - start) % every == 0)
             if due and not _was_skipped(stepped):
                 due = False
+                told = told or told_of_others(optimizers, self._parameters, self._left_out)
                 self.update()
 
-        return optimizer.register_step_post_hook(after_step)
+        self._handle = optimizers[-1].register_step_post_hook(after_step)
+        return self._handle
 
     @abstractmethod
     def _collect(self, parameters: list[Tensor]) -> None:
@@ -160,7 +212,7 @@ class Collector(ABC):
         if self._updates < least:
             raise ValueError(
                 f"{what} needs at least {least} updates, got {self._updates}; train on with "
-                "attach(optimizer), or call update() after a step"
+                "attach(optimizer), call update() after a step, or pass more checkpoints"
             )
 
 

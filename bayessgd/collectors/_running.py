@@ -32,7 +32,6 @@ class RunningMean:
 
     def __init__(self, like: list[Tensor]) -> None:
         self._types = [torch.promote_types(t.dtype, torch.float32) for t in like]
-        self._narrow = any(t.dtype != own for t, own in zip(like, self._types, strict=True))
         self.block = [
             torch.zeros(t.shape, dtype=d, device=t.device) for t, d in zip(like, self._types, strict=True)
         ]
@@ -41,7 +40,7 @@ class RunningMean:
 
     def add(self, tensors: list[Tensor]) -> None:
         """Take in one list of tensors."""
-        if self._narrow:
+        if any(t.dtype != own for t, own in zip(tensors, self._types, strict=True)):
             tensors = [t.to(own) for t, own in zip(tensors, self._types, strict=True)]
         position = self.count % BLOCK
         if position == 0:

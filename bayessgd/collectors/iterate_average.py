@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from bayessgd.collectors._collector import Collector
 from bayessgd.collectors._running import RunningMean
 from bayessgd.posteriors import Ensemble
+from bayessgd.selection import Selection
 from metrics.inputs import check_count, check_positive
 
 __all__ = ["IterateAverage"]
@@ -37,6 +38,9 @@ class IterateAverage(Collector):
         window: T; with it every run of T updates becomes one draw, N/S for IASG. `None` keeps one mean.
         decay: β in (0, 1); with it the mean is exponential.
         storage_device: Where finished windows are kept, such as "cpu"; `None` is where the parameters are.
+        parameters: The part to collect: a module, a name pattern or a predicate (`bayessgd.selection`), such as
+            `net.head`, `"*.lora_*"`; the rest stays where the network has it when it predicts. `None` is everything
+            that trains.
 
     Raises:
         TypeError: Not a module, or not numbers.
@@ -62,8 +66,9 @@ class IterateAverage(Collector):
         window: int | None = None,
         decay: float | None = None,
         storage_device: torch.device | str | None = None,
+        parameters: Selection | None = None,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, parameters)
         if window is not None and decay is not None:
             raise ValueError(
                 "window and decay must not both be given, for they are two different means; drop one"

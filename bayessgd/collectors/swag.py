@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from bayessgd.collectors._collector import Collector, accumulator_type
 from bayessgd.posteriors import LowRankGaussian
+from bayessgd.selection import Selection
 from metrics.inputs import check_count, check_positive
 
 __all__ = ["SWAG"]
@@ -38,6 +39,9 @@ class SWAG(Collector):
             relative error of at most 2⁻⁸ each. `None` is the parameters' type, at least float32.
         columns_device: Where they are stored, such as "cpu"; `None` is where the parameters are.
         moments_dtype: The type of mean and variance; `None` is the parameters' type, at least float32.
+        parameters: The part to collect: a module, a name pattern or a predicate (`bayessgd.selection`), such as
+            `net.head`, `"*.lora_*"`; the rest stays where the network has it when it predicts. `None` is everything
+            that trains.
 
     Raises:
         TypeError: Not a module, or a type that is not floating.
@@ -67,8 +71,9 @@ class SWAG(Collector):
         columns_dtype: torch.dtype | None = None,
         columns_device: torch.device | str | None = None,
         moments_dtype: torch.dtype | None = None,
+        parameters: Selection | None = None,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, parameters)
         self.rank = _check_rank(rank)
         for name, given in (("columns_dtype", columns_dtype), ("moments_dtype", moments_dtype)):
             if given is not None and not given.is_floating_point:

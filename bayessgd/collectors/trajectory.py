@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bayessgd.collectors._collector import Collector, accumulator_type
 from bayessgd.params import unflatten
 from bayessgd.posteriors import Ensemble
+from bayessgd.selection import Selection
 from metrics.inputs import check_count
 
 __all__ = ["Trajectory"]
@@ -30,6 +31,9 @@ class Trajectory(Collector):
         path: A file to write to and map; `None` keeps the iterates in memory. Of several processes only one
             may write to it.
         storage_device: Where iterates in memory are kept, such as "cpu"; `None` is where the parameters are.
+        parameters: The part to collect: a module, a name pattern or a predicate (`bayessgd.selection`), such as
+            `net.head`, `"*.lora_*"`; the rest stays where the network has it when it predicts. `None` is everything
+            that trains.
 
     Raises:
         TypeError: Not a module.
@@ -52,8 +56,9 @@ class Trajectory(Collector):
         *,
         path: str | Path | None = None,
         storage_device: torch.device | str | None = None,
+        parameters: Selection | None = None,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, parameters)
         if path is not None and storage_device is not None:
             raise ValueError("path and storage_device must not both be given; a file has no device, drop one")
         if path is not None and not self._whole_here:

@@ -5,9 +5,12 @@ per datum; with a prior from `bayessgd.priors` it makes the mean negative log jo
 the temperature and mean-versus-sum.
 """
 
+from bayessgd.likelihoods.counts import Poisson
+from bayessgd.likelihoods.dependent import JointLikelihood
 from bayessgd.likelihoods.discrete import Bernoulli, Categorical
 from bayessgd.likelihoods.gaussian import Gaussian, GaussianLogScale, LearnedScale
 from bayessgd.likelihoods.joint import Likelihood, log_joint, mean_negative_log_joint
+from bayessgd.named_priors import HalfStudentT, LogScalePrior, NamedPriors
 from bayessgd.priors import (
     ElementwisePrior,
     FlatPrior,
@@ -24,8 +27,13 @@ __all__ = [
     "Gaussian",
     "GaussianLogScale",
     "GaussianPrior",
+    "HalfStudentT",
+    "JointLikelihood",
     "LearnedScale",
     "Likelihood",
+    "LogScalePrior",
+    "NamedPriors",
+    "Poisson",
     "Prior",
     "check_no_weight_decay",
     "log_joint",

@@ -89,7 +89,9 @@ class LearnedScale(nn.Module):
     """A network with a global, learned noise level: behind its output stands one log scale for every datum.
 
     The parameter `log_scale` `[k]` is trained and sampled like a weight, under the same prior unless the
-    prior names it.
+    prior names it. It is log σ: `FlatPrior` there means p(σ) ∝ 1/σ. `LogScalePrior(law)` is a law of σ, and
+    `LogScalePrior()` flat in it, by `NamedPriors({"log_scale": LogScalePrior(), "*": …})`. In the flat order of
+    parameters it stands before the network's own.
 
     Args:
         model: A network with outputs `[n, ..., k]`.

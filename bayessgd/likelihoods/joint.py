@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.func import functional_call
 
+from bayessgd.params import clean_name, unwrap
 from bayessgd.priors import Prior
 from metrics.inputs import check_positive
 
@@ -76,10 +77,11 @@ def mean_negative_log_joint(
     >>> mean_negative_log_joint(model, w, x, y, num_data=100, **laws)  # ½ log 2π
     tensor(0.9189)
     """
-    _check_model(model, params)
+    theta, named = _bare(model, params)
     n, t = check_positive(num_data, "num_data"), check_positive(temperature, "temperature")
-    batch = likelihood.log_prob(functional_call(model, dict(params), (x,)), y)
-    return -(batch.mean() + prior.log_prob(params) / n) / t
+    _check_whole(likelihood, len(y), n)
+    terms = likelihood.log_prob(functional_call(unwrap(model), named, (x,)), y)
+    return -(_mean_term(likelihood, terms, len(y)) + prior.log_prob(theta) / n) / t
 
 
 def log_joint(
@@ -112,13 +114,35 @@ def log_joint(
     return -num_data * loss
 
 
-def _check_model(model: nn.Module, params: Mapping[str, Tensor]) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+def _check_whole(likelihood: Likelihood, size: int, num_data: float) -> None:
+    if getattr(likelihood, "joint", False) and size != num_data:
+        raise ValueError(
+            f"likelihood must have one term per datum where data come in batches, got {type(likelihood).__name__} with "
+            f"{size} of {num_data:g} data, whose dependence a batch would cut; pass all the data, as reference.nuts "
+            "does"
+        )
+
+
+def _mean_term(likelihood: Likelihood, terms: Tensor, size: int) -> Tensor:
+    """Return the mean log-likelihood per datum of a batch, or of all the data where they are dependent."""
+    joint = getattr(likelihood, "joint", False)
+    if terms.shape != (() if joint else (size,)):
+        wanted = "one number for all the data, []" if joint else f"one number for each datum, [{size}]"
+        raise ValueError(
+            f"likelihood must return {wanted}, got {list(terms.shape)} of {type(likelihood).__name__}; sum over what "
+            "belongs to one datum, and where the data are dependent wrap their law in likelihoods.JointLikelihood"
+        )
+    return terms / size if joint else terms.mean()
+
+
+def _bare(model: nn.Module, params: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return θ under the bare network's names, for the prior, and under those that the network has inside."""
     if not isinstance(params, Mapping):
         kind = type(params).__name__
         raise TypeError(f"params must map names to tensors, got {kind}; use dict(model.named_parameters())")
-    own = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    strangers = sorted(set(params) - own)
+    own = {clean_name(name): name for name, _ in unwrap(model).named_parameters(remove_duplicate=False)}
+    theta = {clean_name(name): value for name, value in params.items()}
+    strangers = sorted(set(theta) - set(own))
     if strangers:
         raise ValueError(f"params must name parameters of the model, got {strangers}; it has {sorted(own)}")
+    return theta, {own[name]: value for name, value in theta.items()}

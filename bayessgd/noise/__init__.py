@@ -2,9 +2,10 @@
 
 They are the C and the A of `bayessgd.theory`: `gradient_noise` measures C (mean, covariance, trace,
 spectrum, the simple noise scale), `hessian` and `gauss_newton` give A as products, a matrix or a diagonal,
-and `lanczos` its spectrum.
+and `lanczos` its spectrum. `control_variate` makes a loss of batches whose noise vanishes at the optimum.
 """
 
+from bayessgd.noise.control_variate import control_variate, control_variate_noise
 from bayessgd.noise.curvature import Curvature, gauss_newton, hessian
 from bayessgd.noise.gradient_noise import GradientNoise, gradient_noise
 from bayessgd.noise.lanczos import Spectrum, lanczos
@@ -14,6 +15,8 @@ __all__ = [
     "Curvature",
     "GradientNoise",
     "Spectrum",
+    "control_variate",
+    "control_variate_noise",
     "gauss_newton",
     "gradient_noise",
     "hessian",

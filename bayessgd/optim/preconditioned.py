@@ -43,7 +43,11 @@ __all__ = ["PreconditionedSGD"]
 class PreconditionedSGD(Sampler):
     """SGD with a constant preconditioner H and injected noise: v ← m·v − lr·H·ĝ + Q^½·ξ, θ ← θ + v.
 
-    The flat vector of a group is its parameters in their order. With `stacked=True` every parameter is
+    The flat vector of a group is its parameters one after another in the order in which the group lists them, each
+    row by row, as `bayessgd.params.flatten` has it: for `model.parameters()` that of `model.named_parameters()`, in
+    which `LearnedScale`'s log_scale comes before the network's own. Matrices of `bayessgd.noise` and
+    `bayessgd.optimum` (`.slices` says where each parameter lies) are in this order. With
+    `stacked=True` every parameter is
     `[chains, ...]`, H acts on each chain by itself, and H and Q may be `[chains, P, P]`, a matrix for each.
 
     Args:

@@ -6,14 +6,16 @@ lives on disk in one safetensors file. It never touches a module: `predict` puts
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from bayessgd.posteriors._module import with_values
 from metrics import files
 from metrics.inputs import check_count
 
@@ -65,6 +67,50 @@ class Posterior(ABC):
     @abstractmethod
     def pack(self) -> Packed:
         """Return what a file must hold for `bayessgd.load` to make the posterior again."""
+
+    def module(
+        self,
+        model: nn.Module,
+        *,
+        draw: int | None = None,
+        refresh_batchnorm: Iterable[Any] | None = None,
+    ) -> nn.Module:
+        """Return the averaged network, or one draw, as an ordinary module: to save, to export or to serve.
+
+        A copy of the bare network in evaluation mode (what compiles or wraps it is left behind), with the posterior's
+        values; what the posterior does not name is the network's own. The network and the posterior stay as they are.
+
+        Args:
+            model: The network that the posterior was collected from, or one like it.
+            draw: Draw i of an `Ensemble`; `None` is the mean.
+            refresh_batchnorm: Batches for BatchNorm's statistics, which belong to the weights: they become means over
+                these data. The first entry of a batch that is a tuple or a list is the input; a dict is keywords.
+
+        Raises:
+            TypeError: Not a module, or a draw of a posterior that has no numbered draws.
+            ValueError: A network of other parameters, a draw that is not there, or no batches.
+
+        Warns:
+            UserWarning: The network has BatchNorm's running statistics and nothing made them for these weights.
+
+        >>> from bayessgd import Ensemble
+        >>> law = Ensemble({"weight": torch.tensor([[[1.0]], [[3.0]]])})
+        >>> net = nn.Linear(1, 1, bias=False)
+        >>> law.module(net)(torch.ones(1, 1)), law.module(net, draw=1)(torch.ones(1, 1))
+        (tensor([[2.]], grad_fn=<MmBackward0>), tensor([[3.]], grad_fn=<MmBackward0>))
+        """
+        if draw is None:
+            return with_values(model, self.mean, {}, refresh_batchnorm)
+        draws: dict[str, Tensor] | None = getattr(self, "draws", None)
+        if draws is None:
+            raise TypeError(
+                f"draw must be None for a {type(self).__name__}, whose draws have no numbers; keep some, "
+                "bank = Ensemble(posterior.sample(n)), and call bank.module(model, draw=i)"
+            )
+        index = check_count(draw, "draw", least=0, below=len(next(iter(draws.values()))))
+        chosen = {name: t[index] for name, t in draws.items()}
+        own: dict[str, Tensor] = {name: t[index] for name, t in getattr(self, "buffers", {}).items()}
+        return with_values(model, chosen, own, refresh_batchnorm)
 
     def save(self, path: str | Path) -> None:
         """Write the posterior to one safetensors file, whole or not at all; `bayessgd.load` reads it.

@@ -246,3 +246,10 @@ def test_map_refuses_running_statistics():
 def test_chain_refuses_an_index_beyond_the_last():
     with pytest.raises(ValueError, match=r"index must be below the number of chains, 4, got 4"):
         Chains(mlp(), CHAINS).chain(4)
+
+
+def test_chains_of_a_compiled_network_have_the_bare_names():
+    net = nn.Linear(2, 1)
+    bare, compiled = (Chains(model, 2, seed=0) for model in (net, torch.compile(net, backend="eager")))
+    assert [name for name, _ in compiled.named_parameters()] == ["weight", "bias"]
+    assert torch.equal(compiled.posterior().draws["weight"], bare.posterior().draws["weight"])

@@ -14,7 +14,7 @@ from scipy import stats
 from torch import nn
 
 from bayessgd import theory
-from bayessgd.likelihoods import Bernoulli, Gaussian, GaussianLogScale
+from bayessgd.likelihoods import Bernoulli, Gaussian, GaussianLogScale, mean_negative_log_joint
 from bayessgd.params import flatten, unflatten
 from bayessgd.priors import GaussianPrior
 
@@ -23,7 +23,6 @@ DATA = Path(os.environ.get("BAYESSGD_DATA", ROOT.parent / "shared" / "data"))
 NAMES = (
     "sampling",
     "agreement",
-    "control_variate",
     "large_data",
     "large_data_problems",
     "posteriordb",
@@ -59,7 +58,9 @@ def on_a_grid(problem, low: float, high: float) -> tuple[np.ndarray, np.ndarray]
     points = torch.cartesian_prod(axis, axis)
 
     def loss(flat):
-        return problem.loss(problem.model, unflatten(flat, problem.like), problem.x, problem.y)
+        laws = {"likelihood": problem.likelihood, "prior": problem.prior, "num_data": len(problem)}
+        named = unflatten(flat, problem.like)
+        return mean_negative_log_joint(problem.model, named, problem.x, problem.y, **laws)
 
     losses = torch.vmap(loss, chunk_size=2**13)(points)
     w = torch.softmax(-len(problem) * losses, 0)[:, None]
@@ -94,10 +95,6 @@ def test_the_optimum_of_a_linear_model_is_ridge_regression(bench):
     assert torch.allclose(at.root @ at.root.T, torch.linalg.inv(precision))
     # One step of 3 + 1 passes to the optimum of a quadratic, and another that finds nothing left.
     assert at.passes == 8
-    H = at.feasible(10) * at.inverse
-    theory.injected_noise(at.A, at.C, preconditioner=0.9999 * H, num_data=40, batch_size=10)
-    with pytest.raises(ValueError, match="must satisfy"):
-        theory.injected_noise(at.A, at.C, preconditioner=1.0001 * H, num_data=40, batch_size=10)
 
 
 def test_errors_of_moments_are_those_of_autoregressive_chains(bench):
@@ -122,33 +119,6 @@ def test_errors_of_moments_are_those_of_autoregressive_chains(bench):
     assert agreement.worst_shift() == f"{float(agreement.shifts):+.3f} ± {float(found.mean_error) / 2:.3f}"
 
 
-def test_the_control_variate_is_unbiased_and_silent_at_the_optimum(bench):
-    problem = regression(bench, 12, 2, kind="logistic")
-    at = bench.sampling.optimum(problem)
-    loss, like = bench.control_variate.anchored(at), problem.like
-
-    def gradient(theta, x, y):
-        return flatten(torch.func.grad(lambda p: loss(problem.model, p, x, y))(theta), like)
-
-    away = {"weight": like["weight"] + 0.3}
-    each = torch.stack([gradient(away, problem.x[i : i + 1], problem.y[i : i + 1]) for i in range(12)])
-    whole = torch.func.grad(lambda p: problem.loss(problem.model, p, problem.x, problem.y))(away)
-    assert torch.allclose(each.mean(0), flatten(whole, like))
-    assert torch.allclose(
-        gradient(like, problem.x[:3], problem.y[:3]), torch.zeros(2).double(), atol=1e-14, rtol=0
-    )
-
-
-def test_the_control_variates_noise_in_closed_form(bench):
-    problem = regression(bench, 30, 3)
-    at = bench.sampling.optimum(problem)
-    # ∇ℓᵢ(θ) − ∇ℓᵢ(θ*) = xᵢxᵢᵀδ, and E δδᵀ = Σ.
-    outer = problem.x[:, :, None] * problem.x[:, None, :]
-    cov = at.root @ at.root.T
-    closed = (outer @ cov @ outer).mean(0) - outer.mean(0) @ cov @ outer.mean(0)
-    assert torch.allclose(bench.control_variate.anchored_noise(at), closed)
-
-
 def test_the_control_variate_samples_the_posterior_at_its_price(bench):
     problem = regression(bench, 500, 2)
     at = bench.sampling.optimum(problem)
@@ -159,21 +129,21 @@ def test_the_control_variate_samples_the_posterior_at_its_price(bench):
     assert bool((agreement.shifts.abs() < 4 * agreement.shift_errors).all())
     assert bool(((agreement.ratios - 1).abs() < 4 * agreement.ratio_errors).all())
     assert run.draws.shape == (25, 40, 2)
-    # 120 steps of 25 chains, two gradients for each of 100 data; C̃ from p + 1 passes.
-    assert run.passes == 120 * 25 * 200 / 500 + 3
+    # 120 steps of 25 chains, two gradients for each of 100 data; C̃ from p + 1 passes, the mode's gradient from one.
+    assert run.passes == 120 * 25 * 200 / 500 + 4
 
 
 def test_plain_batches_and_windows_have_the_widths_of_the_theory(bench):
     problem = regression(bench, 2000, 2)
     at = bench.sampling.optimum(problem)
-    for sampler in bench.large_data.samplers(at, bench.large_data.Effort(200, 40, 4, 4)):
-        run = bench.sampling.iterates(at, sampler, num_chains=50)
-        assert run.draws.shape == (50, sampler.draws, 2)
-        assert run.passes == (sampler.burn_in + sampler.draws * sampler.thin) * 200 * 50 / 2000
+    for sampler, draws in bench.large_data.plain(at, bench.large_data.Effort(200, 40, 4, 4)):
+        run = bench.sampling.iterates(at, sampler, draws=draws, num_chains=50)
+        assert run.draws.shape == (50, draws, 2)
+        assert run.passes == (sampler.burn_in + draws * sampler.thin) * 200 * 50 / 2000
         cov = at.root @ at.root.T
         if sampler.window:
             cov = theory.iterate_average_covariance(
-                at.A, at.C, num_iterates=10, batch_size=200, preconditioner=sampler.H
+                at.A, at.C, num_iterates=10, batch_size=200, preconditioner=sampler.preconditioner
             )
         truth = bench.agreement.Moments.exact(flatten(problem.like), cov.diagonal().sqrt())
         agreement = bench.agreement.compare(bench.agreement.moments(run.draws), truth)
@@ -205,17 +175,6 @@ def test_every_sampler_of_the_calibration_runs(bench, monkeypatch):
         draws = bench.sbc_samplers.run(data, short, 1)
         assert draws.shape == (3, 4, 3), sampler.name
         assert bool(draws.isfinite().all()), sampler.name
-
-
-def test_the_prior_of_sigma_carries_its_jacobian(bench):
-    law = bench.posteriordb_data.RegressionPrior(
-        lambda sigma: bench.posteriordb_data.half_normal(sigma, scale=2.0), ((1.0, 3.0),)
-    )
-    theta = {"log_scale": torch.tensor([0.3]).double(), "model.weight": torch.tensor([[0.5]]).double()}
-    # scipy's half-normal has the factor 2 that torch's normal on a half-line lacks; a constant.
-    sigma = math.exp(0.3)
-    expected = stats.norm.logpdf(sigma, 0, 2) + 0.3 + stats.norm.logpdf(0.5, 1, 3)
-    assert float(law.log_prob(theta)) == pytest.approx(expected)
 
 
 @pytest.mark.skipif(

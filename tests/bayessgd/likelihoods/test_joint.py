@@ -98,6 +98,23 @@ def test_the_model_is_not_changed(gen):
     assert torch.equal(model.weight, before)
 
 
+def test_names_are_the_bare_networks_where_it_is_compiled(gen):
+    x, y = regression(gen)
+    bare = nn.Sequential(linear())
+    whole, part = (
+        torch.compile(bare, backend="eager"),
+        nn.Sequential(torch.compile(linear(), backend="eager")),
+    )
+    part[0].load_state_dict(bare[0].state_dict(), strict=False)
+    laws = {"likelihood": Gaussian(0.5), "prior": GaussianPrior({"0.weight": 2.0}), "num_data": 20}
+    theta = {"0.weight": bare[0].weight.detach() + 1}
+    want = mean_negative_log_joint(bare, theta, x, y, **laws)
+    for model in (whole, part):
+        torch.testing.assert_close(mean_negative_log_joint(model, theta, x, y, **laws), want)
+        raw = {name: theta["0.weight"] for name, _ in model.named_parameters()}
+        torch.testing.assert_close(mean_negative_log_joint(model, raw, x, y, **laws), want)
+
+
 MODEL = nn.Linear(3, 1)
 GOOD = {
     "model": MODEL,

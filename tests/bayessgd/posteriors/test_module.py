@@ -1,0 +1,136 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.parallel import DataParallel
+
+import bayessgd
+from bayessgd import Ensemble, LowRankGaussian
+
+
+def network():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1))
+    net(3 * torch.randn(64, 2) + 1)
+    return net
+
+
+def bank(net, count=3):
+    random = torch.Generator().manual_seed(0)
+    return Ensemble(
+        {k: p.detach() + torch.randn(count, *p.shape, generator=random) for k, p in net.named_parameters()}
+    )
+
+
+@pytest.fixture(autouse=True)
+def forked():
+    with torch.random.fork_rng():
+        yield
+
+
+def batches():
+    x = torch.randn(60, 2, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return [(part, None) for part in x.split(25)]  # the last is shorter
+
+
+@pytest.mark.parametrize("draw", [None, 0, 2])
+def test_it_predicts_what_predict_does(draw):
+    net = network()
+    law, x = bank(net), torch.randn(5, 2)
+    before = copy.deepcopy(net.state_dict())
+    module = law.module(net, draw=draw, refresh_batchnorm=batches())
+    values = law.mean if draw is None else {k: t[draw] for k, t in law.draws.items()}
+    one = Ensemble({k: t[None] for k, t in values.items()})
+    want = bayessgd.predict(net, one, x, num_samples=1, refresh_batchnorm=batches())[0]
+    torch.testing.assert_close(module(x).detach(), want)
+    assert not module.training
+    assert net.training
+    assert all(torch.equal(t, before[name]) for name, t in net.state_dict().items())
+
+
+def test_the_statistics_are_means_over_the_data():
+    net = network()
+    module = bank(net).module(net, draw=1, refresh_batchnorm=batches())
+    hidden = torch.cat([module[0](x) for x, _ in batches()]).detach()
+    torch.testing.assert_close(module[1].running_mean, hidden.mean(0))
+    parts = [module[0](x).detach() for x, _ in batches()]
+    variance = sum(len(p) / 60 * p.var(0) for p in parts)  # torch's, unbiased within a batch
+    torch.testing.assert_close(module[1].running_var, variance)
+
+
+def test_it_is_ordinary_saved_exported_and_traced(tmp_path):
+    net, x = network(), torch.randn(5, 2)
+    module = bank(net).module(net, refresh_batchnorm=batches())
+    torch.save(module.state_dict(), tmp_path / "net.pt")
+    other = network().eval()
+    other.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))
+    want = module(x)
+    assert torch.equal(other(x), want)
+    torch.testing.assert_close(torch.jit.trace(module, (x,))(x), want)
+    exported = torch.export.export(module, (x,)).module()
+    torch.testing.assert_close(exported(x), want)
+    module.train()(x).sum().backward()  # its parameters train on
+    assert all(p.grad is not None for p in module.parameters())
+
+
+@pytest.mark.parametrize("wrap", [lambda n: torch.compile(n, backend="eager"), DataParallel])
+def test_what_wraps_a_network_is_left_behind(wrap):
+    net = nn.Linear(2, 1)
+    module = bank(net).module(wrap(net))
+    assert type(module) is nn.Linear
+    assert list(module.state_dict()) == ["weight", "bias"]
+
+
+def test_a_part_leaves_the_rest_and_ties_stay():
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False), nn.Linear(2, 1))
+    net[1].weight = net[0].weight
+    law = Ensemble({"0.weight": torch.ones(1, 2, 2)})
+    module = law.module(net)
+    assert module[1].weight is module[0].weight
+    assert torch.equal(module[1].weight, torch.ones(2, 2))
+    assert torch.equal(module[2].weight, net[2].weight)
+
+
+def test_dict_batches_refresh():
+    class Keywords(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(2)
+
+        def forward(self, a, b):
+            return self.norm(a + b)
+
+    net = Keywords()
+    law = Ensemble({k: p.detach()[None] for k, p in net.named_parameters()})
+    data = [{"a": torch.randn(8, 2), "b": torch.randn(8, 2)}]
+    found = law.module(net, refresh_batchnorm=data)
+    torch.testing.assert_close(found.norm.running_mean, (data[0]["a"] + data[0]["b"]).mean(0))
+
+
+def test_statistics_that_nothing_made_are_warned_of():
+    net = network()
+    with pytest.warns(UserWarning, match="pass refresh_batchnorm=train_loader"):
+        bank(net).module(net)
+
+
+def test_refusals_and_the_remedy_of_a_law_without_numbers():
+    net = nn.Linear(2, 1)
+    law = bank(net)
+    one = {k: t[0] for k, t in law.draws.items()}
+    gaussian = LowRankGaussian(one, {k: torch.ones_like(t) for k, t in one.items()})
+    with pytest.raises(TypeError, match=r"Ensemble\(posterior.sample\(n\)\)"):
+        gaussian.module(net, draw=0)
+    drawn = Ensemble(gaussian.sample(2, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(drawn.module(net, draw=1).weight, drawn.draws["weight"][1])
+    with pytest.raises(ValueError, match="draw"):
+        law.module(net, draw=3)
+    with pytest.raises(ValueError, match=r"lacks \['bias'\]; it is another network"):
+        law.module(nn.Linear(2, 1, bias=False))
+    with pytest.raises(ValueError, match=r"weight is \[1, 3\] there and \[1, 2\] here"):
+        law.module(nn.Linear(3, 1))
+    with pytest.raises(TypeError, match=r"model must be a torch.nn.Module"):
+        law.module(3)
+    bn = network()
+    with pytest.raises(ValueError, match="must yield batches, got none"):
+        bank(bn).module(bn, refresh_batchnorm=[])
