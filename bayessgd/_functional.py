@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["functional", "lending"]
+__all__ = ["elementary", "functional", "lending"]
 
 
 def functional(
@@ -66,3 +66,17 @@ def _places(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, tuple[
             if name in state:
                 found[name] = (cast(dict[str, Any], module._buffers), key)
     return found
+
+
+@contextmanager
+def elementary() -> Iterator[None]:
+    """Compute attention by elementary operations, which know forward mode and `vmap` where the fused ones do not."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)

@@ -39,6 +39,7 @@ __all__ = [
     "joined",
     "mapped",
     "moved",
+    "parted",
     "picked",
     "rows",
     "size",
@@ -137,6 +138,25 @@ def moved(x: Any, device: torch.device) -> Any:
     return mapped(x, lambda part: part.to(device))
 
 
+def parted(x: Any) -> tuple[dict[str, Tensor], Callable[[Mapping[str, Tensor]], Any]]:
+    """Return the tensors among the data, for `vmap`, and what puts others like them back in their places.
+
+    >>> found, again = parted({"x": torch.zeros(1), "causal": True})
+    >>> list(found), again({"x": 5})
+    (['x'], {'x': 5, 'causal': True})
+    """
+    found = tensors(x)
+
+    def again(others: Mapping[str, Tensor]) -> Any:
+        if isinstance(x, Mapping):
+            return {name: others.get(str(name), part) for name, part in x.items()}
+        if isinstance(x, tuple):
+            return tuple(others.get(str(i), part) for i, part in enumerate(x))
+        return others["0"]
+
+    return found, again
+
+
 def mapped(x: Any, change: Callable[[Tensor], Any]) -> Any:
     """Return the data with every tensor changed, and everything else as it is."""
     def of(part: Any) -> Any:
@@ -188,15 +208,20 @@ def whole(x: Data, y: Targets | None, model: nn.Module) -> tuple[Inputs, Targets
     >>> whole([(torch.zeros(2, 1), torch.ones(2)), (torch.zeros(1, 1), torch.ones(1))], None, nn.Linear(1, 1))[1]
     tensor([1., 1., 1.])
     """
-    found = [Batch(cast(Inputs, x), y)] if isinstance(x, Tensor | tuple) else list(batches_of(x, unwrap(model)))
+    if y is not None and not is_inputs(x):
+        raise TypeError(
+            f"x must be a torch.Tensor, got {type(x).__name__}; use torch.as_tensor, a tuple or a dict of tensors, or "
+            "pass batches that bring their targets, and no y"
+        )
+    if isinstance(x, Tensor | tuple):
+        if y is not None:
+            return x, y
+        found = [Batch(x)]
+    else:
+        found = list(batches_of(x, unwrap(model)))
     if not found:
         raise ValueError("x must yield batches, got none; pass a loader, not a used iterator")
     if y is not None:
-        if not is_inputs(x):
-            raise ValueError(
-                "y must be None where x is an iterable of batches, which bring their targets with them; pass one "
-                "of the two"
-            )
         return found[0].inputs, y
     targets = [batch.targets for batch in found if batch.targets is not None]
     if len(targets) < len(found):

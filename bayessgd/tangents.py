@@ -26,6 +26,7 @@ from torch.func import jvp, vmap
 
 from bayessgd._bank import State, chunk_of, evaluate, of_network
 from bayessgd._evaluating import evaluating
+from bayessgd._functional import elementary
 from bayessgd._over import telling
 from bayessgd._spectral import vectors
 from bayessgd.batches import Data, Inputs, Output, batches_of, call, mapped
@@ -125,13 +126,8 @@ def _forward_mode(
     def along(v: State) -> Tensor:
         return jvp(f, (theta,), (v,))[1]  # pyright: ignore[reportReturnType]  # one output, one tangent
 
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # fused attention knows no forward mode
-    try:
-        with evaluating(network):
-            return f(theta), vmap(along, chunk_size=chunk_size)(directions)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+    with evaluating(network), elementary():
+        return f(theta), vmap(along, chunk_size=chunk_size)(directions)
 
 
 def _central_difference(

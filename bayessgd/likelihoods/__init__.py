@@ -8,6 +8,7 @@ the temperature and mean-versus-sum.
 from bayessgd.likelihoods.discrete import Bernoulli, Categorical
 from bayessgd.likelihoods.gaussian import Gaussian, GaussianLogScale, LearnedScale
 from bayessgd.likelihoods.joint import Likelihood, log_joint, mean_negative_log_joint
+from bayessgd.likelihoods.weighted import Weighted
 from bayessgd.priors import (
     ElementwisePrior,
     FlatPrior,
@@ -27,6 +28,7 @@ __all__ = [
     "LearnedScale",
     "Likelihood",
     "Prior",
+    "Weighted",
     "check_no_weight_decay",
     "log_joint",
     "mean_negative_log_joint",

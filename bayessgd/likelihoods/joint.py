@@ -16,8 +16,9 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.func import functional_call
 
+from bayessgd.batches import Data, Output, Targets, call, whole, wide
+from bayessgd.params import clean_name, unwrap
 from bayessgd.priors import Prior
 from metrics.inputs import check_positive
 
@@ -32,7 +33,7 @@ class Likelihood(Protocol):
         """Return the law of the target, of batch shape `[n]`."""
         ...
 
-    def log_prob(self, output: Tensor, target: Tensor) -> Tensor:
+    def log_prob(self, output: Tensor, target: Targets) -> Tensor:
         """Return log p(target | output) of each datum `[n]`."""
         ...
 
@@ -40,13 +41,14 @@ class Likelihood(Protocol):
 def mean_negative_log_joint(
     model: nn.Module,
     params: Mapping[str, Tensor],
-    x: Tensor,
-    y: Tensor,
+    x: Data,
+    y: Targets | None = None,
     *,
     likelihood: Likelihood,
     prior: Prior,
     num_data: float | int,
     temperature: float | int = 1.0,
+    output: Output | None = None,
 ) -> Float[Tensor, ""]:
     """L(θ), the mean negative log joint per datum over its temperature: equation (1) of this module.
 
@@ -54,15 +56,16 @@ def mean_negative_log_joint(
     `params`.
 
     Args:
-        model: A plain network; it is called with `params` and never changed.
+        model: The network, bare, compiled or in DDP; it is called with `params` and never changed.
         params: θ, from parameter names to tensors, such as `dict(model.named_parameters())`; what is left
-            out keeps the model's own value.
-        x: The inputs of a batch, first dimension S.
-        y: The targets of the batch, first dimension S.
+            out keeps the model's own value. What a wrapper puts into a name is taken off.
+        x: The inputs of a batch, first dimension S; a tuple is several arguments, a dict keyword arguments.
+        y: The targets of the batch, first dimension S; `None` where a dict x holds them (`bayessgd.batches`).
         likelihood: Such as `Gaussian(scale=0.1)`.
         prior: Such as `GaussianPrior(precision=1.0)`. It sees `params`, and nothing that is left out.
         num_data: N, the size of the whole data set, not of the batch.
         temperature: T; leave it at 1 where the sampler has one.
+        output: Picks the tensor from what the network returns, such as `lambda o: o.logits`.
 
     Raises:
         TypeError, ValueError: If an argument is not as above.
@@ -76,22 +79,25 @@ def mean_negative_log_joint(
     >>> mean_negative_log_joint(model, w, x, y, num_data=100, **laws)  # ½ log 2π
     tensor(0.9189)
     """
-    _check_model(model, params)
+    network, theta = _of_network(model, params)
     n, t = check_positive(num_data, "num_data"), check_positive(temperature, "temperature")
-    batch = likelihood.log_prob(functional_call(model, dict(params), (x,)), y)
-    return -(batch.mean() + prior.log_prob(params) / n) / t
+    inputs, targets = whole(x, y, network)
+    state = {own: theta[name] for own, name in _own_names(network, theta).items()}
+    batch = likelihood.log_prob(wide(call(network, state, inputs, output)), targets)
+    return -(batch.mean() + prior.log_prob(theta) / n) / t
 
 
 def log_joint(
     model: nn.Module,
     params: Mapping[str, Tensor],
-    x: Tensor,
-    y: Tensor,
+    x: Data,
+    y: Targets | None = None,
     *,
     likelihood: Likelihood,
     prior: Prior,
     num_data: float | int,
     temperature: float | int = 1.0,
+    output: Output | None = None,
 ) -> Float[Tensor, ""]:
     """−N·L(θ): with all the data [log p(y | x, θ) + log p(θ)] / T; with a batch its unbiased estimate.
 
@@ -107,18 +113,36 @@ def log_joint(
     tensor(-5.0947)
     """
     loss = mean_negative_log_joint(
-        model, params, x, y, likelihood=likelihood, prior=prior, num_data=num_data, temperature=temperature
+        model,
+        params,
+        x,
+        y,
+        likelihood=likelihood,
+        prior=prior,
+        num_data=num_data,
+        temperature=temperature,
+        output=output,
     )
     return -num_data * loss
 
 
-def _check_model(model: nn.Module, params: Mapping[str, Tensor]) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+def _of_network(model: nn.Module, params: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
+    """Return the bare network and θ by its bare names."""
+    network = unwrap(model)
     if not isinstance(params, Mapping):
         kind = type(params).__name__
         raise TypeError(f"params must map names to tensors, got {kind}; use dict(model.named_parameters())")
-    own = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    strangers = sorted(set(params) - own)
+    # DDP and DataParallel put "module." in front, which a network of one's own may have too.
+    lead = "" if network is model or hasattr(model, "_orig_mod") else "module."
+    theta = {clean_name(name).removeprefix(lead): value for name, value in params.items()}
+    own = set(_own_names(network, None).values())
+    strangers = sorted(set(theta) - own)
     if strangers:
         raise ValueError(f"params must name parameters of the model, got {strangers}; it has {sorted(own)}")
+    return network, theta
+
+
+def _own_names(network: nn.Module, params: Mapping[str, Tensor] | None) -> dict[str, str]:
+    """Return from the network's names, with those of compiled parts, to the bare ones, of these parameters."""
+    names = {name: clean_name(name) for name, _ in network.named_parameters(remove_duplicate=False)}
+    return {own: name for own, name in names.items() if params is None or name in params}
