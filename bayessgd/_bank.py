@@ -213,7 +213,8 @@ class _Lent:
 
 def warn_of_statistics(network: nn.Module, given: Iterable[str]) -> None:
     """Warn where running statistics belong to the network's own weights and not to the draws."""
-    missing = set(statistics(network)) - set(given)
+    means = {name for name in statistics(network) if name.endswith(("running_mean", "running_var"))}
+    missing = {clean_name(name) for name in means} - set(given)
     if missing:
         warn(
             "statistics",

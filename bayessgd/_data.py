@@ -47,12 +47,12 @@ def check_data(x: object, y: object) -> None:
                 f"{name} must have shape [n, ...] with n ≥ 1, got {list(tensor.shape)}; pass at least one datum"
             )
         lengths[name] = len(tensor)
-    first, n = next(iter(lengths.items()))
+    n = list(lengths.values())[-1]
     for name, length in lengths.items():
         if length != n:
+            where = "" if name == "x" else f" in {name}"
             raise ValueError(
-                f"{first} and {name} must have the same length, got {n} and {length}; "
-                + ("one target per input" if name == "y" else "the data come first in every tensor")
+                f"x and y must have the same length, got {length} and {n}{where}; one target per input"
             )
 
 
