@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["elementary", "functional", "lending"]
+__all__ = ["elementary", "functional", "lending", "unfused", "writing_module"]
 
 
 def functional(
@@ -73,10 +73,26 @@ def elementary() -> Iterator[None]:
     """Compute attention by elementary operations, which know forward mode and `vmap` where the fused ones do not."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
+    with unfused(), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Leave out torch's fast path of transformer layers in evaluation: it has no derivative, and is chosen where the
+    parameters that were lent do not say that they need one.
+    """
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def writing_module(network: nn.Module) -> str | None:
+    """Return where a forward pass writes to parameters, an embedding that renormalises its rows; None where none does."""
+    for name, module in network.named_modules():
+        if getattr(module, "max_norm", None) is not None:
+            return f"max_norm in {type(module).__name__} at {name!r}"
+    return None

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils import _pytree as pytree
 
-__all__ = ["Told", "over", "telling", "warn"]
+__all__ = ["Told", "over", "quietly", "telling", "warn"]
 
 
 class Told:
@@ -58,6 +58,14 @@ def _is_ours(module: str) -> bool:
     return module.split(".")[0] in ("bayessgd", "metrics", "torch", "contextlib", "jaxtyping", "beartype")
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep back torch's word that it vectorises an operation by a loop, of which the user can do nothing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        yield
+
+
 def over(
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
@@ -66,6 +74,7 @@ def over(
     what: str = "draws",
     randomness: str = "error",
     before: Callable[[], None] | None = None,
+    alone: Callable[..., Any] | None = None,
 ) -> Any:
     """Return `function` of every slice along the first dimension, its tensors stacked.
 
@@ -76,6 +85,7 @@ def over(
         what: What the slices are, for the warning.
         randomness: As in `vmap`.
         before: Called before each run of the function.
+        alone: The same function as a loop calls it, where another form of it does more.
 
     Warns:
         UserWarning: Once, that it loops.
@@ -88,9 +98,7 @@ def over(
     if told.together and count > 1:
         try:
             before()
-            with warnings.catch_warnings():
-                # torch's word that it vectorises an operation by a loop, of which the user can do nothing.
-                warnings.filterwarnings("ignore", message="There is a performance drop")
+            with quietly():
                 return vmap(function, in_dims, randomness=randomness)(*arguments)
         except torch.OutOfMemoryError:
             raise
@@ -100,7 +108,7 @@ def over(
     for i in range(count):
         before()
         results.append(
-            function(*(_slice(a, i) if d == 0 else a for a, d in zip(arguments, in_dims, strict=True)))
+            (alone or function)(*(_slice(a, i) if d == 0 else a for a, d in zip(arguments, in_dims, strict=True)))
         )
     if reason is not None:
         # Only now: had the network itself been at fault, the loop would have said so better.

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bayessgd._evaluating import Attributes
-from bayessgd._functional import lending
+from bayessgd._functional import lending, unfused
 from bayessgd._over import Told, over, telling
 from bayessgd.batches import Inputs, Output, Targets, arguments, parted, picked, tensors
 from bayessgd.params import named_buffers, unwrap
@@ -192,7 +192,7 @@ class Chains(nn.Module):
         lead = None if shared else 0
         attributes = Attributes(self.network)
         try:
-            with telling(self._told):
+            with telling(self._told), unfused():
                 found, rebound = over(
                     one,
                     (self._tensors(), inputs, targets),

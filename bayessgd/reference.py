@@ -31,6 +31,7 @@ from tqdm import tqdm
 from bayessgd._cache import Cache
 from bayessgd._data import check_laws, check_wide, gathered
 from bayessgd._evaluating import evaluating
+from bayessgd._functional import lending, writing_module
 from bayessgd.batches import Data, Inputs, Output, Targets, size, tensors
 from bayessgd.likelihoods import Likelihood, log_joint
 from bayessgd.params import flatten, named_buffers, named_parameters, unflatten, unwrap
@@ -118,6 +119,7 @@ def nuts(
     inputs, targets = gathered(network, x, y, finite=True)
     check_laws(likelihood, prior)
     check_wide(network, "nuts")
+    _check_unwritten(network)
     settings = _Settings(
         check_count(num_samples, "num_samples", least=4),
         check_count(num_samples if num_warmup is None else num_warmup, "num_warmup"),
@@ -179,9 +181,10 @@ class _Potential:
 
         def energy(flat: Tensor) -> Tensor:
             named = unflatten(flat, like)
-            return -log_joint(
-                network, named, x, y, likelihood=likelihood, prior=prior, num_data=size(y), output=output
-            )
+            with lending(network, {name: b.clone() for name, b in network.named_buffers()}):
+                return -log_joint(
+                    network, named, x, y, likelihood=likelihood, prior=prior, num_data=size(y), output=output
+                )
 
         self.value = energy
         self._both: Both = grad_and_value(energy)
@@ -286,6 +289,15 @@ def _sampled(potential: _Potential, starts: list[Tensor], settings: _Settings, *
     return Ensemble(
         {name: t.contiguous() for name, t in draws.items()}, chains=settings.chains, origin=origin
     )
+
+
+def _check_unwritten(network: nn.Module) -> None:
+    found = writing_module(network)
+    if found is not None:
+        raise ValueError(
+            f"model must not write to its parameters, got {found}: the density of θ would change under the sampler; set "
+            "max_norm=None and hold the weights by the prior"
+        )
 
 
 def _seed(seed: int, device: torch.device) -> None:

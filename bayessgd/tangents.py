@@ -26,8 +26,8 @@ from torch.func import jvp, vmap
 
 from bayessgd._bank import State, chunk_of, evaluate, of_network
 from bayessgd._evaluating import evaluating
-from bayessgd._functional import elementary
-from bayessgd._over import telling
+from bayessgd._functional import elementary, writing_module
+from bayessgd._over import quietly, telling
 from bayessgd._spectral import vectors
 from bayessgd.batches import Data, Inputs, Output, batches_of, call, mapped
 from bayessgd.batchnorm import has_statistics
@@ -70,7 +70,8 @@ def tangents(
     network, names = unwrap(model), list(mean)
     at = of_network({name: t[None] for name, t in mean.items()}, network)
     along = of_network({name: directions[name] for name in names}, network)
-    if not (has_statistics(network) and refresh_batchnorm is not None):
+    # What is written to parameters on the way forward mode does not see.
+    if not (has_statistics(network) and refresh_batchnorm is not None) and writing_module(network) is None:
         theta = {name: t[0] for name, t in at.items()}
         try:
             # Of convolutions a few at a time are faster than one, and than all (the cache).
@@ -121,12 +122,12 @@ def _forward_mode(
 
     def f(own: State) -> Tensor:
         buffers = {name: b.clone() for name, b in network.named_buffers() if name not in still}
-        return call(network, buffers | still | own, inputs, output)
+        return call(network, buffers | still | {name: t.clone() for name, t in own.items()}, inputs, output)
 
     def along(v: State) -> Tensor:
         return jvp(f, (theta,), (v,))[1]  # pyright: ignore[reportReturnType]  # one output, one tangent
 
-    with evaluating(network), elementary():
+    with evaluating(network), elementary(), quietly():
         return f(theta), vmap(along, chunk_size=chunk_size)(directions)
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from bayessgd._functional import unfused
 from bayessgd.batches import Data, Output, Targets, call, whole, wide
 from bayessgd.params import clean_name, unwrap
 from bayessgd.priors import Prior
@@ -83,7 +84,9 @@ def mean_negative_log_joint(
     n, t = check_positive(num_data, "num_data"), check_positive(temperature, "temperature")
     inputs, targets = whole(x, y, network)
     state = {own: theta[name] for own, name in _own_names(network, theta).items()}
-    batch = likelihood.log_prob(wide(call(network, state, inputs, output)), targets)
+    with unfused():
+        found = wide(call(network, state, inputs, output))
+    batch = likelihood.log_prob(found, targets)
     return -(batch.mean() + prior.log_prob(theta) / n) / t
 
 

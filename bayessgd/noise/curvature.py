@@ -24,6 +24,7 @@ from torch.func import grad, jvp, vjp, vmap
 
 from bayessgd._evaluating import Attributes
 from bayessgd._functional import elementary
+from bayessgd._over import quietly
 from bayessgd.batches import Data, Output, Targets
 from bayessgd.noise.per_example import Examples, Loss, trainable
 from bayessgd.params import flatten, unflatten
@@ -196,7 +197,7 @@ def _curvature(
 
     def checked(run: Callable[[], Theta]) -> Theta:
         try:
-            with elementary():
+            with elementary(), quietly():
                 return run()
         except torch.OutOfMemoryError:
             raise

@@ -11,7 +11,9 @@ refused, and `model.eval()` settles both.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import grad
@@ -69,7 +71,8 @@ def per_example_gradients(
     """
     examples = Examples(model, loss, x, y, output)
     with telling():
-        return examples.gradients(trainable(model, params), slice(None))
+        theta = {name: value.clone() for name, value in trainable(model, params).items()}
+        return examples.gradients(theta, slice(None))
 
 
 class Examples:
@@ -112,6 +115,17 @@ class Examples:
         """Return ℓ(f(x_i; θ), y_i) of one datum without its batch dimension, a 0-dim tensor."""
         return self.of_output(self.outputs(theta, x), y)
 
+    def _gradient(self, theta: dict[str, Tensor], x: Mapping[str, Tensor], y: Mapping[str, Tensor]) -> Any:
+        """Return g_i by autograd's tape, which also follows a network that writes into its own parameters."""
+        with torch.enable_grad():
+            leaves = {name: value.detach().clone().requires_grad_() for name, value in theta.items()}
+            value = self.value(leaves, x, y)
+            if not value.requires_grad:
+                return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+            found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        pairs = zip(leaves.items(), found, strict=True)
+        return {name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in pairs}
+
     def gradients(self, theta: dict[str, Tensor], which: slice) -> dict[str, Tensor]:
         """Return g_i of some data, [n, *shape] by name."""
         x, y = self.part(which)
@@ -119,7 +133,12 @@ class Examples:
         try:
             with elementary():
                 return over(
-                    grad(self.value), (theta, x, y), (None, 0, 0), what="data", before=attributes.restore
+                    grad(self.value),
+                    (theta, x, y),
+                    (None, 0, 0),
+                    what="data",
+                    before=attributes.restore,
+                    alone=self._gradient,
                 )
         finally:
             attributes.restore()

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -176,7 +177,7 @@ class Counting(nn.Module):
         out = self.layer(x) * (1 + 0.1 * self.level)
         self.level = 0.9 * self.level + 0.1 * out.mean().detach()
         self.seen += x.mean(0)
-        self.last = out
+        self.last = out.detach()
         return out
 
 
@@ -235,7 +236,7 @@ ROWS = {
         features,
         labels,
     ),
-    "spectral norm": Row(spectral, features, labels),
+    "spectral norm": Row(spectral, features, labels, loops=True),
     "several inputs": Row(Two, lambda g: (features(g), features(g)), labels),
     "dict of inputs": Row(Two, lambda g: {"x": features(g), "z": features(g)}, labels),
     "dict output": Row(lambda: Returns(dict), features, labels, output=lambda o: o["logits"]),
@@ -265,11 +266,14 @@ def lora():
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=2, target_modules=["query", "value"], init_lora_weights=False)
-    return get_peft_model(bert(), config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT's own about transformers
+        return get_peft_model(bert(), config)
 
 
 if importlib.util.find_spec("transformers"):
-    logits = {"output": lambda o: o.logits, "sampled": False}
+    # Its masks are looked at on the way, which vmap over chains or data cannot follow.
+    logits = {"output": lambda o: o.logits, "sampled": False, "loops": True}
     ROWS["BERT"] = Row(bert, attended, labels, **logits)
     ROWS["GPT-2"] = Row(gpt2, attended, next_tokens, **logits)
     if importlib.util.find_spec("peft"):

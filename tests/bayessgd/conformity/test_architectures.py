@@ -15,6 +15,7 @@ from torch import nn
 
 import bayessgd
 from bayessgd import SWAG, Chains, Ensemble, Trajectory, calibrate, effective_temperature, predict, snapshots
+from bayessgd._over import telling
 from bayessgd.batchnorm import has_statistics
 from bayessgd.calibration.curvature import curvature_in_span
 from bayessgd.calibration.problem import Problem
@@ -143,7 +144,7 @@ def test_curvature_of_calibrate_in_its_span(row):
     prior = GaussianPrior(PRECISION)
     problem = Problem(net, x, y, row.likelihood, prior, N, refresh, row.output)
     span = span_of(posterior)
-    with told(row):
+    with told(row), telling():
         found = curvature_in_span(problem, posterior.mean, span)
     # J v by central differences in float64, over copies; H of −log p by autograd.
     double = copy.deepcopy(net).double()
@@ -166,7 +167,8 @@ def test_curvature_of_calibrate_in_its_span(row):
     target = y.double() if y.is_floating_point() else y
     H = torch.autograd.functional.hessian(lambda f: -row.likelihood.log_prob(f, target).sum(), at)
     H = H.reshape(at.numel(), at.numel())
-    A = J.flatten(1) @ H @ J.flatten(1).T + PRECISION * torch.eye(len(J), dtype=torch.float64)
+    V = torch.cat([v.flatten(1) for v in basis.values()], 1)
+    A = J.flatten(1) @ H @ J.flatten(1).T + PRECISION * V @ V.T
     values = torch.linalg.eigvalsh(A).flip(0)
     torch.testing.assert_close(found.values, values, rtol=2e-5, atol=2e-6 * float(values.max()))
     laws = {"likelihood": row.likelihood, "prior": prior, "output": row.output, "refresh_batchnorm": refresh}
@@ -240,10 +242,7 @@ def test_chains(row, training):
             module.p = 0.0
         if isinstance(module, nn.MultiheadAttention):
             module.dropout = 0.0
-        if hasattr(module, "attention_dropout"):
-            pass
     chains = Chains(net, 3, jitter=0.1)
-    _without_dropout(chains.network)
     chains.network.train(training)
     alone = [chains.chain(i).train(training) for i in range(3)]
     x, y = data(row)
@@ -274,12 +273,6 @@ def test_chains(row, training):
         close(again, outputs)
 
 
-def _without_dropout(net):
-    for module in net.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-
-
 @each_architecture
 def test_snapshots(row):
     net = built(row).eval()
@@ -307,15 +300,19 @@ def test_snapshots(row):
         close(values[i].detach() * N, torch.tensor(potential(own, row, x, y, PRECISION), dtype=values.dtype))
 
 
-SMALL = {name: row for name, row in ROWS.items() if row.sampled}
+SMALL = [name for name, row in ROWS.items() if row.sampled]
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_nuts(name):
-    row = SMALL[name]
+    row = ROWS[name]
     net = built(row).eval()
     x, y = data(row)
     laws = {"likelihood": row.likelihood, "prior": GaussianPrior(PRECISION), "output": row.output}
+    if "NUTS" in row.refused:
+        with pytest.raises(ValueError, match=row.refused["NUTS"]):
+            nuts(net, x, y, **laws, progress=False)
+        return
     before = states(net)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="NUTS ended with|the gradient cannot be traced")

@@ -1,0 +1,149 @@
+"""Memory of a large network: a random GPT-2 of 124 million parameters on a CPU.
+
+    python benchmarks/large_network.py [--layers 12] [--width 768] [--vocabulary 50257]
+
+Each job runs in a process of its own, which reads its peak resident memory before and after; the difference is told in
+units of the parameters' own size. The network is written out here in torch's modules, with GPT-2's shapes, its tied
+embedding and random weights: nothing is downloaded.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+import bayessgd
+
+SNAPSHOTS = 3
+DRAWS = 10
+BATCH, LENGTH = 1, 16
+
+
+class Block(nn.Module):
+    """Attention and a perceptron, each behind a norm and around it."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attend, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for t in self.attend(self.first(x)).chunk(3, -1)
+        )
+        found = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.project(found.transpose(1, 2).flatten(2))
+        return x + self.narrow(nn.functional.gelu(self.widen(self.second(x))))
+
+
+class GPT2(nn.Module):
+    """GPT-2 with its embedding tied to its head."""
+
+    def __init__(self, layers: int, width: int, vocabulary: int) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(1024, width)
+        self.blocks = nn.Sequential(*(Block(width, max(1, width // 64)) for _ in range(layers)))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
+        self.head.weight = self.tokens.weight
+        for p in self.parameters():
+            nn.init.normal_(p, std=0.02)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        at = torch.arange(ids.shape[1], device=ids.device)
+        return self.head(self.norm(self.blocks(self.tokens(ids) + self.places(at))))
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def size_of(net: nn.Module) -> float:
+    return float(sum(p.numel() * p.element_size() for p in net.parameters()))
+
+
+def moved(net: nn.Module, collector: bayessgd.SWAG, generator: torch.Generator) -> None:
+    """Collect snapshots of a random walk in place, which needs no gradients and no other memory."""
+    with torch.no_grad():
+        for _ in range(SNAPSHOTS):
+            for p in net.parameters():
+                for row in p.view(-1).split(2**20):
+                    row.add_(torch.randn(row.shape, generator=generator), alpha=1e-3)
+            collector.update()
+
+
+def measured(job: str, shape: tuple[int, int, int]) -> dict[str, float]:
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    net = GPT2(*shape)
+    ids = torch.randint(shape[2], (BATCH, LENGTH), generator=generator)
+    unit = size_of(net)
+    with torch.no_grad():
+        output = net(ids)  # what one forward pass needs is in the base, and torch's own buffers
+    base, start = peak(), time.time()
+    rank = 2 if "rank 2" in job else 0
+    collector = bayessgd.SWAG(net, rank=rank)
+    moved(net, collector, generator)
+    if job.startswith("collect"):
+        return {"parameters": unit / 4, "units": (peak() - base) / unit, "seconds": time.time() - start}
+    posterior = collector.posterior()
+    del collector
+    base, start = peak(), time.time()
+    # The collector's freed memory would hide what predict needs: hold it.
+    held = torch.zeros(int((rank + 2) * unit / 4))
+    base = max(base, peak())
+    reduce = "moments" if "moments" in job else None
+    chunk = 1 if "one at a time" in job else None
+    found = bayessgd.predict(
+        net, posterior, ids, num_samples=DRAWS, generator=generator, reduce=reduce, chunk_size=chunk
+    )
+    kept = (2 if reduce else DRAWS) * output.numel() * 4.0
+    del held, found
+    return {
+        "parameters": unit / 4,
+        "units": (peak() - base - kept) / unit,
+        "seconds": time.time() - start,
+    }
+
+
+JOBS: dict[str, str] = {
+    "collect, SWAG diagonal (rank 0)": "(K + 2) = 2",
+    "collect, SWAG rank 2": "(K + 2) = 4",
+    "predict, diagonal": "3",
+    "predict, diagonal, one at a time": "3",
+    "predict, diagonal, moments": "3",
+    "predict, rank 2": "3",
+}
+
+
+def alone(function: Callable[..., dict[str, float]], *arguments: object) -> dict[str, float]:
+    """Run a function in a fresh process, whose peak memory is its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--vocabulary", type=int, default=50257)
+    given = parser.parse_args()
+    shape = (given.layers, given.width, given.vocabulary)
+    print("| job | parameters (million) | extra memory (× the parameters) | bound | seconds |")
+    print("|---|---|---|---|---|")
+    for job, bound in JOBS.items():
+        found = alone(measured, job, shape)
+        print(
+            f"| {job} | {found['parameters'] / 1e6:.1f} | {found['units']:.2f} | {bound} | {found['seconds']:.1f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
