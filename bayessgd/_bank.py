@@ -117,6 +117,7 @@ class _Run:
         self.frozen = {n: p.detach() for n, p in network.named_parameters() if n not in given}
         self.buffers = {n: b.detach() for n, b in network.named_buffers() if n not in given}
         self.lent = _Lent()
+        self.chunk: _Lent | None = None
         self.parameters = {name for name, _ in network.named_parameters()}
         self.sequence = Sequence.of(network, given)
         self.starts: dict[int, Any] = {}
@@ -127,8 +128,9 @@ class _Run:
     def __call__(self, state: State, *, fresh: bool) -> Iterator[Tensor]:
         plain = [self._is_plain(i) for i in range(len(self.batches))]
         if not all(plain):
-            state = state if fresh else {name: t.clone() for name, t in state.items()}
             state = state | vectors(self.network, state)
+            # A draw made for a single pass needs no copy.
+            self.chunk = _Lent() if not fresh or self.refresh is not None or len(plain) > 1 else None
             if self.refresh is not None:
                 state |= self._refreshed(state, self.refresh)
         for i, x in enumerate(self.batches):
@@ -138,7 +140,8 @@ class _Run:
                 yield self._over(lambda own, i=i, x=x: self._forward(own, i, x), state)
 
     def _over(self, function: Callable[[State], Any], state: State) -> Any:
-        return over(function, (state,), (0,), before=self.attributes.restore)
+        lent = state if self.chunk is None else self.chunk.of(state)
+        return over(function, (lent,), (0,), before=self.attributes.restore)
 
     def _forward(self, own: State, i: int, x: Inputs) -> Tensor:
         state = self._whole(own)

@@ -2,14 +2,15 @@
 
     python benchmarks/large_network.py [--layers 12] [--width 768] [--vocabulary 50257]
 
-Each job runs in a process of its own, which reads its peak resident memory before and after; the difference is told in
-units of the parameters' own size. The network is written out here in torch's modules, with GPT-2's shapes, its tied
+Each job runs in a process of its own. A thread reads its resident memory every two milliseconds; the largest value
+during the job, less the value before it, is told in units of the parameters' own size. The network is written out here in torch's modules, with GPT-2's shapes, its tied
 embedding and random weights: nothing is downloaded.
 """
 
 import argparse
 import multiprocessing
-import resource
+import os
+import threading
 import time
 from collections.abc import Callable
 
@@ -60,8 +61,30 @@ class GPT2(nn.Module):
         return self.head(self.norm(self.blocks(self.tokens(ids) + self.places(at))))
 
 
-def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+def resident() -> float:
+    with open("/proc/self/statm") as file:
+        return float(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Watch:
+    """The largest resident memory while it is open, over that at its start."""
+
+    def __enter__(self) -> "Watch":
+        self.before = self.most = resident()
+        self.started, self.done = time.time(), threading.Event()
+        self.thread = threading.Thread(target=self._look)
+        self.thread.start()
+        return self
+
+    def _look(self) -> None:
+        while not self.done.wait(0.002):
+            self.most = max(self.most, resident())
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.thread.join()
+        self.seconds = time.time() - self.started
+        self.extra = max(self.most, resident()) - self.before
 
 
 def size_of(net: nn.Module) -> float:
@@ -85,31 +108,24 @@ def measured(job: str, shape: tuple[int, int, int]) -> dict[str, float]:
     ids = torch.randint(shape[2], (BATCH, LENGTH), generator=generator)
     unit = size_of(net)
     with torch.no_grad():
-        output = net(ids)  # what one forward pass needs is in the base, and torch's own buffers
-    base, start = peak(), time.time()
+        output = net(ids)  # what torch sets up at a first call is not ours
     rank = 2 if "rank 2" in job else 0
-    collector = bayessgd.SWAG(net, rank=rank)
-    moved(net, collector, generator)
-    if job.startswith("collect"):
-        return {"parameters": unit / 4, "units": (peak() - base) / unit, "seconds": time.time() - start}
-    posterior = collector.posterior()
-    del collector
-    base, start = peak(), time.time()
-    # The collector's freed memory would hide what predict needs: hold it.
-    held = torch.zeros(int((rank + 2) * unit / 4))
-    base = max(base, peak())
-    reduce = "moments" if "moments" in job else None
-    chunk = 1 if "one at a time" in job else None
-    found = bayessgd.predict(
-        net, posterior, ids, num_samples=DRAWS, generator=generator, reduce=reduce, chunk_size=chunk
-    )
-    kept = (2 if reduce else DRAWS) * output.numel() * 4.0
-    del held, found
-    return {
-        "parameters": unit / 4,
-        "units": (peak() - base - kept) / unit,
-        "seconds": time.time() - start,
-    }
+    with Watch() as watch:
+        collector = bayessgd.SWAG(net, rank=rank)
+        moved(net, collector, generator)
+    kept = 0.0
+    if job.startswith("predict"):
+        posterior = collector.posterior()
+        del collector
+        chunk = 1 if "one at a time" in job else None
+        reduce = "moments" if "moments" in job else None
+        kept = (2 if reduce else DRAWS) * output.numel() * 4.0
+        with Watch() as watch:
+            found = bayessgd.predict(
+                net, posterior, ids, num_samples=DRAWS, generator=generator, reduce=reduce, chunk_size=chunk
+            )
+        del found
+    return {"parameters": unit / 4, "units": (watch.extra - kept) / unit, "seconds": watch.seconds}
 
 
 JOBS: dict[str, str] = {
