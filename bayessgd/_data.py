@@ -64,9 +64,7 @@ def check_finite_data(x: object, y: object) -> None:
         # NaN passes through both extremes.
         if tensor.is_floating_point() and not all(bool(t.isfinite()) for t in tensor.detach().aminmax()):
             bad = int((~tensor.detach().isfinite()).sum())
-            raise ValueError(
-                f"{name} must be finite, got {bad} NaN or infinite entries; remove or mend them"
-            )
+            raise ValueError(f"{name} must be finite, got {bad} NaN or infinite entries; remove or mend them")
 
 
 def _entries(x: object, name: str) -> list[tuple[str, object]]:

@@ -58,7 +58,9 @@ class Attributes:
                 now.update(attributes | kept)
         for container, copy in self._containers:
             if isinstance(container, list):
-                if len(container) != len(copy) or any(a is not b for a, b in zip(container, copy, strict=True)):
+                if len(container) != len(copy) or any(
+                    a is not b for a, b in zip(container, copy, strict=True)
+                ):
                     container[:] = copy
             elif isinstance(container, set):
                 if container != copy:

@@ -108,7 +108,9 @@ def over(
     for i in range(count):
         before()
         results.append(
-            (alone or function)(*(_slice(a, i) if d == 0 else a for a, d in zip(arguments, in_dims, strict=True)))
+            (alone or function)(
+                *(_slice(a, i) if d == 0 else a for a, d in zip(arguments, in_dims, strict=True))
+            )
         )
     if reason is not None:
         # Only now: had the network itself been at fault, the loop would have said so better.

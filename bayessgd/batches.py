@@ -159,6 +159,7 @@ def parted(x: Any) -> tuple[dict[str, Tensor], Callable[[Mapping[str, Tensor]], 
 
 def mapped(x: Any, change: Callable[[Tensor], Any]) -> Any:
     """Return the data with every tensor changed, and everything else as it is."""
+
     def of(part: Any) -> Any:
         return change(part) if isinstance(part, Tensor) else part
 
@@ -249,7 +250,9 @@ def joined(parts: list[Any]) -> Any:
         return first
     shapes = sorted({tuple(part.shape[1:]) for part in parts})
     if len(shapes) > 1:
-        raise ValueError(f"batches must have one shape after the first dimension, got {shapes}; pad them alike")
+        raise ValueError(
+            f"batches must have one shape after the first dimension, got {shapes}; pad them alike"
+        )
     return torch.cat(parts)
 
 

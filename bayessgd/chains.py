@@ -110,7 +110,9 @@ class Chains(nn.Module):
             shared: All chains see the same inputs.
             output: Picks the tensor from what the network returns, such as `lambda o: o.logits`.
         """
-        return self._run(lambda _, inputs, __: self._call(inputs, lambda o: picked(o, output)), x, None, shared=shared)
+        return self._run(
+            lambda _, inputs, __: self._call(inputs, lambda o: picked(o, output)), x, None, shared=shared
+        )
 
     def loss(
         self, fn: Callable[..., Tensor], x: Inputs, y: Targets, *, shared: bool = False
@@ -173,7 +175,12 @@ class Chains(nn.Module):
         return then(self.network(*args, **keywords))
 
     def _run(
-        self, of: Callable[[Mapping[str, Tensor], Any, Any], Tensor], x: Inputs, y: Targets | None, *, shared: bool
+        self,
+        of: Callable[[Mapping[str, Tensor], Any, Any], Tensor],
+        x: Inputs,
+        y: Targets | None,
+        *,
+        shared: bool,
     ) -> Tensor:
         """Return `of` a chain's tensors, inputs and targets, for every chain with its tensors in the network, stacked."""
         self._check_batch(x, "x", shared=shared)

@@ -145,7 +145,8 @@ def nuts(
     _warn_unless_enough(posterior)
     # The posterior is of the network in evaluation, whose buffers are constants.
     posterior.buffers = {
-        name: b.detach().expand(len(posterior), *b.shape).clone() for name, b in named_buffers(network).items()
+        name: b.detach().expand(len(posterior), *b.shape).clone()
+        for name, b in named_buffers(network).items()
     }
     return posterior
 

@@ -147,9 +147,7 @@ def snapshots(
     if num_cycles is not None:
         cycle = CyclicalSchedule(sampler, num_steps=steps, num_cycles=num_cycles, exploration=EXPLORATION)
     kept = _due(steps, each, _burn(burn_in), cycle)
-    loss = partial(
-        mean_negative_log_joint, likelihood=likelihood, prior=prior, num_data=count, output=output
-    )
+    loss = partial(mean_negative_log_joint, likelihood=likelihood, prior=prior, num_data=count, output=output)
     device = next(iter(tensors(targets).values())).device
     batches = _Batches(inputs, targets, len(chains), batch, torch.Generator(device).manual_seed(seed))
     draws, found = _run(chains, sampler, cycle, kept, loss, batches, progress=progress)

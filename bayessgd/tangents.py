@@ -104,7 +104,9 @@ def _double(x: Any) -> Any:
     return mapped(x, lambda t: t.double() if t.is_floating_point() else t)
 
 
-def _in_double(network: nn.Module, refresh: Data | None, chunk_size: int | None, output: Output | None) -> Any:
+def _in_double(
+    network: nn.Module, refresh: Data | None, chunk_size: int | None, output: Output | None
+) -> Any:
     batches = None if refresh is None else [_double(batch.inputs) for batch in batches_of(refresh, network)]
     return batches, chunk_size, output
 

@@ -36,8 +36,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (
-            t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for t in self.attend(self.first(x)).chunk(3, -1)
+            t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.attend(self.first(x)).chunk(3, -1)
         )
         found = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.project(found.transpose(1, 2).flatten(2))
@@ -96,7 +95,7 @@ def moved(net: nn.Module, collector: bayessgd.SWAG, generator: torch.Generator) 
     with torch.no_grad():
         for _ in range(SNAPSHOTS):
             for p in net.parameters():
-                for row in p.view(-1).split(2**20):
+                for row in p.view(-1).split(2**16):
                     row.add_(torch.randn(row.shape, generator=generator), alpha=1e-3)
             collector.update()
 

@@ -101,7 +101,13 @@ def log_score(
     held = [rows(y, slice(i, i + batch_size)) for i in starts]
     found: list[list[Tensor]] = [[] for _ in parts]
     for i, _, outputs in stream(
-        unwrap(model), posterior, parts, count=count, generator=random, refresh=refresh_batchnorm, output=output
+        unwrap(model),
+        posterior,
+        parts,
+        count=count,
+        generator=random,
+        refresh=refresh_batchnorm,
+        output=output,
     ):
         terms = vmap(likelihood.log_prob, (0, None))(wide(outputs), held[i])
         found[i].append(terms.double().logsumexp(0))

@@ -75,7 +75,10 @@ class Trajectory(Collector):
         # Of an iterate that is taken anew, after a stop, the buffers of before are written over.
         del self._buffers[self._updates :]
         self._buffers.append(
-            {name: b.detach().to(self._storage_device or b.device, copy=True) for name, b in self._now().items()}
+            {
+                name: b.detach().to(self._storage_device or b.device, copy=True)
+                for name, b in self._now().items()
+            }
         )
         if self.path is not None:
             self._append(self.path, parameters)

@@ -218,7 +218,9 @@ def _curvature(
         parts, total = unflatten(v, theta), damping * v
         for start in range(0, len(examples), chunk):
             part = examples.part(slice(start, start + chunk))
-            total = total + flatten(checked(lambda part=part: chunk_product(theta, parts, *part))) / len(examples)
+            total = total + flatten(checked(lambda part=part: chunk_product(theta, parts, *part))) / len(
+                examples
+            )
         return total
 
     return Curvature(product=product, size=len(like), like=like)

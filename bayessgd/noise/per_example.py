@@ -86,7 +86,9 @@ class Examples:
         output: As `per_example_gradients`.
     """
 
-    def __init__(self, model: nn.Module, loss: Loss, x: Data, y: Targets | None, output: Output | None) -> None:
+    def __init__(
+        self, model: nn.Module, loss: Loss, x: Data, y: Targets | None, output: Output | None
+    ) -> None:
         _check_deterministic(model)
         self.inputs, self.targets = gathered(model, x, y)
         self.network, self.loss, self.output = unwrap(model), loss, output

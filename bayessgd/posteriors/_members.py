@@ -32,7 +32,8 @@ def members(
 def _of_networks(networks: list[nn.Module]) -> tuple[States, States]:
     trained = [named_parameters(net) for net in networks]
     frozen = [
-        {clean_name(n): p for n, p in unwrap(net).named_parameters() if not p.requires_grad} for net in networks
+        {clean_name(n): p for n, p in unwrap(net).named_parameters() if not p.requires_grad}
+        for net in networks
     ]
     # What is frozen is the network's own, unless it differs from member to member.
     own = {
@@ -46,11 +47,10 @@ def _of_networks(networks: list[nn.Module]) -> tuple[States, States]:
     return [dict(states) for states in trained], [named_buffers(net) for net in networks]
 
 
-def _of_states(
-    given: list[Mapping[str, Tensor]], model: nn.Module | None
-) -> tuple[States, States]:
+def _of_states(given: list[Mapping[str, Tensor]], model: nn.Module | None) -> tuple[States, States]:
     states = [
-        {clean_name(n.removeprefix("module.")): t for n, t in s.items() if isinstance(t, Tensor)} for s in given
+        {clean_name(n.removeprefix("module.")): t for n, t in s.items() if isinstance(t, Tensor)}
+        for s in given
     ]
     if model is None:
         names = {name for name, t in states[0].items() if t.is_floating_point()}
@@ -60,8 +60,12 @@ def _of_states(
         own = {clean_name(n): p for n, p in unwrap(model).named_parameters()}
         missing = sorted(set(trained) - set(states[0]))
         if missing:
-            raise ValueError(f"modules must have all parameters of model, but lack {missing}; pass its own model")
-        frozen = {n for n in set(own) - set(trained) if any(not torch.equal(s[n], own[n]) for s in states if n in s)}
+            raise ValueError(
+                f"modules must have all parameters of model, but lack {missing}; pass its own model"
+            )
+        frozen = {
+            n for n in set(own) - set(trained) if any(not torch.equal(s[n], own[n]) for s in states if n in s)
+        }
         names, rest = set(trained) | frozen, set(named_buffers(model))
     return _only(states, names), _only(states, rest)
 
@@ -75,7 +79,9 @@ def _stacked(states: States, what: str) -> dict[str, Tensor]:
     for i, state in enumerate(states):
         if {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in first.items()}:
             odd = sorted(
-                n for n in set(state) | set(first) if n not in state or n not in first or state[n].shape != first[n].shape
+                n
+                for n in set(state) | set(first)
+                if n not in state or n not in first or state[n].shape != first[n].shape
             )
             raise ValueError(
                 f"modules must be of one architecture, but modules[{i}] and modules[0] differ in the {what} {odd}"

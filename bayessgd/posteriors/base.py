@@ -60,9 +60,7 @@ class Posterior(ABC):
         """How many draws `predict` takes unless it is told: every point of points once, else 30."""
         return self.USUAL
 
-    def stream(
-        self, n: int, size: int, *, generator: torch.Generator | None = None
-    ) -> Iterator[Draws]:
+    def stream(self, n: int, size: int, *, generator: torch.Generator | None = None) -> Iterator[Draws]:
         """Yield the draws of `sample(n)`, at most `size` at a time, with their buffers; the numbers do not depend on it."""
         bank = self.sample(n, generator=generator)
         for start in range(0, n, size):

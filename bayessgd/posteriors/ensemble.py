@@ -131,9 +131,7 @@ class Ensemble(Posterior):
             return {name: t.clone() for name, t in self.draws.items()}
         return next(self.stream(n, n, generator=generator)).parameters
 
-    def stream(
-        self, n: int, size: int, *, generator: torch.Generator | None = None
-    ) -> Iterator[Draws]:
+    def stream(self, n: int, size: int, *, generator: torch.Generator | None = None) -> Iterator[Draws]:
         """Yield the draws of `sample(n)` with their buffers, at most `size` at a time; views where n = m."""
         picked = None
         if n != len(self):

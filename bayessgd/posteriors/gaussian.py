@@ -102,9 +102,7 @@ class LowRankGaussian(Posterior):
         """Return n independent draws, from name to [n, *shape]."""
         return next(self.stream(check_draws(n), n, generator=generator)).parameters
 
-    def stream(
-        self, n: int, size: int, *, generator: torch.Generator | None = None
-    ) -> Iterator[Draws]:
+    def stream(self, n: int, size: int, *, generator: torch.Generator | None = None) -> Iterator[Draws]:
         """Yield n draws, at most `size` at a time, with one network's memory for each; the numbers do not depend on it."""
         sizes = {name: mean.numel() for name, mean in self._mean.items()}
         # A row of normals for each draw. Of a multiple of 16 a CPU makes the same numbers at once and one by one.

@@ -85,9 +85,7 @@ class Mixture(Posterior):
         parts = [part.parameters for part in self.stream(check_draws(n), n, generator=generator)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    def stream(
-        self, n: int, size: int, *, generator: torch.Generator | None = None
-    ) -> Iterator[Draws]:
+    def stream(self, n: int, size: int, *, generator: torch.Generator | None = None) -> Iterator[Draws]:
         """Yield the draws of `sample(n)`, at most `size` at a time, those of one component together."""
         weights = torch.tensor(self.weights, dtype=torch.float64)
         picked = spread(weights, n, generator=generator)

@@ -60,7 +60,8 @@ def potential(net: nn.Module, row: Any, x: Any, y: Tensor, precision: float) -> 
     with torch.no_grad():
         likelihood = row.likelihood.log_prob(called(net, x, row.output), y).double().sum()
     prior = sum(
-        0.5 * p.numel() * math.log(precision / (2 * math.pi)) - 0.5 * precision * float(p.detach().double().square().sum())
+        0.5 * p.numel() * math.log(precision / (2 * math.pi))
+        - 0.5 * precision * float(p.detach().double().square().sum())
         for p in named_parameters(net).values()
     )
     return -float(likelihood) - prior

@@ -95,7 +95,14 @@ def test_collect_and_predict(row):
         with told(row):
             found.append(
                 predict(
-                    net, posterior, x, num_samples=4, generator=seeded(), output=row.output, chunk_size=chunk, **refresh
+                    net,
+                    posterior,
+                    x,
+                    num_samples=4,
+                    generator=seeded(),
+                    output=row.output,
+                    chunk_size=chunk,
+                    **refresh,
                 )
             )
     truth = []
@@ -127,9 +134,15 @@ def test_an_ensemble_with_its_buffers_through_a_file(row, tmp_path):
     law = Ensemble.of_modules(nets)
     law.save(tmp_path / "law")
     stranger = built(row, 9)
-    stranger.load_state_dict({n: t for n, t in nets[0].state_dict().items() if n not in law.draws}, strict=False)
+    stranger.load_state_dict(
+        {n: t for n, t in nets[0].state_dict().items() if n not in law.draws}, strict=False
+    )
     draws = copy.deepcopy(law.draws)
-    for posterior in (law, bayessgd.load(tmp_path / "law"), Ensemble.of_modules([n.state_dict() for n in nets], model=nets[0])):
+    for posterior in (
+        law,
+        bayessgd.load(tmp_path / "law"),
+        Ensemble.of_modules([n.state_dict() for n in nets], model=nets[0]),
+    ):
         with told(row):
             close(predict(stranger, posterior, x, output=row.output), torch.stack(truth))
     assert all(torch.equal(law.draws[name], t) for name, t in draws.items())
@@ -197,7 +210,14 @@ def test_effective_temperature(row):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*never move among")
             found = effective_temperature(
-                net, iterates, x, y, likelihood=row.likelihood, prior=prior, optimum=optimum, output=row.output
+                net,
+                iterates,
+                x,
+                y,
+                likelihood=row.likelihood,
+                prior=prior,
+                optimum=optimum,
+                output=row.output,
             )
     each = []
     for draw in draws_of({**iterates.draws, **iterates.buffers}):
