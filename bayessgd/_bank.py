@@ -150,7 +150,7 @@ class _Run:
         return self.sequence.rest(state, self.lent.of(self.starts[i]), self.output)
 
     def _is_plain(self, i: int) -> bool:
-        """Return whether a batch takes the short way; what the frozen layers make of it is computed once for all draws."""
+        """Return whether a batch takes the short way; the frozen layers in front see it once for all draws."""
         if self.sequence is None:
             return False
         if i not in self.starts:

@@ -70,7 +70,9 @@ def check_finite_data(x: object, y: object) -> None:
 def _entries(x: object, name: str) -> list[tuple[str, object]]:
     """Return what must be a tensor, with its name; flags and None among several arguments are left out."""
     if isinstance(x, Mapping):
-        found = [(f"{name}[{key!r}]", part) for key, part in x.items() if isinstance(part, Tensor)]
+        found: list[tuple[str, object]] = [
+            (f"{name}[{key!r}]", part) for key, part in x.items() if isinstance(part, Tensor)
+        ]
     elif isinstance(x, tuple):
         found = [(f"{name}[{i}]", part) for i, part in enumerate(x) if isinstance(part, Tensor)]
     else:

@@ -79,8 +79,9 @@ def elementary() -> Iterator[None]:
 
 @contextmanager
 def unfused() -> Iterator[None]:
-    """Leave out torch's fast path of transformer layers in evaluation: it has no derivative, and is chosen where the
-    parameters that were lent do not say that they need one.
+    """Leave out torch's fast path of transformer layers in evaluation, which has no derivative.
+
+    It is chosen where the parameters that were lent do not say that they need one.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -91,7 +92,7 @@ def unfused() -> Iterator[None]:
 
 
 def writing_module(network: nn.Module) -> str | None:
-    """Return where a forward pass writes to parameters, an embedding that renormalises its rows; None where none does."""
+    """Return where a forward pass writes to parameters (an embedding that renormalises its rows), or None."""
     for name, module in network.named_modules():
         if getattr(module, "max_norm", None) is not None:
             return f"max_norm in {type(module).__name__} at {name!r}"

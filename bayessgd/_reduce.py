@@ -9,6 +9,7 @@ Sums are in float64; the variance is about a mean that is updated with every chu
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ Reduce = str | Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and variance of predictions over the draws, each [batch, ...]; the variance divides by M − 1, 0 of one draw."""
+    """Mean and variance of predictions over the draws, each [batch, ...]; the variance with M − 1, 0 of one draw."""
 
     mean: Tensor
     variance: Tensor
@@ -84,7 +85,7 @@ def reducer(reduce: object) -> Callable[[], _Mean | _Moments]:
     if reduce == "moments":
         return _Moments
     if callable(reduce):
-        return lambda: _Mean(reduce)
+        return lambda: _Mean(cast(Callable[[Tensor], Tensor], reduce))
     if isinstance(reduce, str):
         raise ValueError(f"reduce must be 'mean_probs', 'moments' or a function, got {reduce!r}")
     raise TypeError(f"reduce must be 'mean_probs', 'moments' or a function, got {type(reduce).__name__}")

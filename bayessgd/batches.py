@@ -44,8 +44,8 @@ __all__ = [
     "rows",
     "size",
     "tensors",
-    "wide",
     "whole",
+    "wide",
 ]
 
 Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]

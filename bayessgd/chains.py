@@ -182,7 +182,7 @@ class Chains(nn.Module):
         *,
         shared: bool,
     ) -> Tensor:
-        """Return `of` a chain's tensors, inputs and targets, for every chain with its tensors in the network, stacked."""
+        """Return `of` a chain's tensors, inputs and targets, of all chains, each lent to the network."""
         self._check_batch(x, "x", shared=shared)
         inputs, whole_inputs = parted(x)
         targets, whole_targets = ({}, lambda _: None) if y is None else parted(y)

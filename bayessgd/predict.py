@@ -7,14 +7,15 @@ inputs are joint, and differences between inputs have the right spread. (Fresh d
 make them independent.) To keep the same functions over several calls, keep the bank,
 `bank = Ensemble(posterior.sample(30))`, and predict from `bank`.
 
-The draws are made and run a chunk at a time, those of a chunk together: `torch.func.functional_call` under `vmap`, and
-a plain multilayer perceptron takes a shorter way to the same numbers. With `chunk_size=1` one network's worth of memory
-is needed beside the output, and with `reduce=` the output does not grow with M. Draws do not depend on the chunks. The
-user's network lends its structure and what the posterior does not hold; nothing of it, nor of the posterior, is changed,
-whatever the forward pass does to itself.
+The draws are made and run a chunk at a time, those of a chunk together under `vmap`. Layers of a `Sequential` that no
+draw touches run once, and a plain multilayer perceptron takes a shorter way to the same numbers. With `chunk_size=1` one
+network's worth of memory is needed beside the output, and with `reduce=` the output does not grow with M. Draws do not
+depend on the chunks. The user's network lends its structure and what the posterior does not hold; nothing of it, nor of
+the posterior, is changed, whatever the forward pass does to itself.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, overload, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,38 @@ class Sampleable(Protocol):
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Return n draws, from name to [n, *shape]."""
         ...
+
+
+@overload
+def predict(
+    model: nn.Module,
+    posterior: Sampleable,
+    x: Data,
+    *,
+    num_samples: int | None = None,
+    output: Output | None = None,
+    reduce: Literal["moments"],
+    generator: torch.Generator | None = None,
+    chunk_size: int | None = None,
+    refresh_batchnorm: Data | None = None,
+    linearised: bool = False,
+) -> Moments: ...
+
+
+@overload
+def predict(
+    model: nn.Module,
+    posterior: Sampleable,
+    x: Data,
+    *,
+    num_samples: int | None = None,
+    output: Output | None = None,
+    reduce: Literal["mean_probs"] | Callable[[Tensor], Tensor] | None = None,
+    generator: torch.Generator | None = None,
+    chunk_size: int | None = None,
+    refresh_batchnorm: Data | None = None,
+    linearised: bool = False,
+) -> Tensor: ...
 
 
 @torch.no_grad()

@@ -296,8 +296,8 @@ def _check_unwritten(network: nn.Module) -> None:
     found = writing_module(network)
     if found is not None:
         raise ValueError(
-            f"model must not write to its parameters, got {found}: the density of θ would change under the sampler; set "
-            "max_norm=None and hold the weights by the prior"
+            f"model must not write to its parameters, got {found}: the density of θ would change under the sampler; "
+            "set max_norm=None and hold the weights by the prior"
         )
 
 

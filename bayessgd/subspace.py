@@ -233,5 +233,5 @@ class _Tempered:
     def __call__(self, output: Tensor) -> Distribution:
         return self.likelihood(output)
 
-    def log_prob(self, output: Tensor, target: Tensor) -> Tensor:
+    def log_prob(self, output: Tensor, target: Targets) -> Tensor:
         return self.likelihood.log_prob(output, target) / self.temperature

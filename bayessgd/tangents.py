@@ -86,8 +86,8 @@ def tangents(
         if sum(p.numel() for p in network.parameters()) <= LARGEST_COPY:
             try:
                 double = copy.deepcopy(network).double()
-                wider = [{name: t.double() for name, t in named.items()} for named in (at, along)]
-                found = _central_difference(double, *wider, _double(x), *_in_double(network, *rest))
+                state, along64 = ({name: t.double() for name, t in named.items()} for named in (at, along))
+                found = _central_difference(double, state, along64, _double(x), *_in_double(network, *rest))
                 like = next(iter(at.values()))
                 return found[0].to(like), found[1].to(like)
             except torch.OutOfMemoryError:

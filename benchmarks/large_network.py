@@ -3,8 +3,8 @@
     python benchmarks/large_network.py [--layers 12] [--width 768] [--vocabulary 50257]
 
 Each job runs in a process of its own. A thread reads its resident memory every two milliseconds; the largest value
-during the job, less the value before it, is told in units of the parameters' own size. The network is written out here in torch's modules, with GPT-2's shapes, its tied
-embedding and random weights: nothing is downloaded.
+during the job, less the value before it, is told in units of the parameters' own size. The network is written out here
+in torch's modules, with GPT-2's shapes, its tied embedding and random weights: nothing is downloaded.
 """
 
 import argparse
@@ -35,6 +35,7 @@ class Block(nn.Module):
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return [batch, length, width]."""
         q, k, v = (
             t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.attend(self.first(x)).chunk(3, -1)
         )
@@ -56,6 +57,7 @@ class GPT2(nn.Module):
             nn.init.normal_(p, std=0.02)
 
     def forward(self, ids: Tensor) -> Tensor:
+        """Return logits [batch, length, vocabulary]."""
         at = torch.arange(ids.shape[1], device=ids.device)
         return self.head(self.norm(self.blocks(self.tokens(ids) + self.places(at))))
 

@@ -27,7 +27,7 @@ from metrics.inputs import check_count, check_positive
 
 __all__ = ["SWAG"]
 
-PIECE = 2**20
+PIECE = 2**16
 """Numbers of a tensor that are taken in at once."""
 
 

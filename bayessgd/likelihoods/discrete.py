@@ -47,7 +47,7 @@ class Categorical:
     """
 
     ignore_index: int = -100
-    class_weights: Sequence[float] | None = None
+    class_weights: Sequence[float] | Tensor | None = None
     class_dim: int = -1
 
     def __post_init__(self):

@@ -67,14 +67,15 @@ class Gaussian:
 
     def _law(self, output: Tensor) -> Normal:
         check_output(output)
-        if not isinstance(self.scale, tuple):
-            return Normal(output, torch.full_like(output, float(self.scale)), validate_args=False)
-        if output.ndim < 2 or output.shape[-1] != len(self.scale):
+        scale = self.scale
+        if not isinstance(scale, Sequence):
+            return Normal(output, torch.full_like(output, float(scale)), validate_args=False)
+        if output.ndim < 2 or output.shape[-1] != len(scale):
             raise ValueError(
                 f"scale must have one number for each output in the last dimension of {list(output.shape)}, got "
-                f"{len(self.scale)}"
+                f"{len(scale)}"
             )
-        return Normal(output, output.new_tensor(self.scale).expand_as(output), validate_args=False)
+        return Normal(output, output.new_tensor(scale).expand_as(output), validate_args=False)
 
 
 @dataclass(frozen=True)

@@ -60,10 +60,11 @@ class Weighted:
             got = f"{len(target)} of them" if isinstance(target, tuple) else type(target).__name__
             raise TypeError(f"target must be a pair (y, weights) for Weighted, got {got}")
         y, weights = target
+        of_entries = getattr(self.likelihood, "terms", None)
         if weights.ndim == 1:
             terms = self.likelihood.log_prob(output, y)
-        elif hasattr(self.likelihood, "terms"):
-            terms = self.likelihood.terms(output, y)
+        elif of_entries is not None:
+            terms = of_entries(output, y)
         else:
             raise ValueError(
                 f"weights must have shape [n] for {type(self.likelihood).__name__}, got {list(weights.shape)}; "

@@ -61,7 +61,7 @@ class Posterior(ABC):
         return self.USUAL
 
     def stream(self, n: int, size: int, *, generator: torch.Generator | None = None) -> Iterator[Draws]:
-        """Yield the draws of `sample(n)`, at most `size` at a time, with their buffers; the numbers do not depend on it."""
+        """Yield the draws of `sample(n)` with their buffers, at most `size` at a time, which changes no number."""
         bank = self.sample(n, generator=generator)
         for start in range(0, n, size):
             yield Draws({name: t[start : start + size] for name, t in bank.items()})

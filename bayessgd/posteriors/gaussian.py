@@ -103,7 +103,7 @@ class LowRankGaussian(Posterior):
         return next(self.stream(check_draws(n), n, generator=generator)).parameters
 
     def stream(self, n: int, size: int, *, generator: torch.Generator | None = None) -> Iterator[Draws]:
-        """Yield n draws, at most `size` at a time, with one network's memory for each; the numbers do not depend on it."""
+        """Yield n draws, at most `size` at a time, which changes no number; each takes one network's memory."""
         sizes = {name: mean.numel() for name, mean in self._mean.items()}
         # A row of normals for each draw. Of a multiple of 16 a CPU makes the same numbers at once and one by one.
         row = -(-(self.rank + sum(sizes.values())) // 16) * 16

@@ -25,7 +25,7 @@ from bayessgd.noise import per_example_gradients
 from bayessgd.params import named_parameters
 from bayessgd.priors import GaussianPrior
 from bayessgd.reference import nuts
-from tests.bayessgd.conformity.architectures import N, ROWS, built
+from tests.bayessgd.conformity.architectures import ROWS, N, built
 from tests.bayessgd.conformity.plain import called, draws_of, loaded, potential, refreshed, rows
 
 PRECISION = 2.0
@@ -206,19 +206,18 @@ def test_effective_temperature(row):
     net.eval()
     optimum = {name: p.detach().clone() for name, p in named_parameters(net).items()}
     prior = GaussianPrior(PRECISION)
-    with told(row, also=("model has BatchNorm", f"{0}")):
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*never move among")
-            found = effective_temperature(
-                net,
-                iterates,
-                x,
-                y,
-                likelihood=row.likelihood,
-                prior=prior,
-                optimum=optimum,
-                output=row.output,
-            )
+    with told(row, also=("model has BatchNorm",)), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*never move among")
+        found = effective_temperature(
+            net,
+            iterates,
+            x,
+            y,
+            likelihood=row.likelihood,
+            prior=prior,
+            optimum=optimum,
+            output=row.output,
+        )
     each = []
     for draw in draws_of({**iterates.draws, **iterates.buffers}):
         each.append(potential(loaded(net, draw, vectors=False), row, x, y, PRECISION))
