@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd._evaluating import Attributes, evaluating
+from bayessgd._inputs import Inputs, Output, call, mapped, moved, size, tensors
 from bayessgd._over import over, warn
 from bayessgd._sequence import Sequence
 from bayessgd._spectral import needs_vectors, vectors
-from bayessgd.batches import Data, Inputs, Output, call, mapped, moved, size, tensors
+from bayessgd.batches import Data
 from bayessgd.batchnorm import fresh_statistics, refresh_batches, refreshing, statistics
 from bayessgd.params import clean_name
 from bayessgd.posteriors import Ensemble

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from bayessgd.batches import Data, Inputs, Targets, whole
+from bayessgd._inputs import Inputs, Targets
+from bayessgd.batches import Data, whole
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import named_parameters
 from bayessgd.priors import Prior

@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from bayessgd.batches import wide
+from bayessgd._inputs import wide
 
 __all__ = ["Moments", "Reduce", "reducer"]
 

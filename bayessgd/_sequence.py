@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd._functional import functional
-from bayessgd.batches import Inputs, Output, arguments, picked
+from bayessgd._inputs import Inputs, Output, arguments, picked
 
 __all__ = ["Sequence"]
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase as BatchNorm  # InstanceNorm may keep statistics too
 
-from bayessgd.batches import Data, Inputs, batches_of, joined, size
+from bayessgd._inputs import Inputs, joined, size
+from bayessgd.batches import Data, batches_of
 
 __all__ = ["fresh_statistics", "has_statistics", "refresh_batches", "refreshing", "statistics"]
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from bayessgd._evaluating import Attributes
 from bayessgd._functional import lending, unfused
+from bayessgd._inputs import Inputs, Output, Targets, arguments, parted, picked, tensors
 from bayessgd._over import Told, over, telling
-from bayessgd.batches import Inputs, Output, Targets, arguments, parted, picked, tensors
 from bayessgd.params import named_buffers, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.starts import jittered_starts, reset_starts

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from bayessgd._data import check_likelihood, gathered
-from bayessgd.batches import Data, Output, Targets, is_inputs, wide
+from bayessgd._inputs import Output, Targets, wide
+from bayessgd.batches import Data, is_inputs
 from bayessgd.collectors._collector import Collector
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import unflatten

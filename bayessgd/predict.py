@@ -8,7 +8,7 @@ make them independent.) To keep the same functions over several calls, keep the 
 `bank = Ensemble(posterior.sample(30))`, and predict from `bank`.
 
 The draws are made and run a chunk at a time, those of a chunk together under `vmap`. Layers of a `Sequential` that no
-draw touches run once, and a plain multilayer perceptron takes a shorter way to the same numbers. With `chunk_size=1` one
+draw touches run once, and a plain multilayer perceptron takes a shorter way to the same numbers. With `chunk_size=1` a
 network's worth of memory is needed beside the output, and with `reduce=` the output does not grow with M. Draws do not
 depend on the chunks. The user's network lends its structure and what the posterior does not hold; nothing of it, nor of
 the posterior, is changed, whatever the forward pass does to itself.
@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd._bank import State, of_network, stream, warn_of_statistics
+from bayessgd._inputs import Inputs, Output, moved
 from bayessgd._over import telling
 from bayessgd._reduce import Moments, Reduce, reducer
-from bayessgd.batches import Data, Inputs, Output, batches_of, is_inputs, moved
+from bayessgd.batches import Data, batches_of, is_inputs
 from bayessgd.params import unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.posteriors.base import Draws, Posterior

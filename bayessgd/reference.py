@@ -32,7 +32,8 @@ from bayessgd._cache import Cache
 from bayessgd._data import check_laws, check_wide, gathered
 from bayessgd._evaluating import evaluating
 from bayessgd._functional import lending, writing_module
-from bayessgd.batches import Data, Inputs, Output, Targets, size, tensors
+from bayessgd._inputs import Inputs, Output, Targets, size, tensors
+from bayessgd.batches import Data
 from bayessgd.likelihoods import Likelihood, log_joint
 from bayessgd.params import flatten, named_buffers, named_parameters, unflatten, unwrap
 from bayessgd.posteriors import Ensemble

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bayessgd._data import check_laws, check_of_model, check_wide, gathered
-from bayessgd.batches import Data, Inputs, Output, Targets, rows, size, tensors
+from bayessgd._inputs import Inputs, Output, Targets, rows, size, tensors
+from bayessgd.batches import Data
 from bayessgd.chains import Chains
 from bayessgd.equilibrium import Equilibrium, Thermometer
 from bayessgd.likelihoods import Likelihood, mean_negative_log_joint

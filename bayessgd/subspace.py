@@ -28,7 +28,8 @@ from torch.distributions import Distribution
 from bayessgd._data import check_laws, check_of_model
 from bayessgd._evaluating import evaluating
 from bayessgd._functional import functional
-from bayessgd.batches import Data, Output, Targets, whole
+from bayessgd._inputs import Output, Targets
+from bayessgd.batches import Data, whole
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import flatten, named_buffers, unflatten, unwrap
 from bayessgd.posteriors import Ensemble

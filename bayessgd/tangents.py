@@ -27,9 +27,10 @@ from torch.func import jvp, vmap
 from bayessgd._bank import State, chunk_of, evaluate, of_network
 from bayessgd._evaluating import evaluating
 from bayessgd._functional import elementary, writing_module
+from bayessgd._inputs import Inputs, Output, call, mapped
 from bayessgd._over import quietly, telling
 from bayessgd._spectral import vectors
-from bayessgd.batches import Data, Inputs, Output, batches_of, call, mapped
+from bayessgd.batches import Data, batches_of
 from bayessgd.batchnorm import has_statistics
 from bayessgd.params import unwrap
 

@@ -27,8 +27,9 @@ from torch import Tensor, nn
 
 from bayessgd._bank import warn_of_statistics
 from bayessgd._data import check_laws, check_of_model, check_wide, gathered
+from bayessgd._inputs import Inputs, Output, Targets, size
 from bayessgd._over import telling
-from bayessgd.batches import Data, Inputs, Output, Targets, size
+from bayessgd.batches import Data
 from bayessgd.calibration.curvature import curvature_in_span, gaussian_in_span
 from bayessgd.calibration.equipartition import equipartition, moving_directions
 from bayessgd.calibration.held_out import Choice, best_factor, log_score

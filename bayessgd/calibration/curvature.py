@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, jvp, vmap
 
-from bayessgd.batches import Targets, rows, wide
+from bayessgd._inputs import Targets, rows, wide
 from bayessgd.calibration.problem import Problem
 from bayessgd.calibration.span import Span
 from bayessgd.likelihoods import Likelihood

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from bayessgd._bank import stream
-from bayessgd.batches import Data, Inputs, Output, Targets, rows, size, wide
+from bayessgd._inputs import Inputs, Output, Targets, rows, size, wide
+from bayessgd.batches import Data
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import unwrap
 from bayessgd.posteriors import LowRankGaussian

@@ -14,8 +14,9 @@ from torch.func import vmap
 
 from bayessgd._bank import stream, warn_of_statistics
 from bayessgd._data import check_laws, check_of_model, gathered
+from bayessgd._inputs import Output, Targets, rows, size, wide
 from bayessgd._over import telling
-from bayessgd.batches import Data, Output, Targets, rows, size, wide
+from bayessgd.batches import Data
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import named_parameters, unwrap
 from bayessgd.posteriors import Ensemble

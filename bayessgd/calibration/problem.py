@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from bayessgd.batches import Data, Inputs, Output, Targets, rows, size, tensors
+from bayessgd._inputs import Inputs, Output, Targets, rows, size, tensors
+from bayessgd.batches import Data
 from bayessgd.calibration.potential import check_lowest, potential
 from bayessgd.likelihoods import Likelihood
 from bayessgd.posteriors import LowRankGaussian

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from bayessgd._data import check_of_model, gathered
+from bayessgd._inputs import Output, Targets
 from bayessgd._over import telling, warn
-from bayessgd.batches import Data, Output, Targets
+from bayessgd.batches import Data
 from bayessgd.calibration.potential import check_lowest, potential
 from bayessgd.likelihoods import Likelihood
 from bayessgd.posteriors import Ensemble

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from bayessgd._functional import unfused
-from bayessgd.batches import Data, Output, Targets, call, whole, wide
+from bayessgd._inputs import Output, Targets, call, wide
+from bayessgd.batches import Data, whole
 from bayessgd.params import clean_name, unwrap
 from bayessgd.priors import Prior
 from metrics.inputs import check_positive

@@ -24,8 +24,9 @@ from torch.func import grad, jvp, vjp, vmap
 
 from bayessgd._evaluating import Attributes
 from bayessgd._functional import elementary
+from bayessgd._inputs import Output, Targets
 from bayessgd._over import quietly
-from bayessgd.batches import Data, Output, Targets
+from bayessgd.batches import Data
 from bayessgd.noise.per_example import Examples, Loss, trainable
 from bayessgd.params import flatten, unflatten
 from metrics.inputs import check_count, check_tensor

@@ -26,8 +26,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bayessgd._inputs import Output, Targets
 from bayessgd._over import Told, telling
-from bayessgd.batches import Data, Output, Targets
+from bayessgd.batches import Data
 from bayessgd.noise.per_example import Examples, Loss, trainable
 from bayessgd.params import flatten
 from metrics.inputs import check_count

@@ -23,8 +23,9 @@ from torch.nn.modules.dropout import _DropoutNd
 from bayessgd._data import gathered
 from bayessgd._evaluating import Attributes
 from bayessgd._functional import elementary
+from bayessgd._inputs import Inputs, Output, Targets, call, mapped, parted, rows, size
 from bayessgd._over import over, telling
-from bayessgd.batches import Data, Inputs, Output, Targets, call, mapped, parted, rows, size
+from bayessgd.batches import Data
 from bayessgd.params import clean_name, named_parameters, unwrap
 
 __all__ = ["Examples", "Loss", "per_example_gradients", "single", "trainable"]

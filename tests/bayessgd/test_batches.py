@@ -81,7 +81,7 @@ def test_one_protocol_everywhere(form, data):
     def given():
         return forms(*data)[form]
 
-    (x, z, y), plain = data, (data[:2], data[2])
+    plain = data[:2], data[2]
     loss = nn.functional.cross_entropy
     jobs = {
         "predict": lambda a, _: predict(net, bank, a),

@@ -1,4 +1,4 @@
-"""`predict` with networks that have buffers, write to themselves, or cannot run under vmap; and how many draws it takes."""
+"""`predict` and networks that have buffers, write to themselves, or cannot run under vmap; how many draws it takes."""
 
 import copy
 import warnings

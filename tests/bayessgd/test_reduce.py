@@ -79,7 +79,7 @@ def test_refusal_of_one_logit_and_its_remedy(gen):
     net = nn.Linear(3, 1)
     bank = Ensemble({n: torch.randn(4, *p.shape, generator=gen) for n, p in net.named_parameters()})
     x = torch.randn(5, 3, generator=gen)
-    with pytest.raises(ValueError, match="of one logit pass reduce=torch.sigmoid"):
+    with pytest.raises(ValueError, match=r"of one logit pass reduce=torch\.sigmoid"):
         predict(net, bank, x, reduce="mean_probs")
     torch.testing.assert_close(
         predict(net, bank, x, reduce=torch.sigmoid), predict(net, bank, x).sigmoid().mean(0)
