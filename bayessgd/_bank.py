@@ -75,7 +75,7 @@ def stream(
         run: _Run | None = None
         for draws in source:
             state = of_network({**draws.parameters, **draws.buffers}, network)
-            if run is None:
+            if run is None or run.names != list(state):  # components of a mixture may differ in their buffers
                 run = _Run(network, list(state), batches, output, refresh, attributes)
             for i, found in enumerate(run(state, fresh=draws.fresh)):
                 yield i, draws, found
@@ -112,6 +112,7 @@ class _Run:
         attributes: Attributes,
     ) -> None:
         self.network, self.batches, self.output, self.attributes = network, batches, output, attributes
+        self.names = names
         self.statistics = statistics(network) if refresh is not None else []
         self.refresh = refresh if self.statistics else None
         given = {*names, *self.statistics, *needs_vectors(network, names)}

@@ -37,39 +37,38 @@ class Attributes:
     """What the modules of a network hold beside parameters and buffers, to be put back."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._modules = [(module, dict(module.__dict__)) for module in network.modules()]
-        self._containers: list[tuple[Any, Any]] = []
+        self._modules = [(m.__dict__, dict(m.__dict__), _ids(m.__dict__)) for m in network.modules()]
+        self._containers: list[tuple[Any, Any, Any]] = []
         self._tensors: list[tuple[Tensor, int, Tensor]] = []
-        for _, attributes in self._modules:
+        for attributes, _, _ in self._modules:
             for value in attributes.values():
                 if type(value) in (list, dict, set):
-                    self._containers.append((value, value.copy()))
+                    self._containers.append((value, value.copy(), _ids(value) if value else ()))
                 elif isinstance(value, Tensor) and not value.is_inference():
                     self._tensors.append((value, value._version, value.detach().clone()))
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put everything back that is no longer as it was."""
-        for module, attributes in self._modules:
-            now = module.__dict__
-            if len(now) != len(attributes) or any(now.get(k, now) is not v for k, v in attributes.items()):
+        for now, attributes, ids in self._modules:
+            if _ids(now) != ids:
                 kept = {key: now[key] for key in KEPT if key in now}
                 now.clear()
                 now.update(attributes | kept)
-        for container, copy in self._containers:
-            if isinstance(container, list):
-                if len(container) != len(copy) or any(
-                    a is not b for a, b in zip(container, copy, strict=True)
-                ):
-                    container[:] = copy
-            elif isinstance(container, set):
-                if container != copy:
-                    container.clear()
-                    container.update(copy)
-            elif len(container) != len(copy) or any(container.get(k, copy) is not v for k, v in copy.items()):
+        for container, copy, ids in self._containers:
+            if (container or copy) and _ids(container) != ids:
                 container.clear()
-                container.update(copy)
+                container.extend(copy) if isinstance(container, list) else container.update(copy)
         for i, (tensor, version, copy) in enumerate(self._tensors):
             if tensor._version != version:
                 tensor.data.copy_(copy)
                 self._tensors[i] = (tensor, tensor._version, copy)
+
+
+def _ids(container: Any) -> tuple[int, ...]:
+    """Return what tells whether a container holds other objects than before: all of them are held meanwhile."""
+    return (
+        (*map(id, container), *map(id, container.values()))
+        if isinstance(container, dict)
+        else tuple(map(id, container))
+    )

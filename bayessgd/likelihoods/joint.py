@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from bayessgd._functional import unfused
 from bayessgd._inputs import Output, Targets, call, wide
@@ -132,13 +133,16 @@ def log_joint(
 
 def _of_network(model: nn.Module, params: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
     """Return the bare network and θ by its bare names."""
-    network = unwrap(model)
+    # DDP is called itself: its forward prepares the exchange of gradients.
+    network = model if isinstance(model, DistributedDataParallel) else unwrap(model)
     if not isinstance(params, Mapping):
         kind = type(params).__name__
         raise TypeError(f"params must map names to tensors, got {kind}; use dict(model.named_parameters())")
     # DDP and DataParallel put "module." in front, which a network of one's own may have too.
-    lead = "" if network is model or hasattr(model, "_orig_mod") else "module."
-    theta = {clean_name(name).removeprefix(lead): value for name, value in params.items()}
+    wrapped = isinstance(model, DataParallel | DistributedDataParallel)
+    theta = {
+        clean_name(name).removeprefix("module." if wrapped else ""): value for name, value in params.items()
+    }
     own = set(_own_names(network, None).values())
     strangers = sorted(set(theta) - own)
     if strangers:
@@ -148,5 +152,9 @@ def _of_network(model: nn.Module, params: Mapping[str, Tensor]) -> tuple[nn.Modu
 
 def _own_names(network: nn.Module, params: Mapping[str, Tensor] | None) -> dict[str, str]:
     """Return from the network's names, with those of compiled parts, to the bare ones, of these parameters."""
-    names = {name: clean_name(name) for name, _ in network.named_parameters(remove_duplicate=False)}
+    lead = "module." if isinstance(network, DistributedDataParallel) else ""
+    names = {
+        name: clean_name(name).removeprefix(lead)
+        for name, _ in network.named_parameters(remove_duplicate=False)
+    }
     return {own: name for own, name in names.items() if params is None or name in params}
