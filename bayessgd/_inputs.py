@@ -105,8 +105,8 @@ def parted(x: Any) -> tuple[dict[str, Tensor], Callable[[Mapping[str, Tensor]], 
     """Return the tensors among the data, for `vmap`, and what puts others like them back in their places.
 
     >>> found, again = parted({"x": torch.zeros(1), "causal": True})
-    >>> list(found), again({"x": 5})
-    (['x'], {'x': 5, 'causal': True})
+    >>> list(found), again({"x": torch.ones(1)})
+    (['x'], {'x': tensor([1.]), 'causal': True})
     """
     found = tensors(x)
 
