@@ -10,6 +10,7 @@ a file; `predict` turns draws into predictions.
 """
 
 from bayessgd import calibration, interop, likelihoods, noise, optim, priors, reference, theory
+from bayessgd._reduce import Moments
 from bayessgd.calibration import calibrate, effective_temperature
 from bayessgd.chains import Chains
 from bayessgd.collectors import SWAG, IterateAverage, Trajectory
@@ -28,6 +29,7 @@ __all__ = [
     "IterateAverage",
     "LowRankGaussian",
     "Mixture",
+    "Moments",
     "Posterior",
     "Subspace",
     "Trajectory",
