@@ -22,6 +22,7 @@ from bayessgd import (
     sampling,
     theory,
 )
+from bayessgd._reduce import Moments
 from bayessgd.calibration import calibrate, effective_temperature
 from bayessgd.chains import Chains
 from bayessgd.checkpoints import from_checkpoints
@@ -43,6 +44,7 @@ __all__ = [
     "IterateAverage",
     "LowRankGaussian",
     "Mixture",
+    "Moments",
     "Optimum",
     "Posterior",
     "Subspace",

@@ -2,52 +2,43 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
+from bayessgd._inputs import Inputs, Targets
+from bayessgd.batches import Data, whole
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import named_parameters
 from bayessgd.priors import Prior
 
 __all__ = [
-    "Inputs",
     "check_data",
     "check_finite_data",
-    "check_finite_inputs",
     "check_laws",
     "check_likelihood",
     "check_of_model",
-    "parts",
-    "rows",
+    "check_wide",
+    "gathered",
 ]
 
-Inputs = Tensor | tuple[Tensor, ...]
-"""What a network is called with: one tensor [n, ...] or a tuple of them, one for each argument."""
+
+def gathered(model: nn.Module, x: Data, y: Targets | None, *, finite: bool = False) -> tuple[Inputs, Targets]:
+    """Return inputs and targets of all data, checked; batches that bring their targets are put together."""
+    inputs, targets = whole(x, y, model)
+    (check_finite_data if finite else check_data)(inputs, targets)
+    return inputs, targets
 
 
-def parts(x: Inputs) -> tuple[Tensor, ...]:
-    """Return the network's arguments as a tuple."""
-    return x if isinstance(x, tuple) else (x,)
-
-
-def rows(x: Inputs, which: slice | Tensor) -> Inputs:
-    """Return some of the data.
-
-    >>> import torch
-    >>> rows((torch.arange(3), torch.zeros(3, 1)), slice(1))
-    (tensor([0]), tensor([[0.]]))
-    """
-    return tuple(part[which] for part in x) if isinstance(x, tuple) else x[which]
-
-
-def check_data(x: object, y: object) -> tuple[Tensor, Tensor]:
-    """Return inputs and targets that are tensors [n, ...] of the same n ≥ 1, of any type.
+def check_data(x: object, y: object) -> None:
+    """Refuse inputs and targets that are not tensors [n, ...] of the same n ≥ 1, of any type.
 
     >>> import torch
     >>> check_data(torch.zeros(3, 1), torch.zeros(2))
     Traceback (most recent call last):
     ValueError: x and y must have the same length, got 3 and 2; one target per input
     """
-    for name, tensor in (("x", x), ("y", y)):
+    lengths = {}
+    for name, tensor in _entries(x, "x") + _entries(y, "y"):
         if not isinstance(tensor, Tensor):
             raise TypeError(
                 f"{name} must be a torch.Tensor, got {type(tensor).__name__}; use torch.as_tensor"
@@ -56,33 +47,48 @@ def check_data(x: object, y: object) -> tuple[Tensor, Tensor]:
             raise ValueError(
                 f"{name} must have shape [n, ...] with n ≥ 1, got {list(tensor.shape)}; pass at least one datum"
             )
-    assert isinstance(x, Tensor)
-    assert isinstance(y, Tensor)
-    if len(x) != len(y):
-        raise ValueError(
-            f"x and y must have the same length, got {len(x)} and {len(y)}; one target per input"
-        )
-    return x, y
+        lengths[name] = len(tensor)
+    n = list(lengths.values())[-1]
+    for name, length in lengths.items():
+        if length != n:
+            where = "" if name == "x" else f" in {name}"
+            raise ValueError(
+                f"x and y must have the same length, got {length} and {n}{where}; one target per input"
+            )
 
 
-def check_finite_data(x: object, y: object) -> tuple[Tensor, Tensor]:
-    """Return the same, with neither NaN nor infinity: a look at every entry, for functions that take all the data."""
-    inputs, targets = check_data(x, y)
-    _check_finite(inputs, "x")
-    _check_finite(targets, "y")
-    return inputs, targets
+def check_finite_data(x: object, y: object) -> None:
+    """Refuse the same, and NaN and infinity: a look at every entry, for functions that take all the data."""
+    check_data(x, y)
+    for name, tensor in _entries(x, "x") + _entries(y, "y"):
+        assert isinstance(tensor, Tensor)
+        # NaN passes through both extremes.
+        if tensor.is_floating_point() and not all(bool(t.isfinite()) for t in tensor.detach().aminmax()):
+            bad = int((~tensor.detach().isfinite()).sum())
+            raise ValueError(f"{name} must be finite, got {bad} NaN or infinite entries; remove or mend them")
 
 
-def check_finite_inputs(x: object, y: object) -> None:
-    """Do the same where x may also be a tuple of tensors, each of the same n."""
-    for part in x if isinstance(x, tuple) and x else (x,):
-        check_finite_data(part, y)
+def _entries(x: object, name: str) -> list[tuple[str, object]]:
+    """Return what must be a tensor, with its name; flags and None among several arguments are left out."""
+    if isinstance(x, Mapping):
+        found: list[tuple[str, object]] = [
+            (f"{name}[{key!r}]", part) for key, part in x.items() if isinstance(part, Tensor)
+        ]
+    elif isinstance(x, tuple):
+        found = [(f"{name}[{i}]", part) for i, part in enumerate(x) if isinstance(part, Tensor)]
+    else:
+        return [(name, x)]
+    return found or [(name, x)]
 
 
-def _check_finite(tensor: Tensor, name: str) -> None:
-    if not all(bool(t.isfinite()) for t in tensor.detach().aminmax()):  # NaN passes through both
-        bad = int((~tensor.detach().isfinite()).sum())
-        raise ValueError(f"{name} must be finite, got {bad} NaN or infinite entries; remove or mend them")
+def check_wide(model: nn.Module, what: str) -> None:
+    """Refuse a network in half precision, whose rounding is coarse beside the steps that are made in its weights."""
+    for name, p in named_parameters(model).items():
+        if p.dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(
+                f"model must be in float32 or float64 for {what}, got {p.dtype} in {name}: its steps are lost in the "
+                "rounding; pass model.float()"
+            )
 
 
 def check_likelihood(likelihood: object, *, joint: bool = False) -> None:

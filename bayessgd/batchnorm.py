@@ -14,9 +14,12 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from torch.nn.modules.batchnorm import _NormBase as BatchNorm  # InstanceNorm may keep statistics too
 
-__all__ = ["fresh_statistics", "has_statistics", "refreshing"]
+from bayessgd._inputs import Inputs, joined, size
+from bayessgd.batches import Data, batches_of
+
+__all__ = ["fresh_statistics", "has_statistics", "refresh_batches", "refreshing", "statistics"]
 
 
 def _layers(model: nn.Module) -> dict[str, BatchNorm]:
@@ -34,6 +37,42 @@ def has_statistics(model: nn.Module) -> bool:
     True
     """
     return bool(_layers(model))
+
+
+def statistics(model: nn.Module) -> list[str]:
+    """Return the names of the buffers of all BatchNorm layers.
+
+    >>> statistics(nn.BatchNorm1d(1))
+    ['running_mean', 'running_var', 'num_batches_tracked']
+    """
+    return [
+        f"{name}.{key}" if name else key
+        for name, layer in _layers(model).items()
+        for key, _ in layer.named_buffers(recurse=False)
+    ]
+
+
+def refresh_batches(data: Data, model: nn.Module) -> Iterator[Inputs]:
+    """Yield the inputs of batches, a single datum joined to others: it has no variance over a batch.
+
+    >>> batches = [torch.zeros(2, 1), torch.zeros(1, 1)]
+    >>> [len(x) for x in refresh_batches(batches, nn.Linear(1, 1))]
+    [3]
+    """
+    held: Inputs | None = None
+    single: Inputs | None = None
+    for batch in batches_of(data, model):
+        inputs = batch.inputs if single is None else joined([single, batch.inputs])
+        if size(inputs) == 1:
+            single = inputs
+            continue
+        if held is not None:
+            yield held
+        held, single = inputs, None
+    if single is not None:
+        held = single if held is None else joined([held, single])
+    if held is not None:
+        yield held
 
 
 def fresh_statistics(model: nn.Module, num_draws: int) -> dict[str, Tensor]:

@@ -19,9 +19,12 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
-from bayessgd.params import unwrap
+from bayessgd._evaluating import Attributes
+from bayessgd._functional import lending, unfused
+from bayessgd._inputs import Inputs, Output, Targets, arguments, parted, picked, tensors
+from bayessgd._over import Told, over, telling
+from bayessgd.params import named_buffers, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.starts import jittered_starts, reset_starts
 from metrics.inputs import check_count
@@ -71,7 +74,7 @@ class Chains(nn.Module):
         if not any(p.requires_grad for p in model.parameters()):
             raise ValueError("model must have parameters that require gradients, got none")
         super().__init__()
-        self.num_chains = num_chains
+        self.num_chains, self._told = num_chains, Told()
         self._stacked = [name for name, p in model.named_parameters() if p.requires_grad]
         if jitter is None:
             starts = reset_starts(model, num_chains, seed=seed)
@@ -101,48 +104,46 @@ class Chains(nn.Module):
         """Yield the stacked buffers `[chains, ...]` under the model's names."""
         yield from self.network.named_buffers(prefix, recurse, remove_duplicate)
 
-    def forward(self, x: Tensor, *, shared: bool = False) -> Tensor:
+    def forward(self, x: Inputs, *, shared: bool = False, output: Output | None = None) -> Tensor:
         """Return the networks' outputs `[chains, batch, ...]`.
 
         Args:
-            x: `[chains, batch, ...]`, or `[batch, ...]` with `shared=True`.
+            x: `[chains, batch, ...]`, or `[batch, ...]` with `shared=True`; a tuple or a dict of several inputs.
             shared: All chains see the same inputs.
+            output: Picks the tensor from what the network returns, such as `lambda o: o.logits`.
         """
-        self._check_batch(x, "x", shared=shared)
-
-        def one(tensors: dict[str, Tensor], inputs: Tensor) -> Tensor:
-            return functional_call(self.network, tensors, (inputs,))
-
-        return vmap(one, (0, None if shared else 0), randomness="different")(self._tensors(), x)
+        return self._run(
+            lambda _, inputs, __: self._call(inputs, lambda o: picked(o, output)), x, None, shared=shared
+        )
 
     def loss(
-        self, fn: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, *, shared: bool = False
+        self, fn: Callable[..., Tensor], x: Inputs, y: Targets, *, shared: bool = False
     ) -> Float[Tensor, " chains"]:
         """Return each chain's loss; the backward pass of the sum gives each chain its own gradient.
 
         For samplers fn is the *mean* negative log joint per datum up to the prior; with a prior see `map`.
 
         Args:
-            fn: `fn(output, y)` → 0-dim, such as `torch.nn.functional.mse_loss`.
-            x: `[chains, batch, ...]`, or `[batch, ...]` with `shared=True`.
+            fn: `fn(output, y)` → 0-dim, such as `torch.nn.functional.mse_loss`; it gets whatever the network returns.
+            x: `[chains, batch, ...]`, or `[batch, ...]` with `shared=True`; a tuple or a dict of several inputs.
             y: The targets, `[chains, batch, ...]` or `[batch, ...]` likewise.
             shared: All chains see the same batch. Independent chains want batches of their own: draw chains·S
                 data iid and `unflatten(0, (chains, -1))`.
 
         Raises:
             ValueError: Leading dimensions other than the number of chains, or an fn that does not reduce.
+
+        Warns:
+            UserWarning: Once, that the chains run one by one, for the network cannot run under `vmap`.
         """
-        self._check_batch(x, "x", shared=shared)
-        self._check_batch(y, "y", shared=shared)
-        over = None if shared else 0
-
-        def one(tensors: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-            return fn(functional_call(self.network, tensors, (inputs,)), targets)
-
-        return self._check_losses(vmap(one, (0, over, over), randomness="different")(self._tensors(), x, y))
+        return self._check_losses(
+            self._run(
+                lambda _, inputs, targets: self._call(inputs, lambda o: fn(o, targets)), x, y, shared=shared
+            )
+        )
 
     def map(
-        self, fn: Callable[..., Tensor], x: Tensor, y: Tensor, *, shared: bool = False
+        self, fn: Callable[..., Tensor], x: Inputs, y: Targets, *, shared: bool = False
     ) -> Float[Tensor, " chains"]:
         """Return `fn(model, params, x, y)` for each chain, for losses with a prior such as the log joint.
 
@@ -155,30 +156,66 @@ class Chains(nn.Module):
         torch.Size([3])
 
         Args:
-            fn: Such as `mean_negative_log_joint` with its keywords filled in; it gets one chain's params.
+            fn: Such as `mean_negative_log_joint` with its keywords filled in; it gets one chain's params, and the
+                network with that chain's buffers.
             x: `[chains, batch, ...]`, or `[batch, ...]` with `shared=True`.
             y: The targets likewise.
             shared: All chains see the same batch.
 
         Raises:
-            ValueError: As `loss`; or a model with running statistics, which fn could not keep per chain.
+            ValueError: As `loss`.
         """
-        for name, module in self.network.named_modules():
-            if getattr(module, "running_mean", None) is not None:
-                raise ValueError(
-                    f"model must not keep running statistics under map, got {type(module).__name__} at "
-                    f"{name!r}; use loss, which keeps them per chain, or GroupNorm"
-                )
-        self._check_batch(x, "x", shared=shared)
-        self._check_batch(y, "y", shared=shared)
-        over = None if shared else 0
 
-        def one(params: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        def of(own: Mapping[str, Tensor], inputs: Inputs, targets: Targets | None) -> Tensor:
+            params = {name: own[name] for name in self._stacked}
             return fn(self.network, params, inputs, targets)
 
-        return self._check_losses(
-            vmap(one, (0, over, over), randomness="different")(dict(self.named_parameters()), x, y)
-        )
+        return self._check_losses(self._run(of, x, y, shared=shared))
+
+    def _call(self, inputs: Inputs, then: Callable[[Any], Tensor]) -> Tensor:
+        args, keywords = arguments(inputs)
+        return then(self.network(*args, **keywords))
+
+    def _run(
+        self,
+        of: Callable[[Mapping[str, Tensor], Any, Any], Tensor],
+        x: Inputs,
+        y: Targets | None,
+        *,
+        shared: bool,
+    ) -> Tensor:
+        """Return `of` a chain's tensors, inputs and targets, of all chains, each lent to the network."""
+        self._check_batch(x, "x", shared=shared)
+        inputs, whole_inputs = parted(x)
+        targets, whole_targets = ({}, lambda _: None) if y is None else parted(y)
+        if y is not None:
+            self._check_batch(y, "y", shared=shared)
+        buffers = dict(self.network.named_buffers())
+
+        def one(own: dict[str, Tensor], inputs: Any, targets: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            with lending(self.network, own) as left:
+                found = of(own, whole_inputs(inputs), whole_targets(targets))
+            # What the pass wrote into is written; what it bound anew comes back.
+            return found, {n: left[n].detach() for n in buffers if left[n] is not own[n]}
+
+        lead = None if shared else 0
+        attributes = Attributes(self.network)
+        try:
+            with telling(self._told), unfused():
+                found, rebound = over(
+                    one,
+                    (self._tensors(), inputs, targets),
+                    (0, lead, lead),
+                    what="chains",
+                    randomness="different",
+                    before=attributes.restore,
+                )
+        finally:
+            attributes.restore()
+        with torch.no_grad():
+            for name, value in rebound.items():
+                buffers[name].copy_(value)
+        return found
 
     def chain(self, index: int) -> nn.Module:
         """Return a copy of the model with the parameters and buffers of one chain."""
@@ -191,20 +228,27 @@ class Chains(nn.Module):
         return model
 
     def posterior(self) -> Ensemble:
-        """Return the chains' present states as an equally weighted ensemble, detached and copied."""
-        return Ensemble({name: p.detach().clone() for name, p in self.named_parameters()})
+        """Return the chains' present states, parameters and buffers, as an equally weighted ensemble of copies."""
+        draws = {name: p.detach().clone() for name, p in self.named_parameters()}
+        buffers = {name: b.detach().clone() for name, b in named_buffers(self.network).items()}
+        return Ensemble(draws, buffers=buffers)
 
     def _tensors(self) -> dict[str, Tensor]:
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def _check_batch(self, x: object, name: str, *, shared: bool) -> None:
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}; use torch.as_tensor")
-        if not shared and (x.ndim == 0 or len(x) != self.num_chains):
-            raise ValueError(
-                f"{name} must have shape [chains, batch, ...] with {self.num_chains} chains, got "
-                f"{list(x.shape)}; give each its own batch with unflatten(0, (chains, -1)) or pass shared=True"
+        found = tensors(x) if isinstance(x, Tensor | tuple | Mapping) else {}
+        if not found:
+            raise TypeError(
+                f"{name} must be a torch.Tensor, got {type(x).__name__}; use torch.as_tensor, or a tuple or a dict of "
+                "tensors"
             )
+        for part in () if shared else found.values():
+            if part.ndim == 0 or len(part) != self.num_chains:
+                raise ValueError(
+                    f"{name} must have shape [chains, batch, ...] with {self.num_chains} chains, got "
+                    f"{list(part.shape)}; give each its own batch with unflatten(0, (chains, -1)) or pass shared=True"
+                )
 
     def _check_losses(self, losses: Tensor) -> Tensor:
         if losses.shape != (self.num_chains,):

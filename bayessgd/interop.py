@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from bayessgd._data import check_data, check_likelihood
+from bayessgd._data import check_likelihood, gathered
+from bayessgd._inputs import Output, Targets, wide
 from bayessgd._trainer import trainer_callback
+from bayessgd.batches import Data, is_inputs
 from bayessgd.collectors._collector import Collector
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import unflatten
@@ -36,11 +38,13 @@ __all__ = ["lightning_callback", "to_arviz", "to_pyro", "trainer_callback"]
 def to_arviz(
     posterior: Posterior,
     model: nn.Module | None = None,
-    x: Tensor | None = None,
-    y: Tensor | None = None,
+    x: Data | None = None,
+    y: Targets | None = None,
     *,
     likelihood: Likelihood | None = None,
     num_samples: int = 1000,
+    refresh_batchnorm: Data | None = None,
+    output: Output | None = None,
     generator: torch.Generator | None = None,
 ) -> "InferenceData | DataTree":
     """Return the draws, and with a model and data their predictions, as ArviZ has them.
@@ -52,10 +56,12 @@ def to_arviz(
         posterior: An `Ensemble` gives its own draws, [chains, draws, ...]; of any other, `num_samples` are taken as
             one chain.
         model: The network.
-        x: Inputs, [n, ...].
+        x: Inputs, [n, ...]: a tensor, a tuple or a dict of them, or batches (`bayessgd.batches`).
         y: Targets, [n, ...]; without them there is no log likelihood.
         likelihood: From the network's output to the law of the target.
         num_samples: Draws of a posterior that is no ensemble.
+        refresh_batchnorm: As in `predict`.
+        output: Picks the tensor from what the network returns, such as `lambda o: o.logits`.
         generator: The randomness of those; the targets' noise is drawn by `torch.distributions`, from torch's
             default generator.
 
@@ -75,8 +81,8 @@ def to_arviz(
     _check_posterior(posterior)
     if model is None and not (x is None and y is None and likelihood is None):
         raise ValueError("model must be given with x, y or likelihood, got None; without it they say nothing")
-    if x is not None and y is not None:
-        check_data(x, y)
+    if model is not None and x is not None and (y is not None or not is_inputs(x)):
+        x, y = gathered(model, x, y)
     if likelihood is not None:
         check_likelihood(likelihood)
     as_groups = _from_groups()
@@ -90,13 +96,13 @@ def to_arviz(
             raise ValueError(
                 "x and likelihood must be given with a model, got None; its outputs are not targets yet"
             )
-        outputs = predict(model, bank, x, num_samples=len(bank))
+        outputs = wide(predict(model, bank, x, refresh_batchnorm=refresh_batchnorm, output=output))
         drawn = torch.stack([likelihood(output).sample() for output in outputs])
         groups["posterior_predictive"] = {"y": _array(drawn.unflatten(0, (bank.chains, -1)))}
         if y is not None:
             terms = vmap(likelihood.log_prob, (0, None))(outputs, y)
             groups["log_likelihood"] = {"y": _array(terms.unflatten(0, (bank.chains, -1)))}
-            groups["observed_data"] = {"y": _array(y)}
+            groups["observed_data"] = {"y": _array(y[0] if isinstance(y, tuple) else y)}
     return as_groups(groups)
 
 

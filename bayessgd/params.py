@@ -20,7 +20,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-__all__ = ["clean_name", "flatten", "gather", "local", "named_parameters", "unflatten", "unwrap"]
+__all__ = [
+    "clean_name",
+    "flatten",
+    "gather",
+    "local",
+    "named_buffers",
+    "named_parameters",
+    "unflatten",
+    "unwrap",
+]
 
 WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module")
 
@@ -85,6 +94,23 @@ def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
         found[clean_name(name)] = parameter
     if not found:
         raise ValueError("model must have trainable parameters, got none; set requires_grad on some")
+    return found
+
+
+def named_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers that belong to a state of the network, those of its `state_dict`, by their bare names.
+
+    Buffers that are registered as not persistent, such as masks and positions, are constants of the architecture.
+
+    >>> from torch import nn
+    >>> list(named_buffers(nn.BatchNorm1d(1)))
+    ['running_mean', 'running_var', 'num_batches_tracked']
+    """
+    found: dict[str, Tensor] = {}
+    for path, module in unwrap(model).named_modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if name not in module._non_persistent_buffers_set:
+                found[clean_name(f"{path}.{name}" if path else name)] = buffer
     return found
 
 

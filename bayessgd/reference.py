@@ -29,10 +29,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from tqdm import tqdm
 
 from bayessgd._cache import Cache
-from bayessgd._data import check_finite_data, check_laws
+from bayessgd._data import check_laws, check_wide, gathered
 from bayessgd._evaluating import evaluating
+from bayessgd._functional import lending, writing_module
+from bayessgd._inputs import Inputs, Output, Targets, size, tensors
+from bayessgd.batches import Data
 from bayessgd.likelihoods import Likelihood, log_joint
-from bayessgd.params import flatten, named_parameters, unflatten, unwrap
+from bayessgd.params import flatten, named_buffers, named_parameters, unflatten, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.priors import Prior
 from bayessgd.starts import jittered_starts
@@ -50,8 +53,8 @@ ENOUGH_DRAWS = 100
 
 def nuts(
     model: nn.Module,
-    x: Tensor,
-    y: Tensor,
+    x: Data,
+    y: Targets | None = None,
     *,
     likelihood: Likelihood,
     prior: Prior,
@@ -65,6 +68,7 @@ def nuts(
     max_tree_depth: int = 10,
     trace: bool = True,
     cache: str | Path | None = None,
+    output: Output | None = None,
     progress: bool = True,
 ) -> Ensemble:
     """Draw from p(θ | x, y) ∝ p(y | x, θ)·p(θ) by the No-U-Turn sampler.
@@ -72,8 +76,8 @@ def nuts(
     Args:
         model: A small network, in evaluation mode while it is sampled; its trainable parameters are θ and where
             the chains start. `likelihoods.LearnedScale(model)` has the noise among them.
-        x: All the inputs, [N, ...].
-        y: All the targets, [N, ...].
+        x: All the inputs, [N, ...]: a tensor, a tuple or a dict of them, or batches (`bayessgd.batches`).
+        y: All the targets, [N, ...]; `None` where x brings them.
         likelihood: From the output to the law of the target; it may be a `JointLikelihood` of all the data.
         prior: The law of θ.
         num_samples: Draws kept per chain.
@@ -86,6 +90,7 @@ def nuts(
         max_tree_depth: At most 2^depth gradients per draw.
         trace: Trace the gradient once. Turn it off for a model whose path depends on its weights' values.
         cache: A folder to keep the draws in; `None` keeps none.
+        output: Picks the tensor from what the network returns, such as `lambda o: o.logits`.
         progress: Show a bar.
 
     Returns:
@@ -112,8 +117,10 @@ def nuts(
     (True, True)
     """
     network = unwrap(model)
-    check_finite_data(x, y)
+    inputs, targets = gathered(network, x, y, finite=True)
     check_laws(likelihood, prior, joint=True)
+    check_wide(network, "nuts")
+    _check_unwritten(network)
     settings = _Settings(
         check_count(num_samples, "num_samples", least=4),
         check_count(num_samples if num_warmup is None else num_warmup, "num_warmup"),
@@ -126,16 +133,22 @@ def nuts(
     )
     like = {name: p.detach() for name, p in named_parameters(network).items()}
     with evaluating(network):
-        potential = _Potential(network, like, x, y, likelihood, prior, trace=trace)
+        potential = _Potential(network, like, inputs, targets, likelihood, prior, trace=trace, output=output)
         starts = _starts(network, like, settings, potential)
         words = [repr(network), repr(likelihood), repr(prior), repr(settings)]
-        kept = None if cache is None else Cache(Path(cache), "nuts", words, (x, y, *starts))
+        data = [*tensors(inputs).values(), *tensors(targets).values(), *named_buffers(network).values()]
+        kept = None if cache is None else Cache(Path(cache), "nuts", words, (*data, *starts))
         posterior = None if kept is None else kept.load(potential.value)
         if posterior is None:
             posterior = _sampled(potential, starts, settings, progress=progress)
             if kept is not None:
                 kept.save(posterior, potential.value)
     _warn_unless_enough(posterior)
+    # The posterior is of the network in evaluation, whose buffers are constants.
+    posterior.buffers = {
+        name: b.detach().expand(len(posterior), *b.shape).clone()
+        for name, b in named_buffers(network).items()
+    }
     return posterior
 
 
@@ -158,18 +171,22 @@ class _Potential:
         self,
         network: nn.Module,
         like: dict[str, Tensor],
-        x: Tensor,
-        y: Tensor,
+        x: Inputs,
+        y: Targets,
         likelihood: Likelihood,
         prior: Prior,
         *,
         trace: bool,
+        output: Output | None,
     ) -> None:
         self.like, self.evaluations = like, 0
 
         def energy(flat: Tensor) -> Tensor:
             named = unflatten(flat, like)
-            return -log_joint(network, named, x, y, likelihood=likelihood, prior=prior, num_data=len(x))
+            with lending(network, {name: b.clone() for name, b in network.named_buffers()}):
+                return -log_joint(
+                    network, named, x, y, likelihood=likelihood, prior=prior, num_data=size(y), output=output
+                )
 
         self.value = energy
         self._both: Both = grad_and_value(energy)
@@ -274,6 +291,15 @@ def _sampled(potential: _Potential, starts: list[Tensor], settings: _Settings, *
     return Ensemble(
         {name: t.contiguous() for name, t in draws.items()}, chains=settings.chains, origin=origin
     )
+
+
+def _check_unwritten(network: nn.Module) -> None:
+    found = writing_module(network)
+    if found is not None:
+        raise ValueError(
+            f"model must not write to its parameters, got {found}: the density of θ would change under the sampler; "
+            "set max_norm=None and hold the weights by the prior"
+        )
 
 
 def _seed(seed: int, device: torch.device) -> None:

@@ -27,12 +27,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bayessgd._data import check_finite_data, check_laws, check_of_model
+from bayessgd._data import check_laws, check_of_model, check_wide, gathered
+from bayessgd._inputs import Inputs, Output, Targets, rows, size, tensors
+from bayessgd.batches import Data
 from bayessgd.chains import Chains
 from bayessgd.equilibrium import Equilibrium, Thermometer
 from bayessgd.likelihoods import Likelihood, mean_negative_log_joint
 from bayessgd.optim import SGHMC, CyclicalSchedule
-from bayessgd.params import unwrap
+from bayessgd.params import named_buffers, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.priors import GaussianPrior, Prior
 from metrics.inputs import check_count, check_positive
@@ -48,8 +50,8 @@ EXPLORATION = 0.8
 
 def snapshots(
     model: nn.Module,
-    x: Tensor,
-    y: Tensor,
+    x: Data,
+    y: Targets | None = None,
     *,
     likelihood: Likelihood,
     prior: Prior,
@@ -64,14 +66,15 @@ def snapshots(
     starts: Ensemble | None = None,
     num_cycles: int | None = None,
     seed: int = 0,
+    output: Output | None = None,
     progress: bool = True,
 ) -> Ensemble:
     """Draw whole networks from p(θ | x, y)^{1/T} by SGHMC, from a trained network.
 
     Args:
         model: The trained network; it lends its structure and, without `starts`, its weights, and is not changed.
-        x: All the training inputs, [N, ...].
-        y: Their targets.
+        x: All the training inputs, [N, ...]: a tensor, a tuple or a dict of them, or batches (`bayessgd.batches`).
+        y: Their targets; `None` where x brings them.
         likelihood: From the output to the distribution of the target.
         prior: The distribution of θ.
         lr: The learning rate that SGD trained with.
@@ -88,6 +91,7 @@ def snapshots(
             `bayessgd.optim.CyclicalSchedule`), which finds more modes; `None` keeps it constant. Burn-in is then that
             of each cycle, and `burn_in` is not used.
         seed: Of batches and noise.
+        output: Picks the tensor from what the network returns, such as `lambda o: o.logits`.
         progress: Show a bar.
 
     Returns:
@@ -116,12 +120,14 @@ def snapshots(
     (True, True)
     """
     network = unwrap(model)
-    check_finite_data(x, y)
+    inputs, targets = gathered(network, x, y, finite=True)
     check_laws(likelihood, prior)
-    rate, size = check_positive(lr, "lr"), check_count(batch_size, "batch_size")
+    check_wide(network, "snapshots")
+    count = size(targets)
+    rate, batch = check_positive(lr, "lr"), check_count(batch_size, "batch_size")
     chains = _chains(network, starts, check_count(num_chains, "num_chains"))
     seed = check_count(seed, "seed", least=0)
-    memory = _memory(prior, rate, size, float(momentum))
+    memory = _memory(prior, rate, batch, float(momentum))
     if passes is None and memory is None:
         raise ValueError(
             f"passes must be given, for {type(prior).__name__} names no precision that tells how long a run takes; "
@@ -129,11 +135,11 @@ def snapshots(
         )
     wanted = RUN * memory if passes is None and memory else check_positive(passes, "passes")
     each = -(-check_count(num_draws, "num_draws") // len(chains))
-    steps = max(1, round(wanted * len(x) / size))
+    steps = max(1, round(wanted * count / batch))
     sampler = SGHMC(
         chains.parameters(),
         rate,
-        num_data=len(x),
+        num_data=count,
         momentum=momentum,
         temperature=check_positive(temperature, "temperature"),
         generator=torch.Generator(next(chains.parameters()).device).manual_seed(seed + 1),
@@ -142,8 +148,9 @@ def snapshots(
     if num_cycles is not None:
         cycle = CyclicalSchedule(sampler, num_steps=steps, num_cycles=num_cycles, exploration=EXPLORATION)
     kept = _due(steps, each, _burn(burn_in), cycle)
-    loss = partial(mean_negative_log_joint, likelihood=likelihood, prior=prior, num_data=len(x))
-    batches = _Batches(x, y, len(chains), size, torch.Generator(x.device).manual_seed(seed))
+    loss = partial(mean_negative_log_joint, likelihood=likelihood, prior=prior, num_data=count, output=output)
+    device = next(iter(tensors(targets).values())).device
+    batches = _Batches(inputs, targets, len(chains), batch, torch.Generator(device).manual_seed(seed))
     draws, found = _run(chains, sampler, cycle, kept, loss, batches, progress=progress)
     said = found.verdict(memory)
     if said:
@@ -152,37 +159,41 @@ def snapshots(
         "sampler": "SGHMC",
         "settings": {
             "lr": rate,
-            "batch_size": size,
+            "batch_size": batch,
             "momentum": float(momentum),
             "temperature": float(temperature),
             "cycles": num_cycles,
             "seed": seed,
         },
-        "passes": steps * size / len(x),
-        "gradient_evaluations": steps * size * len(chains),
+        "passes": steps * batch / count,
+        "gradient_evaluations": steps * batch * len(chains),
         "virial": found.virial,
         "kinetic": found.kinetic,
         "equilibrium": said is None,
         "said": said,
     }
-    return Ensemble(draws, chains=len(chains), origin=origin)
+    # In evaluation a chain's buffers stay what they were.
+    buffers = {
+        name: b.detach().repeat_interleave(each, 0) for name, b in named_buffers(chains.network).items()
+    }
+    return Ensemble(draws, buffers=buffers, chains=len(chains), origin=origin)
 
 
 @dataclass(frozen=True)
 class _Batches:
     """Draws a batch for each chain, iid with replacement."""
 
-    x: Tensor
-    y: Tensor
+    x: Inputs
+    y: Targets
     chains: int
     size: int
     generator: torch.Generator
 
-    def draw(self) -> tuple[Tensor, Tensor]:
+    def draw(self) -> tuple[Inputs, Targets]:
         picked = torch.randint(
-            len(self.y), (self.chains, self.size), generator=self.generator, device=self.generator.device
-        ).to(self.y.device)
-        return self.x[picked], self.y[picked]
+            size(self.y), (self.chains, self.size), generator=self.generator, device=self.generator.device
+        )
+        return rows(self.x, picked), rows(self.y, picked)
 
 
 def _run(
@@ -258,9 +269,10 @@ def _chains(network: nn.Module, starts: Ensemble | None, count: int) -> Chains:
         check_of_model(starts.draws, network, "starts", lead=1)
         chains = Chains(network, len(starts), jitter=0.0)
         with torch.no_grad():
-            for name, p in chains.named_parameters():
-                if name in starts.draws:
-                    p.copy_(starts.draws[name])
+            for name, p in [*chains.named_parameters(), *chains.named_buffers()]:
+                start = starts.draws.get(name, starts.buffers.get(name))
+                if start is not None:
+                    p.copy_(start)
     chains.network.eval()
     return chains
 

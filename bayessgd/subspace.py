@@ -18,17 +18,20 @@ subspace. The components come from the iterates' n × n Gram matrix: no P × P m
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.func import functional_call
 
 from bayessgd._data import check_laws, check_of_model
 from bayessgd._evaluating import evaluating
+from bayessgd._functional import functional
+from bayessgd._inputs import Output, Targets
+from bayessgd.batches import Data, whole
 from bayessgd.likelihoods import Likelihood
-from bayessgd.params import flatten, unflatten, unwrap
+from bayessgd.params import flatten, named_buffers, unflatten, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.posteriors.base import check_named
 from bayessgd.priors import GaussianPrior, Prior
@@ -115,8 +118,8 @@ def principal_subspace(iterates: Ensemble, *, rank: int) -> Subspace:
 def subspace_nuts(
     model: nn.Module,
     subspace: Subspace,
-    x: Tensor,
-    y: Tensor,
+    x: Data,
+    y: Targets | None = None,
     *,
     likelihood: Likelihood,
     prior: Prior,
@@ -126,6 +129,7 @@ def subspace_nuts(
     num_chains: int = 2,
     seed: int = 0,
     cache: str | Path | None = None,
+    output: Output | None = None,
     progress: bool = True,
 ) -> Ensemble:
     """Sample the posterior on a subspace by NUTS, and return whole networks.
@@ -143,6 +147,7 @@ def subspace_nuts(
         num_chains: Chains.
         seed: As `reference.nuts`.
         cache: As `reference.nuts`.
+        output: As `reference.nuts`.
         progress: Show a bar.
 
     Returns:
@@ -169,22 +174,26 @@ def subspace_nuts(
     check_of_model(subspace.mean, network, "subspace")
     check_laws(likelihood, prior)
     t = check_positive(temperature, "temperature")
+    inputs, targets = whole(x, y, network)
     with evaluating(network):
         found = nuts(
             _Inside(network, subspace),
-            x,
-            y,
+            inputs,
+            targets,
             likelihood=likelihood if t == 1 else _Tempered(likelihood, t),
             prior=GaussianPrior(1.0) if scaled_prior else _PriorInside(prior, subspace),
             num_samples=num_samples,
             num_chains=num_chains,
             seed=seed,
             cache=cache,
+            output=output,
             progress=progress,
         )
     with torch.no_grad():
         draws = subspace.parameters(found.draws["z"])
-    return Ensemble(draws, chains=found.chains, origin={**found.origin, "subspace": len(subspace.basis)})
+    buffers = {n: b.detach().expand(len(found), *b.shape).clone() for n, b in named_buffers(network).items()}
+    origin = {**found.origin, "subspace": len(subspace.basis)}
+    return Ensemble(draws, buffers=buffers, chains=found.chains, origin=origin)
 
 
 class _Inside(nn.Module):
@@ -195,8 +204,8 @@ class _Inside(nn.Module):
         self.z = nn.Parameter(torch.zeros_like(subspace.basis[:, 0]))
         self._network, self._subspace = [network], subspace  # in a list: its parameters are not this one's
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional_call(self._network[0], self._subspace.parameters(self.z), (x,))
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return functional(self._network[0], self._subspace.parameters(self.z), args, kwargs)
 
     def extra_repr(self) -> str:
         # The cache's key is made of words: the network's are not enough, its subspace belongs to it.
@@ -225,5 +234,5 @@ class _Tempered:
     def __call__(self, output: Tensor) -> Distribution:
         return self.likelihood(output)
 
-    def log_prob(self, output: Tensor, target: Tensor) -> Tensor:
+    def log_prob(self, output: Tensor, target: Targets) -> Tensor:
         return self.likelihood.log_prob(output, target) / self.temperature

@@ -19,14 +19,17 @@ Whoever wants predictions passes `held_out`, which chooses a factor of the width
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bayessgd._data import Inputs, check_finite_inputs, check_laws, check_of_model
+from bayessgd._bank import warn_of_statistics
+from bayessgd._data import check_laws, check_of_model, check_wide, gathered
+from bayessgd._inputs import Inputs, Output, Targets, size
+from bayessgd._over import telling
+from bayessgd.batches import Data
 from bayessgd.calibration.curvature import curvature_in_span, gaussian_in_span
 from bayessgd.calibration.equipartition import equipartition, moving_directions
 from bayessgd.calibration.held_out import Choice, best_factor, log_score
@@ -34,6 +37,7 @@ from bayessgd.calibration.problem import Problem
 from bayessgd.calibration.quadratic import LIMIT, believed
 from bayessgd.calibration.span import span_of, variance_along
 from bayessgd.likelihoods import Likelihood
+from bayessgd.params import unwrap
 from bayessgd.posteriors import LowRankGaussian
 from bayessgd.priors import Prior
 from metrics.inputs import check_count
@@ -102,17 +106,18 @@ class Calibration:
 def calibrate(
     model: nn.Module,
     posterior: LowRankGaussian,
-    x: Inputs,
-    y: Tensor,
+    x: Data,
+    y: Targets | None = None,
     *,
     likelihood: Likelihood,
     prior: Prior,
     directions: str = "span",
-    held_out: tuple[Inputs, Tensor] | None = None,
+    held_out: tuple[Inputs, Targets] | None = None,
     num_data: int | None = None,
     curvature_data: int = 2000,
     num_samples: int = 30,
-    refresh_batchnorm: Iterable[Any] | None = None,
+    refresh_batchnorm: Data | None = None,
+    output: Output | None = None,
     generator: torch.Generator | None = None,
     max_iterations: int = 30,
 ) -> Calibration:
@@ -121,8 +126,9 @@ def calibrate(
     Args:
         model: The network.
         posterior: Such as `SWAG(model, rank=40).posterior()`, its mean near a minimum of U.
-        x: Training inputs [N, ...], or a random part of them; a tuple is several arguments of the network.
-        y: Their targets.
+        x: Training inputs [N, ...], or a random part of them: a tensor, a tuple or a dict of them, or batches
+            (`bayessgd.batches`).
+        y: Their targets; `None` where x brings them.
         likelihood: From the output to the distribution of the target.
         prior: The distribution of θ.
         directions: "span": the posterior within the span of the deviations, from the curvature there. "all": the
@@ -135,6 +141,7 @@ def calibrate(
             Jacobian-vector products each; their sum counts for all N.
         num_samples: Pairs of draws for the check or for s*, and draws for the held-out score.
         refresh_batchnorm: As in `predict`, for networks with BatchNorm.
+        output: Picks the tensor from what the network returns, such as `lambda o: o.logits`.
         generator: The randomness of draws and data; `None` is torch's default generator.
         max_iterations: "all": passes of the search for s*, after which it ends with a warning.
 
@@ -165,24 +172,27 @@ def calibrate(
     >>> found.posterior.marginal_variance, round(found.scale, 6)
     ({'weight': tensor([[0.0100]])}, 0.01)
     """
-    _check(model, posterior, x, y, directions)
+    posterior = _check(model, posterior, directions)
+    inputs, targets = gathered(model, x, y, finite=True)
     check_laws(likelihood, prior)
     check_count(num_samples, "num_samples", least=2)
     check_count(max_iterations, "max_iterations")
     check_count(curvature_data, "curvature_data")
-    if held_out is not None:
-        _check_held_out(held_out)
-    n = len(y) if num_data is None else check_count(num_data, "num_data")
-    problem = Problem(model, x, y, likelihood, prior, n, refresh_batchnorm)
+    held = None if held_out is None else _check_held_out(model, held_out)
+    n = size(targets) if num_data is None else check_count(num_data, "num_data")
+    problem = Problem(model, inputs, targets, likelihood, prior, n, refresh_batchnorm, output)
     draws = {"pairs": num_samples, "generator": generator}
-    if directions == "all":
-        found, wider = _over_all(problem, posterior, max_iterations, **draws)
-    else:
-        found, wider = _in_span(problem.part(curvature_data, generator), posterior, **draws)
-    if held_out is None:
-        _warn_of_misfit(found)
-        return found
-    return _chosen(problem, found, wider, held_out, **draws)
+    with telling():
+        if refresh_batchnorm is None:
+            warn_of_statistics(unwrap(model), [])
+        if directions == "all":
+            found, wider = _over_all(problem, posterior, max_iterations, **draws)
+        else:
+            found, wider = _in_span(problem.part(curvature_data, generator), posterior, **draws)
+        if held is None:
+            _warn_of_misfit(found)
+            return found
+        return _chosen(problem, found, wider, held, **draws)
 
 
 def _over_all(
@@ -242,7 +252,7 @@ def _chosen(
     problem: Problem,
     found: Calibration,
     wider: Wider,
-    held_out: tuple[Inputs, Tensor],
+    held_out: tuple[Inputs, Targets],
     *,
     pairs: int,
     generator: torch.Generator | None,
@@ -262,6 +272,7 @@ def _chosen(
             num_samples=pairs,
             seed=seed,
             refresh_batchnorm=problem.refresh,
+            output=problem.output,
         )
 
     mean = found.posterior.mean
@@ -307,7 +318,7 @@ def _warn_of_misfit(found: Calibration) -> None:
         )
 
 
-def _check(model: nn.Module, posterior: object, x: object, y: object, directions: object) -> None:
+def _check(model: nn.Module, posterior: object, directions: object) -> LowRankGaussian:
     if not isinstance(posterior, LowRankGaussian):
         raise TypeError(
             f"posterior must be a LowRankGaussian, got {type(posterior).__name__}; fit one by SWAG (of a Mixture, "
@@ -315,18 +326,20 @@ def _check(model: nn.Module, posterior: object, x: object, y: object, directions
         )
     if directions not in ("span", "all"):
         raise ValueError(f"directions must be 'span' or 'all', got {directions!r}")
-    check_finite_inputs(x, y)
     check_of_model(posterior.mean, model, "posterior")
+    check_wide(model, "calibrate")
     if not any(bool(v.any()) for v in posterior.marginal_variance.values()):
         raise ValueError(
             "posterior must have a variance above 0 somewhere, got 0 everywhere, which no scale widens; collect "
             "iterates that move"
         )
+    return posterior
 
 
-def _check_held_out(held_out: object) -> None:
+def _check_held_out(model: nn.Module, held_out: object) -> tuple[Inputs, Targets]:
     if not isinstance(held_out, tuple) or len(held_out) != 2:
         raise TypeError(f"held_out must be a pair of inputs and targets, got {type(held_out).__name__}")
-    check_finite_inputs(*held_out)
-    if len(held_out[1]) < 2:
+    inputs, targets = gathered(model, *held_out, finite=True)
+    if size(targets) < 2:
         raise ValueError("held_out must have at least 2 data, for a standard error over them; pass more")
+    return inputs, targets

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, jvp, vmap
 
-from bayessgd._data import rows
+from bayessgd._inputs import Targets, rows, wide
 from bayessgd.calibration.problem import Problem
 from bayessgd.calibration.span import Span
 from bayessgd.likelihoods import Likelihood
@@ -65,9 +65,14 @@ def curvature_in_span(problem: Problem, mean: Mapping[str, Tensor], span: Span) 
     while start < problem.size:
         some = slice(start, start + size)
         output, pushed = tangents(
-            problem.model, mean, span.basis, rows(problem.x, some), refresh_batchnorm=problem.refresh
+            problem.model,
+            mean,
+            span.basis,
+            rows(problem.x, some),
+            refresh_batchnorm=problem.refresh,
+            output=problem.output,
         )
-        batches.append(_of_batch(output, pushed, problem.y[some], problem.likelihood))
+        batches.append(_of_batch(wide(output), wide(pushed), rows(problem.y, some), problem.likelihood))
         sizes.append(len(output))
         start += size
         size = max(1, min(most, BUDGET // max(1, pushed[:, 0].numel())))
@@ -101,7 +106,7 @@ def gaussian_in_span(
     return LowRankGaussian(posterior.mean, rest, columns if kept else None)
 
 
-def _of_batch(output: Tensor, pushed: Tensor, y: Tensor, likelihood: Likelihood) -> Tensor:
+def _of_batch(output: Tensor, pushed: Tensor, y: Targets, likelihood: Likelihood) -> Tensor:
     """Return Σᵢ (JᵢV)ᵀHᵢ(JᵢV), [K, K]: the Hessian of Σ −log p in the outputs, by forward over reverse."""
 
     def loss(out: Tensor) -> Tensor:

@@ -11,18 +11,19 @@ so that the gain is biased upwards, by less than one standard error where the sc
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from bayessgd._data import Inputs, rows
+from bayessgd._bank import stream
+from bayessgd._inputs import Inputs, Output, Targets, rows, size, wide
+from bayessgd.batches import Data
 from bayessgd.likelihoods import Likelihood
-from bayessgd.posteriors import Ensemble, LowRankGaussian
-from bayessgd.predict import predict
+from bayessgd.params import unwrap
+from bayessgd.posteriors import LowRankGaussian
 
 __all__ = ["FACTORS", "Choice", "best_factor", "log_score"]
 
@@ -82,23 +83,33 @@ def log_score(
     model: nn.Module,
     posterior: LowRankGaussian,
     x: Inputs,
-    y: Tensor,
+    y: Targets,
     *,
     likelihood: Likelihood,
     num_samples: int,
     seed: int,
-    refresh_batchnorm: Iterable[Any] | None = None,
+    refresh_batchnorm: Data | None = None,
     batch_size: int = 512,
+    output: Output | None = None,
 ) -> Tensor:
     """Return log (1/M)·Σᵢ p(yⱼ | f(xⱼ, θᵢ)) of every point in float64, by the draws of one seed."""
     like = next(iter(posterior.mean.values()))
     random = torch.Generator(like.device).manual_seed(seed)
     moves = any(bool(v.any()) for v in posterior.marginal_variance.values())
     count = num_samples if moves else 1
-    bank = Ensemble(posterior.sample(count, generator=random))
-    found = []
-    for start in range(0, len(y), batch_size):
-        some = slice(start, start + batch_size)
-        outputs = predict(model, bank, rows(x, some), num_samples=count, refresh_batchnorm=refresh_batchnorm)
-        found.append(vmap(likelihood.log_prob, (0, None))(outputs, y[some]).double().logsumexp(0))
-    return torch.cat(found) - math.log(count)
+    starts = range(0, size(y), batch_size)
+    parts = [rows(x, slice(i, i + batch_size)) for i in starts]
+    held = [rows(y, slice(i, i + batch_size)) for i in starts]
+    found: list[list[Tensor]] = [[] for _ in parts]
+    for i, _, outputs in stream(
+        unwrap(model),
+        posterior,
+        parts,
+        count=count,
+        generator=random,
+        refresh=refresh_batchnorm,
+        output=output,
+    ):
+        terms = vmap(likelihood.log_prob, (0, None))(wide(outputs), held[i])
+        found[i].append(terms.double().logsumexp(0))
+    return torch.cat([torch.stack(part).logsumexp(0) for part in found]) - math.log(count)

@@ -1,14 +1,14 @@
 r"""What a calibration is about: a network, data that stand for N, a likelihood and a prior."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bayessgd._data import Inputs, rows
+from bayessgd._inputs import Inputs, Output, Targets, rows, size, tensors
+from bayessgd.batches import Data
 from bayessgd.calibration.potential import check_lowest, potential
 from bayessgd.likelihoods import Likelihood
 from bayessgd.posteriors import LowRankGaussian
@@ -23,34 +23,37 @@ class Problem:
 
     Attributes:
         model: The network.
-        x: Inputs [n, ...], a tensor or a tuple of several.
+        x: Inputs [n, ...]: a tensor, a tuple or a dict of them.
         y: Their targets.
         likelihood: From the output to the distribution of the target.
         prior: The distribution of θ.
         num_data: N ≥ n, the data that these stand for.
         refresh: Training data for BatchNorm's statistics, as in `predict`.
+        output: Picks the tensor from what the network returns.
     """
 
     model: nn.Module
     x: Inputs
-    y: Tensor
+    y: Targets
     likelihood: Likelihood
     prior: Prior
     num_data: int
-    refresh: Iterable[Any] | None = None
+    refresh: Data | None = None
+    output: Output | None = None
 
     @property
     def size(self) -> int:
         """How many data there are, n."""
-        return len(self.y)
+        return size(self.y)
 
-    def part(self, size: int, generator: torch.Generator | None) -> "Problem":
+    def part(self, count: int, generator: torch.Generator | None) -> "Problem":
         """Return the same with a random part of the data."""
-        if self.size <= size:
+        if self.size <= count:
             return self
         device = "cpu" if generator is None else generator.device
-        picked = torch.randperm(self.size, generator=generator, device=device)[:size].to(self.y.device)
-        return replace(self, x=rows(self.x, picked), y=self.y[picked])
+        picked = torch.randperm(self.size, generator=generator, device=device)[:count]
+        on = next(iter(tensors(self.y).values())).device
+        return replace(self, x=rows(self.x, picked.to(on)), y=rows(self.y, picked.to(on)))
 
     def potential(self, draws: Mapping[str, Tensor]) -> Tensor:
         """Return U of every draw, [draws], float64."""
@@ -63,6 +66,7 @@ class Problem:
             prior=self.prior,
             num_data=self.num_data,
             refresh_batchnorm=self.refresh,
+            output=self.output,
         )
 
     def excess(self, mean: Mapping[str, Tensor]) -> Callable[[Mapping[str, Tensor]], Tensor]:

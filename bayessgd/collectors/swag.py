@@ -16,7 +16,7 @@ and some 1e3 snapshots are averaged to 1e-6. Where that is not enough, `moments_
 two parameters' sizes more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from bayessgd.selection import Selection
 from metrics.inputs import check_count, check_positive
 
 __all__ = ["SWAG"]
+
+PIECE = 2**16
+"""Numbers of a tensor that are taken in at once."""
 
 
 class SWAG(Collector):
@@ -105,15 +108,9 @@ class SWAG(Collector):
         for parameter, mean, squares, columns in zip(
             parameters, self._mean, self._squares, self._columns, strict=True
         ):
-            theta = parameter.to(mean.dtype)
-            mean.lerp_(theta, 1 / n)
             column = None if slot is None else columns[slot]
-            # The column is its own scratch memory where it can be; else one tensor's worth is, for a moment.
-            direct = column is not None and column.dtype == mean.dtype and column.device == mean.device
-            deviation = torch.sub(theta, mean, out=column if direct else None)
-            squares.addcmul_(deviation, deviation, value=n / max(n - 1, 1))
-            if column is not None and not direct:
-                column.copy_(deviation)
+            for piece in _pieces(parameter, mean, squares, column):
+                _add(*piece, n)
 
     def posterior(
         self, *, scale: float | None = None, rank: int | None = None, min_variance: float = 0.0
@@ -170,6 +167,30 @@ class SWAG(Collector):
         self._allocate(self._locals())
         for name, tensor in self._tensors().items():
             tensor.copy_(tensors[name])
+
+
+Tensors = tuple[Tensor, Tensor, Tensor, Tensor | None]
+
+
+def _pieces(parameter: Tensor, mean: Tensor, squares: Tensor, column: Tensor | None) -> Iterator[Tensors]:
+    """Yield large tensors in flat pieces: what is computed on the way is then small beside them."""
+    if parameter.numel() <= PIECE or not parameter.is_contiguous():
+        yield parameter, mean, squares, column
+        return
+    flat = [t.view(-1).split(PIECE) for t in (parameter, mean, squares)]
+    columns = [None] * len(flat[0]) if column is None else column.view(-1).split(PIECE)
+    yield from zip(*flat, columns, strict=True)
+
+
+def _add(parameter: Tensor, mean: Tensor, squares: Tensor, column: Tensor | None, n: int) -> None:
+    theta = parameter.to(mean.dtype)
+    mean.lerp_(theta, 1 / n)
+    # The column is its own scratch memory where it can be.
+    direct = column is not None and column.dtype == mean.dtype and column.device == mean.device
+    deviation = torch.sub(theta, mean, out=column if direct else None)
+    squares.addcmul_(deviation, deviation, value=n / max(n - 1, 1))
+    if column is not None and not direct:
+        column.copy_(deviation)
 
 
 def _check_rank(rank: int) -> int:

@@ -1,5 +1,7 @@
 """The iterates themselves, in memory or in a file that is mapped into it.
 
+Where a network has buffers (BatchNorm's statistics), each iterate keeps its own, in memory in either case.
+
 In a file, iterate i is row i of an [n, P] array of raw numbers in the machine's byte order: the parameters
 flattened and concatenated in their order (`bayessgd.params.flatten`). A row is appended per update, so n
 may exceed the memory many times over, and the posterior's draws are views of the mapped file: only what is
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd.collectors._collector import Collector, accumulator_type
-from bayessgd.params import unflatten
+from bayessgd.params import named_buffers, unflatten
 from bayessgd.posteriors import Ensemble
 from bayessgd.selection import Selection
 from metrics.inputs import check_count
@@ -68,11 +70,21 @@ class Trajectory(Collector):
         self.path = None if path is None else Path(path)
         self._storage_device = storage_device
         self._rows: list[list[Tensor]] = []
+        self._network = model
+        self._buffers: list[dict[str, Tensor]] = []
         self._dtype = torch.float32
         for parameter in self._parameters:
             self._dtype = torch.promote_types(self._dtype, accumulator_type(parameter))
 
     def _collect(self, parameters: list[Tensor]) -> None:
+        # Of an iterate that is taken anew, after a stop, the buffers of before are written over.
+        del self._buffers[self._updates :]
+        self._buffers.append(
+            {
+                name: b.detach().to(self._storage_device or b.device, copy=True)
+                for name, b in self._now().items()
+            }
+        )
         if self.path is not None:
             self._append(self.path, parameters)
             return
@@ -107,23 +119,37 @@ class Trajectory(Collector):
         skip = check_count(skip, "skip", least=0)
         thin = check_count(thin, "thin")
         self._need(skip + 1, f"Trajectory's posterior after skip={skip}")
+        kept = self._buffers[skip::thin]
+        buffers = {name: torch.stack([own[name] for own in kept]) for name in kept[0]}
         if self.path is None:
-            return Ensemble(self._whole_rows(self._rows[skip::thin]))
+            return Ensemble(self._whole_rows(self._rows[skip::thin]), buffers=buffers)
         like = dict(zip(self._names, self._parameters, strict=True))
         size = sum(p.numel() for p in self._parameters)
         mapped = torch.from_file(str(self.path), size=self._updates * size, dtype=self._dtype)
-        return Ensemble(unflatten(mapped.reshape(-1, size)[skip::thin], like))
+        return Ensemble(unflatten(mapped.reshape(-1, size)[skip::thin], like), buffers=buffers)
 
     def _settings(self) -> dict[str, object]:
         return {"mapped": self.path is not None}
 
+    def _now(self) -> dict[str, Tensor]:
+        return named_buffers(self._network)
+
     def _tensors(self) -> dict[str, Tensor]:
-        if not self._rows:
-            return {}
-        columns = zip(self._names, zip(*self._rows, strict=True), strict=True)
-        return {name: torch.stack(column) for name, column in columns}
+        own = self._buffers[0] if self._buffers else {}
+        found = {f"buffers/{name}": torch.stack([b[name] for b in self._buffers]) for name in own}
+        if self._rows:
+            columns = zip(self._names, zip(*self._rows, strict=True), strict=True)
+            found |= {name: torch.stack(column) for name, column in columns}
+        return found
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        self._buffers = [
+            {
+                name: tensors[f"buffers/{name}"][i].to(self._storage_device or b.device, copy=True)
+                for name, b in self._now().items()
+            }
+            for i in range(self._updates)
+        ]
         if self.path is not None:
             self._check_file(self.path)
             return

@@ -10,6 +10,7 @@ from bayessgd.likelihoods.dependent import JointLikelihood
 from bayessgd.likelihoods.discrete import Bernoulli, Categorical
 from bayessgd.likelihoods.gaussian import Gaussian, GaussianLogScale, LearnedScale
 from bayessgd.likelihoods.joint import Likelihood, log_joint, mean_negative_log_joint
+from bayessgd.likelihoods.weighted import Weighted
 from bayessgd.named_priors import HalfStudentT, LogScalePrior, NamedPriors
 from bayessgd.priors import (
     ElementwisePrior,
@@ -35,6 +36,7 @@ __all__ = [
     "NamedPriors",
     "Poisson",
     "Prior",
+    "Weighted",
     "check_no_weight_decay",
     "log_joint",
     "mean_negative_log_joint",

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-__all__ = ["check_output", "check_same_shape"]
+__all__ = ["check_output", "check_same_shape", "summed"]
 
 
 def check_output(output: Tensor) -> None:
@@ -24,3 +24,8 @@ def check_same_shape(output: Tensor, target: Tensor, what: str = "the output") -
             f"target must have the shape of {what}, {list(output.shape)}, got {list(target.shape)}; "
             "reshape it"
         )
+
+
+def summed(terms: Tensor) -> Tensor:
+    """Return the sum over everything but the data, [n]."""
+    return terms.flatten(1).sum(1) if terms.ndim > 1 else terms

@@ -7,6 +7,7 @@ r"""Likelihoods of classes: one of many, or yes and no.
 Both take logits, so that nothing overflows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,8 @@ from torch.distributions import Bernoulli as BernoulliLaw
 from torch.distributions import Categorical as CategoricalLaw
 from torch.distributions import Distribution, Independent
 
-from bayessgd.likelihoods._shapes import check_output, check_same_shape
+from bayessgd.likelihoods._shapes import check_output, check_same_shape, summed
+from metrics.inputs import check_positive
 
 __all__ = ["Bernoulli", "Categorical"]
 
@@ -25,48 +27,111 @@ __all__ = ["Bernoulli", "Categorical"]
 class Categorical:
     """y ~ softmax(output), one label `[n, ...]` for each vector of an output `[n, ..., classes]`.
 
+    Args:
+        ignore_index: Positions with this label are left out, as `torch.nn.functional.cross_entropy` leaves them out.
+        class_weights: w, one number above zero per class: a label k counts w_k times its log-likelihood. With weights
+            it is no likelihood of the labels any more, but of labels seen w_k times each.
+        class_dim: Where the output has its classes: −1, or 1 for maps `[n, classes, height, width]`.
+
+    Raises:
+        TypeError, ValueError: Arguments that are not as above.
+
     >>> import torch
     >>> logits = torch.tensor([[0.0, 0.0]])
     >>> Categorical().log_prob(logits, torch.tensor([1]))  # −log 2
     tensor([-0.6931])
     >>> Categorical().log_prob(logits, torch.tensor([[0.3, 0.7]]))
     tensor([-0.6931])
+    >>> Categorical().log_prob(torch.zeros(1, 3, 2), torch.tensor([[0, 1, -100]]))  # the last is padding
+    tensor([-1.3863])
     """
 
+    ignore_index: int = -100
+    class_weights: Sequence[float] | Tensor | None = None
+    class_dim: int = -1
+
+    def __post_init__(self):
+        for name in ("ignore_index", "class_dim"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+        if self.class_weights is not None:
+            given = torch.as_tensor(self.class_weights).flatten().tolist()
+            weights = tuple(check_positive(w, "class_weights") for w in given)
+            object.__setattr__(self, "class_weights", weights)
+
     def __call__(self, output: Float[Tensor, "n ..."]) -> Distribution:
-        """Return the law of the label."""
-        check_output(output)
-        if output.ndim < 2:
-            raise ValueError(
-                f"output must have shape [n, classes], got {list(output.shape)}; for one logit use Bernoulli"
-            )
+        """Return the distribution of the label."""
+        logits = self._logits(output)
         return Independent(
-            CategoricalLaw(logits=output, validate_args=False), output.ndim - 2, validate_args=False
+            CategoricalLaw(logits=logits, validate_args=False), logits.ndim - 2, validate_args=False
         )
 
     def log_prob(self, output: Float[Tensor, "n ..."], target: Shaped[Tensor, "..."]) -> Float[Tensor, " n"]:
         """Return log p(target | output) of each datum `[n]`.
 
         Args:
-            output: Logits `[n, ..., classes]`.
+            output: Logits `[n, ..., classes]`, or with their classes in `class_dim`.
             target: Labels, int64 `[n, ...]`, or class probabilities of the output's shape and type (soft
                 labels).
+
+        Raises:
+            ValueError: Shapes that do not match, or a label that is neither a class nor `ignore_index`.
         """
-        law = self(output)
+        return summed(self.terms(output, target))
+
+    def terms(self, output: Float[Tensor, "n ..."], target: Shaped[Tensor, "..."]) -> Float[Tensor, "n ..."]:
+        """Return the log-likelihood of every label, of the labels' shape; 0 where a label is ignored."""
+        logits = self._logits(output)
         if not isinstance(target, Tensor):
             raise TypeError(
                 f"target must be a torch.Tensor, got {type(target).__name__}; use torch.as_tensor"
             )
+        logs = logits.log_softmax(-1)
+        if self.class_weights is not None:
+            weights = logits.new_tensor(self.class_weights)
+            if len(weights) != logits.shape[-1]:
+                raise ValueError(
+                    f"class_weights must have one number for each of the {logits.shape[-1]} classes, got "
+                    f"{len(weights)}"
+                )
+            logs = logs * weights
         if target.is_floating_point():
             check_same_shape(output, target)
-            return (target * output.log_softmax(-1)).flatten(1).sum(1)
+            return (target.movedim(self.class_dim, -1) * logs).sum(-1)
         if target.dtype != torch.int64:
             raise TypeError(
                 f"target must hold int64 labels or class probabilities, got {target.dtype}; "
                 f"convert with target.long()"
             )
-        check_same_shape(output[..., 0], target, "the output without its classes")
-        return law.log_prob(target)
+        check_same_shape(logits[..., 0], target, "the output without its classes")
+        kept = target != self.ignore_index
+        picked = torch.where(kept, target, 0).unsqueeze(-1)
+        try:
+            found = logs.gather(-1, picked).squeeze(-1)
+        except (RuntimeError, IndexError) as error:
+            if "out of bounds" not in str(error):
+                raise
+            raise ValueError(
+                f"target must hold labels 0 to {logits.shape[-1] - 1}, or {self.ignore_index} where there is none, got "
+                "another; pass ignore_index= if it means none"
+            ) from error
+        return torch.where(kept, found, 0.0)
+
+    def _logits(self, output: Tensor) -> Tensor:
+        """Return the logits with their classes last."""
+        check_output(output)
+        if output.ndim < 2:
+            raise ValueError(
+                f"output must have shape [n, classes], got {list(output.shape)}; for one logit use Bernoulli"
+            )
+        dim = self.class_dim % output.ndim if -output.ndim <= self.class_dim < output.ndim else 0
+        if dim == 0:
+            raise ValueError(
+                f"class_dim must be a dimension of the output {list(output.shape)} after the first, got "
+                f"{self.class_dim}"
+            )
+        return output.movedim(dim, -1)
 
 
 @dataclass(frozen=True)
@@ -79,7 +144,7 @@ class Bernoulli:
     """
 
     def __call__(self, output: Float[Tensor, "n ..."]) -> Distribution:
-        """Return the law of the target."""
+        """Return the distribution of the target."""
         check_output(output)
         return Independent(
             BernoulliLaw(logits=output, validate_args=False), output.ndim - 1, validate_args=False
@@ -87,5 +152,9 @@ class Bernoulli:
 
     def log_prob(self, output: Float[Tensor, "n ..."], target: Shaped[Tensor, "..."]) -> Float[Tensor, " n"]:
         """Return log p(target | output) of each datum `[n]`; the two have the same shape."""
+        return summed(self.terms(output, target))
+
+    def terms(self, output: Float[Tensor, "n ..."], target: Shaped[Tensor, "..."]) -> Float[Tensor, "n ..."]:
+        """Return the log-likelihood of every entry, of the output's shape."""
         check_same_shape(output, target)
-        return self(output).log_prob(target.to(output.dtype))
+        return BernoulliLaw(logits=output, validate_args=False).log_prob(target.to(output.dtype))

@@ -8,14 +8,16 @@ noise level that is learned, and sampled with the weights, is a parameter like a
 `LearnedScale(model)` appends it to a network's output.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from bayessgd.likelihoods._shapes import check_output, check_same_shape
+from bayessgd.likelihoods._shapes import check_output, check_same_shape, summed
 from metrics.inputs import check_count, check_positive
 
 __all__ = ["Gaussian", "GaussianLogScale", "LearnedScale"]
@@ -26,31 +28,54 @@ class Gaussian:
     """y ~ N(output, scale²), independently over every dimension but the first.
 
     Args:
-        scale: The standard deviation of the noise, not its variance.
+        scale: The standard deviation of the noise, not its variance: a number, or a vector `[k]` (a sequence or a
+            tensor) with one for each of the k outputs in the last dimension.
 
     Raises:
-        TypeError, ValueError: If `scale` is not a finite number above zero.
+        TypeError, ValueError: If `scale` is not a finite number above zero, or several of them.
 
     >>> import torch
     >>> Gaussian(scale=2.0).log_prob(torch.zeros(1, 1), torch.zeros(1, 1))  # −log 2 − ½ log 2π
     tensor([-1.6121])
+    >>> Gaussian(scale=(1.0, 2.0))(torch.zeros(1, 2)).stddev
+    tensor([[1., 2.]])
     """
 
-    scale: float | int
+    scale: float | int | Sequence[float] | Tensor
 
     def __post_init__(self):
-        check_positive(self.scale, "scale")
+        given = self.scale
+        if isinstance(given, Tensor) and given.ndim:
+            given = given.flatten().tolist() if given.ndim == 1 else [given]
+        if isinstance(given, Sequence) and not isinstance(given, str) and len(given):
+            object.__setattr__(self, "scale", tuple(check_positive(s, "scale") for s in given))
+        else:
+            check_positive(self.scale, "scale")
 
     def __call__(self, output: Float[Tensor, "n ..."]) -> Distribution:
         """Return N(output, scale²)."""
-        check_output(output)
-        law = Normal(output, torch.full_like(output, self.scale), validate_args=False)
-        return Independent(law, output.ndim - 1, validate_args=False)
+        return Independent(self._law(output), output.ndim - 1, validate_args=False)
 
     def log_prob(self, output: Float[Tensor, "n ..."], target: Shaped[Tensor, "..."]) -> Float[Tensor, " n"]:
         """Return log p(target | output) of each datum `[n]`; the two have the same shape."""
+        return summed(self.terms(output, target))
+
+    def terms(self, output: Float[Tensor, "n ..."], target: Shaped[Tensor, "..."]) -> Float[Tensor, "n ..."]:
+        """Return the log density of every entry, of the output's shape."""
         check_same_shape(output, target)
-        return self(output).log_prob(target)
+        return self._law(output).log_prob(target)
+
+    def _law(self, output: Tensor) -> Normal:
+        check_output(output)
+        scale = self.scale
+        if not isinstance(scale, Sequence):
+            return Normal(output, torch.full_like(output, float(scale)), validate_args=False)
+        if output.ndim < 2 or output.shape[-1] != len(scale):
+            raise ValueError(
+                f"scale must have one number for each output in the last dimension of {list(output.shape)}, got "
+                f"{len(scale)}"
+            )
+        return Normal(output, output.new_tensor(scale).expand_as(output), validate_args=False)
 
 
 @dataclass(frozen=True)
@@ -67,6 +92,9 @@ class GaussianLogScale:
 
     def __call__(self, output: Float[Tensor, "n ..."]) -> Distribution:
         """Return the law of the target."""
+        return Independent(self._law(output), output.ndim - 1, validate_args=False)
+
+    def _law(self, output: Tensor) -> Normal:
         check_output(output)
         if output.ndim < 2 or output.shape[-1] % 2:
             raise ValueError(
@@ -74,13 +102,15 @@ class GaussianLogScale:
                 f"{list(output.shape)}; wrap the network in LearnedScale or double its outputs"
             )
         mean, log_scale = output.chunk(2, -1)
-        return Independent(
-            Normal(mean, log_scale.exp(), validate_args=False), output.ndim - 1, validate_args=False
-        )
+        return Normal(mean, log_scale.exp(), validate_args=False)
 
     def log_prob(self, output: Float[Tensor, "n ..."], target: Shaped[Tensor, "..."]) -> Float[Tensor, " n"]:
         """Return log p(target | output) of each datum `[n]`."""
-        law = self(output)
+        return summed(self.terms(output, target))
+
+    def terms(self, output: Float[Tensor, "n ..."], target: Shaped[Tensor, "..."]) -> Float[Tensor, "n ..."]:
+        """Return the log density of every entry of the target, of its shape."""
+        law = self._law(output)
         check_same_shape(output[..., : output.shape[-1] // 2], target, "the output's means")
         return law.log_prob(target)
 
@@ -122,7 +152,7 @@ class LearnedScale(nn.Module):
         with torch.no_grad():
             self.log_scale.fill_(self.start).log_()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `[n, ..., 2k]`."""
-        output = self.model(x)
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return `[n, ..., 2k]` of the network's own arguments."""
+        output = self.model(*args, **kwargs)
         return torch.cat([output, self.log_scale.expand_as(output)], -1)

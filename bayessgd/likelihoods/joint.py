@@ -11,13 +11,16 @@ once: where a sampler has a temperature of its own, such as `optim.SGLD`, leave 
 """
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.func import functional_call
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from bayessgd._functional import unfused
+from bayessgd._inputs import Output, Targets, call, size, wide
+from bayessgd.batches import Data, whole
 from bayessgd.params import clean_name, unwrap
 from bayessgd.priors import Prior
 from metrics.inputs import check_positive
@@ -33,7 +36,7 @@ class Likelihood(Protocol):
         """Return the law of the target, of batch shape `[n]`."""
         ...
 
-    def log_prob(self, output: Tensor, target: Tensor) -> Tensor:
+    def log_prob(self, output: Tensor, target: Any) -> Tensor:
         """Return log p(target | output) of each datum `[n]`."""
         ...
 
@@ -41,13 +44,14 @@ class Likelihood(Protocol):
 def mean_negative_log_joint(
     model: nn.Module,
     params: Mapping[str, Tensor],
-    x: Tensor,
-    y: Tensor,
+    x: Data,
+    y: Targets | None = None,
     *,
     likelihood: Likelihood,
     prior: Prior,
     num_data: float | int,
     temperature: float | int = 1.0,
+    output: Output | None = None,
 ) -> Float[Tensor, ""]:
     """L(θ), the mean negative log joint per datum over its temperature: equation (1) of this module.
 
@@ -55,15 +59,16 @@ def mean_negative_log_joint(
     `params`.
 
     Args:
-        model: A plain network; it is called with `params` and never changed.
+        model: The network, bare, compiled or in DDP; it is called with `params` and never changed.
         params: θ, from parameter names to tensors, such as `dict(model.named_parameters())`; what is left
-            out keeps the model's own value.
-        x: The inputs of a batch, first dimension S.
-        y: The targets of the batch, first dimension S.
+            out keeps the model's own value. What a wrapper puts into a name is taken off.
+        x: The inputs of a batch, first dimension S; a tuple is several arguments, a dict keyword arguments.
+        y: The targets of the batch, first dimension S; `None` where a dict x holds them (`bayessgd.batches`).
         likelihood: Such as `Gaussian(scale=0.1)`.
         prior: Such as `GaussianPrior(precision=1.0)`. It sees `params`, and nothing that is left out.
         num_data: N, the size of the whole data set, not of the batch.
         temperature: T; leave it at 1 where the sampler has one.
+        output: Picks the tensor from what the network returns, such as `lambda o: o.logits`.
 
     Raises:
         TypeError, ValueError: If an argument is not as above.
@@ -77,23 +82,29 @@ def mean_negative_log_joint(
     >>> mean_negative_log_joint(model, w, x, y, num_data=100, **laws)  # ½ log 2π
     tensor(0.9189)
     """
-    theta, named = _bare(model, params)
+    network, theta = _of_network(model, params)
     n, t = check_positive(num_data, "num_data"), check_positive(temperature, "temperature")
-    _check_whole(likelihood, len(y), n)
-    terms = likelihood.log_prob(functional_call(unwrap(model), named, (x,)), y)
-    return -(_mean_term(likelihood, terms, len(y)) + prior.log_prob(theta) / n) / t
+    inputs, targets = whole(x, y, network)
+    state = {own: theta[name] for own, name in _own_names(network, theta).items()}
+    with unfused():
+        found = wide(call(network, state, inputs, output))
+    count = size(targets)
+    _check_whole(likelihood, count, n)
+    terms = likelihood.log_prob(found, targets)
+    return -(_mean_term(likelihood, terms, count) + prior.log_prob(theta) / n) / t
 
 
 def log_joint(
     model: nn.Module,
     params: Mapping[str, Tensor],
-    x: Tensor,
-    y: Tensor,
+    x: Data,
+    y: Targets | None = None,
     *,
     likelihood: Likelihood,
     prior: Prior,
     num_data: float | int,
     temperature: float | int = 1.0,
+    output: Output | None = None,
 ) -> Float[Tensor, ""]:
     """−N·L(θ): with all the data [log p(y | x, θ) + log p(θ)] / T; with a batch its unbiased estimate.
 
@@ -109,7 +120,15 @@ def log_joint(
     tensor(-5.0947)
     """
     loss = mean_negative_log_joint(
-        model, params, x, y, likelihood=likelihood, prior=prior, num_data=num_data, temperature=temperature
+        model,
+        params,
+        x,
+        y,
+        likelihood=likelihood,
+        prior=prior,
+        num_data=num_data,
+        temperature=temperature,
+        output=output,
     )
     return -num_data * loss
 
@@ -135,14 +154,30 @@ def _mean_term(likelihood: Likelihood, terms: Tensor, size: int) -> Tensor:
     return terms / size if joint else terms.mean()
 
 
-def _bare(model: nn.Module, params: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return θ under the bare network's names, for the prior, and under those that the network has inside."""
+def _of_network(model: nn.Module, params: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
+    """Return the bare network and θ by its bare names."""
+    # DDP is called itself: its forward prepares the exchange of gradients.
+    network = model if isinstance(model, DistributedDataParallel) else unwrap(model)
     if not isinstance(params, Mapping):
         kind = type(params).__name__
         raise TypeError(f"params must map names to tensors, got {kind}; use dict(model.named_parameters())")
-    own = {clean_name(name): name for name, _ in unwrap(model).named_parameters(remove_duplicate=False)}
-    theta = {clean_name(name): value for name, value in params.items()}
-    strangers = sorted(set(theta) - set(own))
+    # DDP and DataParallel put "module." in front, which a network of one's own may have too.
+    wrapped = isinstance(model, DataParallel | DistributedDataParallel)
+    theta = {
+        clean_name(name).removeprefix("module." if wrapped else ""): value for name, value in params.items()
+    }
+    own = set(_own_names(network, None).values())
+    strangers = sorted(set(theta) - own)
     if strangers:
         raise ValueError(f"params must name parameters of the model, got {strangers}; it has {sorted(own)}")
-    return theta, {own[name]: value for name, value in theta.items()}
+    return network, theta
+
+
+def _own_names(network: nn.Module, params: Mapping[str, Tensor] | None) -> dict[str, str]:
+    """Return from the network's names, with those of compiled parts, to the bare ones, of these parameters."""
+    lead = "module." if isinstance(network, DistributedDataParallel) else ""
+    names = {
+        name: clean_name(name).removeprefix(lead)
+        for name, _ in network.named_parameters(remove_duplicate=False)
+    }
+    return {own: name for own, name in names.items() if params is None or name in params}

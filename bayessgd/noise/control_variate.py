@@ -22,7 +22,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.func import grad
 
-from bayessgd.noise.per_example import Loss, check_batch, per_example_gradients, trainable
+from bayessgd._data import check_data
+from bayessgd.noise.per_example import Loss, check_deterministic, per_example_gradients, trainable
 from bayessgd.params import flatten, unflatten, unwrap
 from metrics.inputs import check_count, check_tensor
 
@@ -71,7 +72,8 @@ def control_variate(
     >>> [grad(lambda p: calm(line, p, row[None], row[None]))(at)["weight"].item() for row in x]
     [0.0, 0.0]
     """
-    check_batch(model, x, y)
+    check_deterministic(model)
+    check_data(x, y)
     network, known = unwrap(model), trainable(model, anchor)
     chunk = CHUNK if chunk_size is None else check_count(chunk_size, "chunk_size")
     whole = {name: torch.zeros_like(value) for name, value in known.items()}
@@ -126,7 +128,8 @@ def control_variate_noise(
     >>> control_variate_noise(line, half, x, x, root=0.1 * torch.eye(1))  # 0.01 · Var(x²)
     tensor([[0.0225]])
     """
-    check_batch(model, x, y)
+    check_deterministic(model)
+    check_data(x, y)
     known = trainable(model, anchor)
     centre, p = flatten(known), sum(t.numel() for t in known.values())
     R = check_tensor(root, "root", shape=f"[{p}, {p}]", ndim=2)

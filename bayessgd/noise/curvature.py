@@ -18,12 +18,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vjp, vmap
+from torch.func import grad, jvp, vjp, vmap
 
-from bayessgd.noise.per_example import Loss, check_batch, example_loss, single, trainable
-from bayessgd.params import flatten, unflatten, unwrap
+from bayessgd._evaluating import Attributes
+from bayessgd._functional import elementary
+from bayessgd._inputs import Output, Targets
+from bayessgd._over import quietly
+from bayessgd.batches import Data
+from bayessgd.noise.per_example import Examples, Loss, trainable
+from bayessgd.params import flatten, unflatten
 from metrics.inputs import check_count, check_tensor
 
 __all__ = ["Curvature", "gauss_newton", "hessian"]
@@ -100,23 +105,25 @@ class Curvature:
 def hessian(
     model: nn.Module,
     loss: Loss,
-    x: Shaped[Tensor, "n ..."],
-    y: Shaped[Tensor, "n ..."],
+    x: Data,
+    y: Targets | None = None,
     *,
     params: Mapping[str, Tensor] | None = None,
     damping: float | int = 0.0,
     chunk_size: int | None = None,
+    output: Output | None = None,
 ) -> Curvature:
     """The Hessian of the mean loss, plus `damping` times the identity.
 
     Args:
         model: A plain network, in eval mode if it has BatchNorm or Dropout; it is not changed.
         loss: `loss(output, target)` of a batch of one, as `per_example_gradients` takes it.
-        x: The inputs `[n, ...]`.
-        y: The targets `[n, ...]`.
+        x: The inputs `[n, ...]`: a tensor, a tuple or a dict of them, or batches (`bayessgd.batches`).
+        y: The targets `[n, ...]`; `None` where x brings them.
         params: θ, where it is not the model's own.
         damping: What the prior adds: λ/N for `GaussianPrior(precision=λ)`.
         chunk_size: How many data pass at once; `None` for all.
+        output: Picks the tensor from what the network returns, such as `lambda o: o.logits`.
 
     Raises:
         TypeError, ValueError: If an argument is not as above.
@@ -126,23 +133,25 @@ def hessian(
     >>> hessian(model, nn.functional.mse_loss, x, y).matrix()  # 2 mean x²
     tensor([[10.]])
     """
-    one = vmap(example_loss(model, loss), in_dims=(None, 0, 0))
+    examples = Examples(model, loss, x, y, output)
+    one = vmap(examples.value, in_dims=(None, 0, 0))
 
-    def chunk_product(theta: Theta, v: Theta, x: Tensor, y: Tensor) -> Theta:
+    def chunk_product(theta: Theta, v: Theta, x: Theta, y: Theta) -> Theta:
         return jvp(grad(lambda t: one(t, x, y).sum()), (theta,), (v,))[1]
 
-    return _curvature(chunk_product, model, x, y, params, damping, chunk_size)
+    return _curvature(chunk_product, model, examples, params, damping, chunk_size)
 
 
 def gauss_newton(
     model: nn.Module,
     loss: Loss,
-    x: Shaped[Tensor, "n ..."],
-    y: Shaped[Tensor, "n ..."],
+    x: Data,
+    y: Targets | None = None,
     *,
     params: Mapping[str, Tensor] | None = None,
     damping: float | int = 0.0,
     chunk_size: int | None = None,
+    output: Output | None = None,
 ) -> Curvature:
     """The Gauss–Newton matrix of the mean loss, plus `damping` times the identity.
 
@@ -153,12 +162,12 @@ def gauss_newton(
     >>> gauss_newton(model, nn.functional.mse_loss, x, y).matrix()
     tensor([[10.]])
     """
-    bare = unwrap(model)
-    one = vmap(lambda output, y: single(loss(output[None], y[None])))
+    examples = Examples(model, loss, x, y, output)
+    one = vmap(examples.of_output)
 
-    def chunk_product(theta: Theta, v: Theta, x: Tensor, y: Tensor) -> Theta:
+    def chunk_product(theta: Theta, v: Theta, x: Theta, y: Theta) -> Theta:
         def network(t: Theta) -> Tensor:
-            return vmap(lambda row: functional_call(bare, t, (row[None],))[0])(x)
+            return vmap(lambda row: examples.outputs(t, row))(x)
 
         pair = jvp(network, (theta,), (v,))
         output, pushed = pair[0], pair[1]
@@ -166,36 +175,53 @@ def gauss_newton(
         pull = vjp(network, theta)[1]
         return pull(curved)[0]
 
-    return _curvature(chunk_product, model, x, y, params, damping, chunk_size)
+    return _curvature(chunk_product, model, examples, params, damping, chunk_size)
 
 
 def _curvature(
-    chunk_product: Callable[[Theta, Theta, Tensor, Tensor], Theta],
+    chunk_product: Callable[[Theta, Theta, Theta, Theta], Theta],
     model: nn.Module,
-    x: Tensor,
-    y: Tensor,
+    examples: Examples,
     params: Mapping[str, Tensor] | None,
     damping: float | int,
     chunk_size: int | None,
 ) -> Curvature:
-    check_batch(model, x, y)
     if isinstance(damping, bool) or not isinstance(damping, int | float):
         raise TypeError(f"damping must be a number, got {type(damping).__name__}")
     if not 0 <= damping < float("inf"):
         raise ValueError(f"damping must be finite and at least 0, got {damping}")
-    chunk = len(x) if chunk_size is None else check_count(chunk_size, "chunk_size")
+    chunk = len(examples) if chunk_size is None else check_count(chunk_size, "chunk_size")
     theta = {name: value.clone() for name, value in trainable(model, params).items()}
     like = flatten(theta)
+
+    attributes = Attributes(examples.network)
+
+    def checked(run: Callable[[], Theta]) -> Theta:
+        try:
+            with elementary(), quietly():
+                return run()
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, NotImplementedError) as error:
+            examples.gradients(theta, slice(0, 1))  # where the model itself is at fault, it says so better
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(
+                "model must run under vmap and forward-mode differentiation for its curvature, got one that does not: "
+                f"{reason}; write recurrent cells in elementary operations, or measure gradient_noise, which loops"
+            ) from error
+        finally:
+            attributes.restore()
 
     def product(vector: Tensor) -> Tensor:
         v = check_tensor(vector, "vector", shape=f"[{len(like)}]", ndim=1)
         if len(v) != len(like):
             raise ValueError(f"vector must have shape [{len(like)}], got {list(v.shape)}")
         parts, total = unflatten(v, theta), damping * v
-        for start in range(0, len(x), chunk):
-            rows = slice(start, start + chunk)
-            result = chunk_product(theta, parts, x[rows], y[rows])
-            total = total + flatten(result) / len(x)
+        for start in range(0, len(examples), chunk):
+            part = examples.part(slice(start, start + chunk))
+            total = total + flatten(checked(lambda part=part: chunk_product(theta, parts, *part))) / len(
+                examples
+            )
         return total
 
     return Curvature(product=product, size=len(like), like=like)

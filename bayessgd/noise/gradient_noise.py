@@ -23,11 +23,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import grad, vmap
 
-from bayessgd.noise.per_example import Loss, check_batch, example_loss, trainable
+from bayessgd._inputs import Output, Targets
+from bayessgd._over import Told, telling
+from bayessgd.batches import Data
+from bayessgd.noise.per_example import Examples, Loss, trainable
 from bayessgd.params import flatten
 from metrics.inputs import check_count
 
@@ -42,12 +44,13 @@ CHUNK_ELEMENTS = 2**24
 def gradient_noise(
     model: nn.Module,
     loss: Loss,
-    x: Shaped[Tensor, "n ..."],
-    y: Shaped[Tensor, "n ..."],
+    x: Data,
+    y: Targets | None = None,
     *,
     params: Mapping[str, Tensor] | None = None,
     correction: int = 1,
     chunk_size: int | None = None,
+    output: Output | None = None,
 ) -> "GradientNoise":
     """Measure the noise of the gradient from the per-example gradients of a batch.
 
@@ -56,11 +59,12 @@ def gradient_noise(
     Args:
         model: A plain network, in eval mode if it has BatchNorm or Dropout; it is not changed.
         loss: `loss(output, target)` of a batch of one, as `per_example_gradients` takes it.
-        x: The inputs `[n, ...]`, n ≥ 3.
-        y: The targets `[n, ...]`.
+        x: The inputs `[n, ...]`, n ≥ 3: a tensor, a tuple or a dict of them, or batches (`bayessgd.batches`).
+        y: The targets `[n, ...]`; `None` where x brings them.
         params: θ, where it is not the model's own.
         correction: c: 1 for data that are a sample, 0 for all the data that SGD will draw from.
         chunk_size: How many per-example gradients are held at once; `None` for about 64 MiB.
+        output: Picks the tensor from what the network returns, such as `lambda o: o.logits`.
 
     Raises:
         TypeError, ValueError: If an argument is not as above.
@@ -73,20 +77,22 @@ def gradient_noise(
     >>> noise.noise_scale  # 12 / (16 − 12/3)
     tensor(1.)
     """
-    check_batch(model, x, y)
-    if len(x) < 3:
-        raise ValueError(f"x must hold at least 3 data for a variance and its error, got {len(x)}; pass more")
+    examples = Examples(model, loss, x, y, output)
+    if len(examples) < 3:
+        raise ValueError(
+            f"x must hold at least 3 data for a variance and its error, got {len(examples)}; pass more"
+        )
     c = check_count(correction, "correction", least=0, below=2)
     theta = {name: value.clone() for name, value in trainable(model, params).items()}
     size = sum(value.numel() for value in theta.values())
     chunk = max(1, CHUNK_ELEMENTS // size) if chunk_size is None else check_count(chunk_size, "chunk_size")
-    one = vmap(grad(example_loss(model, loss)), in_dims=(None, 0, 0))
+    told = Told()
 
     def rows(start: int) -> Tensor:
-        part = slice(start, start + chunk)
-        return flatten(one(theta, x[part], y[part]), theta)
+        with telling(told):
+            return flatten(examples.gradients(theta, slice(start, start + chunk)), theta)
 
-    return GradientNoise.measure(rows, num_data=len(x), chunk=chunk, correction=c)
+    return GradientNoise.measure(rows, num_data=len(examples), chunk=chunk, correction=c)
 
 
 @dataclass(frozen=True)

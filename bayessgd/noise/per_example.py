@@ -11,38 +11,47 @@ refused, and `model.eval()` settles both.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from jaxtyping import Float, Shaped
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from bayessgd._data import check_data
-from bayessgd.params import named_parameters, unwrap
+from bayessgd._data import gathered
+from bayessgd._evaluating import Attributes
+from bayessgd._functional import elementary
+from bayessgd._inputs import Inputs, Output, Targets, call, mapped, parted, rows, size
+from bayessgd._over import over, telling
+from bayessgd.batches import Data
+from bayessgd.params import clean_name, named_parameters, unwrap
 
-__all__ = ["Loss", "example_loss", "per_example_gradients", "trainable"]
+__all__ = ["Examples", "Loss", "check_deterministic", "per_example_gradients", "single", "trainable"]
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[..., Tensor]
 """From the output and the target of one batch to its loss, as `torch.nn.functional.cross_entropy`."""
 
 
 def per_example_gradients(
     model: nn.Module,
     loss: Loss,
-    x: Shaped[Tensor, "n ..."],
-    y: Shaped[Tensor, "n ..."],
+    x: Data,
+    y: Targets | None = None,
     *,
     params: Mapping[str, Tensor] | None = None,
+    output: Output | None = None,
 ) -> dict[str, Float[Tensor, "n ..."]]:
     """g_i = ∇_θ ℓ(f(x_i; θ), y_i) for every datum, a tensor `[n, ...]` for each trainable parameter.
 
     Args:
         model: A plain network, in eval mode if it has BatchNorm or Dropout.
         loss: `loss(output, target)` of a batch of one: a 0-dim tensor or `[1]`.
-        x: The inputs `[n, ...]`.
-        y: The targets `[n, ...]`.
-        params: θ, where it is not the model's own; names to tensors.
+        x: The inputs `[n, ...]`: a tensor, a tuple or a dict of them, or batches (`bayessgd.batches`).
+        y: The targets `[n, ...]`; `None` where x brings them.
+        params: θ, where it is not the model's own.
+        output: Picks the tensor from what the network returns, such as `lambda o: o.logits`.
 
     Returns:
         Names to gradients, in the order of `model.named_parameters()`. n times the memory of the parameters:
@@ -51,6 +60,9 @@ def per_example_gradients(
     Raises:
         TypeError, ValueError: If an argument is not as above.
 
+    Warns:
+        UserWarning: The data run one by one, for the network cannot run under `vmap`.
+
     >>> import torch
     >>> model = nn.Linear(1, 1, bias=False)
     >>> theta = {"weight": torch.tensor([[2.0]])}
@@ -58,9 +70,81 @@ def per_example_gradients(
     >>> per_example_gradients(model, nn.functional.mse_loss, x, y, params=theta)["weight"].flatten()  # 2 θ x²
     tensor([ 4., 36.])
     """
-    check_batch(model, x, y)
-    theta = trainable(model, params)
-    return vmap(grad(example_loss(model, loss)), in_dims=(None, 0, 0))(theta, x, y)
+    examples = Examples(model, loss, x, y, output)
+    with telling():
+        theta = {name: value.clone() for name, value in trainable(model, params).items()}
+        return examples.gradients(theta, slice(None))
+
+
+class Examples:
+    """The loss of single data of a network, as a function of its parameters.
+
+    Args:
+        model: The network.
+        loss: Of a batch of one.
+        x: As `per_example_gradients`.
+        y: As `per_example_gradients`.
+        output: As `per_example_gradients`.
+    """
+
+    def __init__(
+        self, model: nn.Module, loss: Loss, x: Data, y: Targets | None, output: Output | None
+    ) -> None:
+        check_deterministic(model)
+        self.inputs, self.targets = gathered(model, x, y)
+        self.network, self.loss, self.output = unwrap(model), loss, output
+        self._own = {clean_name(name): name for name, _ in self.network.named_parameters()}
+        self._input, self._target = parted(self.inputs)[1], parted(self.targets)[1]
+
+    def __len__(self) -> int:
+        return size(self.targets)
+
+    def part(self, which: slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return some inputs and targets as dicts of tensors, as `value` takes them one by one."""
+        return parted(rows(self.inputs, which))[0], parted(rows(self.targets, which))[0]
+
+    def outputs(self, theta: Mapping[str, Tensor], x: Mapping[str, Tensor]) -> Tensor:
+        """Return f(x_i; θ) of one datum, as a batch of one."""
+        state = {self._own[name]: value for name, value in theta.items()}
+        buffers = {name: b.clone() for name, b in self.network.named_buffers()}
+        given: Inputs = self._input(mapped(x, lambda t: t[None]))
+        return call(self.network, buffers | state, given, self.output)
+
+    def of_output(self, output: Tensor, y: Mapping[str, Tensor]) -> Tensor:
+        """Return ℓ of the output of one datum, [1, ...], a 0-dim tensor."""
+        return single(self.loss(output, self._target(mapped(y, lambda t: t[None]))))
+
+    def value(self, theta: Mapping[str, Tensor], x: Mapping[str, Tensor], y: Mapping[str, Tensor]) -> Tensor:
+        """Return ℓ(f(x_i; θ), y_i) of one datum without its batch dimension, a 0-dim tensor."""
+        return self.of_output(self.outputs(theta, x), y)
+
+    def _gradient(self, theta: dict[str, Tensor], x: Mapping[str, Tensor], y: Mapping[str, Tensor]) -> Any:
+        """Return g_i by autograd's tape, which also follows a network that writes into its own parameters."""
+        with torch.enable_grad():
+            leaves = {name: value.detach().clone().requires_grad_() for name, value in theta.items()}
+            value = self.value(leaves, x, y)
+            if not value.requires_grad:
+                return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+            found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        pairs = zip(leaves.items(), found, strict=True)
+        return {name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in pairs}
+
+    def gradients(self, theta: dict[str, Tensor], which: slice) -> dict[str, Tensor]:
+        """Return g_i of some data, [n, *shape] by name."""
+        x, y = self.part(which)
+        attributes = Attributes(self.network)
+        try:
+            with elementary():
+                return over(
+                    grad(self.value),
+                    (theta, x, y),
+                    (None, 0, 0),
+                    what="data",
+                    before=attributes.restore,
+                    alone=self._gradient,
+                )
+        finally:
+            attributes.restore()
 
 
 def trainable(model: nn.Module, params: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -85,16 +169,6 @@ def trainable(model: nn.Module, params: Mapping[str, Tensor] | None = None) -> d
     return theta
 
 
-def example_loss(model: nn.Module, loss: Loss) -> Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]:
-    """Return (θ, x_i, y_i) ↦ ℓ(f(x_i; θ), y_i), a 0-dim tensor, for one datum without its batch dimension."""
-    network = unwrap(model)
-
-    def value(theta: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return single(loss(functional_call(network, theta, (x[None],)), y[None]))
-
-    return value
-
-
 def single(value: Tensor) -> Tensor:
     """Return the loss of a batch of one as a 0-dim tensor."""
     if value.numel() != 1:
@@ -104,11 +178,10 @@ def single(value: Tensor) -> Tensor:
     return value.reshape(())
 
 
-def check_batch(model: object, x: object, y: object) -> None:
-    """Refuse a model without per-example gradients, and a batch whose parts do not match."""
+def check_deterministic(model: object) -> None:
+    """Refuse a model without per-example gradients."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    check_data(x, y)
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
             raise ValueError(

@@ -6,8 +6,8 @@ lives on disk in one safetensors file. It never touches a module: `predict` puts
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from bayessgd.posteriors._module import with_values
 from metrics import files
 from metrics.inputs import check_count
 
-__all__ = ["FORMAT", "Packed", "Posterior", "check_named", "randn"]
+__all__ = ["FORMAT", "Draws", "Packed", "Posterior", "check_named", "randn"]
 
 FORMAT = "bayessgd posterior 1"
 
@@ -33,8 +33,40 @@ class Packed:
     rest: dict[str, object]
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Some draws: parameters and, where they have their own, buffers; both from name to [n, *shape]."""
+
+    parameters: dict[str, Tensor]
+    buffers: dict[str, Tensor] = field(default_factory=dict)
+    fresh: bool = False
+    """Whether nobody else holds the parameters, so that they may be written to."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.parameters.values())))
+
+
 class Posterior(ABC):
     """A law over the trainable parameters of a network."""
+
+    USUAL = 30
+    """Draws where nobody asks for a number."""
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters' names, in their order."""
+        return list(self.mean)
+
+    @property
+    def usual_samples(self) -> int:
+        """How many draws `predict` takes unless it is told: every point of points once, else 30."""
+        return self.USUAL
+
+    def stream(self, n: int, size: int, *, generator: torch.Generator | None = None) -> Iterator[Draws]:
+        """Yield the draws of `sample(n)` with their buffers, at most `size` at a time, which changes no number."""
+        bank = self.sample(n, generator=generator)
+        for start in range(0, n, size):
+            yield Draws({name: t[start : start + size] for name, t in bank.items()})
 
     @property
     @abstractmethod

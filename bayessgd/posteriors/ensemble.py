@@ -2,20 +2,22 @@
 
     θ ~ (1/m) Σᵢ δ(θ − θᵢ)
 
-The atoms θᵢ are whole networks, [m, *shape] by name. It has a mean and draws, but no density: `log_prob`
-says so.
+The atoms θᵢ are whole networks, [m, *shape] by name, and where the networks have buffers that differ (BatchNorm's
+statistics, the vectors of spectral norm) these go with them: member i predicts as network i did. It has a mean and
+draws, but no density: `log_prob` says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from bayessgd.params import flatten
+from bayessgd.posteriors._members import members
 from bayessgd.posteriors._spread import spread
-from bayessgd.posteriors.base import Packed, Posterior, check_draws, check_named
+from bayessgd.posteriors.base import Draws, Packed, Posterior, check_draws, check_named
 from metrics.inputs import check_count
 
 __all__ = ["Ensemble"]
@@ -26,6 +28,8 @@ class Ensemble(Posterior):
 
     Args:
         draws: From name to [m, *shape].
+        buffers: The members' own buffers, from name to [m, *shape] of any type; `None` where networks have none, or
+            where they are made anew for each draw (`refresh_batchnorm`).
         chains: How many Markov chains of equal length the draws are, one after another.
         origin: How the draws were made, as plain JSON: settings, costs, diagnostics. It goes into the file.
 
@@ -43,10 +47,16 @@ class Ensemble(Posterior):
     """
 
     def __init__(
-        self, draws: Mapping[str, Tensor], *, chains: int = 1, origin: Mapping[str, Any] | None = None
+        self,
+        draws: Mapping[str, Tensor],
+        *,
+        buffers: Mapping[str, Tensor] | None = None,
+        chains: int = 1,
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         check_named(draws, "draws", lead=1)
         self.draws = dict(draws)
+        self.buffers = dict(buffers or {})
         if len(self) == 0:
             raise ValueError("draws must not be empty, got 0 of them; collect first")
         self.chains = check_count(chains, "chains")
@@ -54,7 +64,50 @@ class Ensemble(Posterior):
             raise ValueError(
                 f"chains must divide the {len(self)} draws, got {chains}; chains are equally long"
             )
+        _check_buffers(self.buffers, len(self))
         self.origin: dict[str, Any] = dict(origin or {})
+
+    @classmethod
+    def of_modules(
+        cls,
+        modules: Sequence[nn.Module | Mapping[str, Tensor]],
+        *,
+        model: nn.Module | None = None,
+        chains: int = 1,
+        origin: Mapping[str, Any] | None = None,
+    ) -> "Ensemble":
+        """Return the ensemble of trained networks, or of their state dicts: a deep ensemble.
+
+        Each member keeps its parameters and its buffers. Copies: the networks may train on.
+
+        Args:
+            modules: Networks of one architecture, or `state_dict()`s of it.
+            model: Of state dicts, the network that tells parameters from buffers; without it floating tensors are
+                draws and the others buffers, which is enough to predict.
+            chains: As the class.
+            origin: As the class.
+
+        Raises:
+            TypeError: Neither modules nor state dicts.
+            ValueError: None of them, or networks of different parameters.
+
+        >>> nets = [nn.BatchNorm1d(2), nn.BatchNorm1d(2)]
+        >>> law = Ensemble.of_modules(nets)
+        >>> list(law.draws), list(law.buffers)
+        (['weight', 'bias'], ['running_mean', 'running_var', 'num_batches_tracked'])
+        """
+        draws, buffers = members(modules, model)
+        return cls(draws, buffers=buffers, chains=chains, origin=origin)
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters' names, in their order."""
+        return list(self.draws)
+
+    @property
+    def usual_samples(self) -> int:
+        """m: every member once."""
+        return len(self)
 
     def __len__(self) -> int:
         return len(next(iter(self.draws.values())))
@@ -76,10 +129,18 @@ class Ensemble(Posterior):
         """
         if check_draws(n) == len(self):
             return {name: t.clone() for name, t in self.draws.items()}
-        some = next(iter(self.draws.values()))
-        weights = torch.ones(len(self), dtype=torch.float64, device=some.device)
-        picked = spread(weights, n, generator=generator)
-        return {name: t[picked.to(t.device)] for name, t in self.draws.items()}
+        return next(self.stream(n, n, generator=generator)).parameters
+
+    def stream(self, n: int, size: int, *, generator: torch.Generator | None = None) -> Iterator[Draws]:
+        """Yield the draws of `sample(n)` with their buffers, at most `size` at a time; views where n = m."""
+        picked = None
+        if n != len(self):
+            some = next(iter(self.draws.values()))
+            weights = torch.ones(len(self), dtype=torch.float64, device=some.device)
+            picked = spread(weights, n, generator=generator)
+        for start in range(0, n, size):
+            rows = slice(start, start + size) if picked is None else picked[start : start + size]
+            yield Draws(_rows(self.draws, rows), _rows(self.buffers, rows))
 
     def log_prob(self, params: Mapping[str, Tensor]) -> Tensor:
         """Refuse: points have no density.
@@ -102,12 +163,37 @@ class Ensemble(Posterior):
     def to(self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Ensemble":
         """Return the ensemble on another device or in another type."""
         moved = {name: t.to(device=device, dtype=dtype) for name, t in self.draws.items()}
-        return Ensemble(moved, chains=self.chains, origin=self.origin)
+        buffers = {
+            name: t.to(device=device, dtype=dtype if t.is_floating_point() else None)
+            for name, t in self.buffers.items()
+        }
+        return Ensemble(moved, buffers=buffers, chains=self.chains, origin=self.origin)
 
     def pack(self) -> Packed:
         """Return the draws and where they come from."""
-        rest = {"names": list(self.draws), "chains": self.chains, "origin": self.origin}
-        return Packed("ensemble", {f"draws/{name}": t for name, t in self.draws.items()}, rest)
+        rest: dict[str, object] = {"names": list(self.draws), "chains": self.chains, "origin": self.origin}
+        tensors = {f"draws/{name}": t for name, t in self.draws.items()}
+        if self.buffers:
+            rest["buffers"] = list(self.buffers)
+            tensors |= {f"buffers/{name}": t for name, t in self.buffers.items()}
+        return Packed("ensemble", tensors, rest)
+
+
+def _rows(tensors: Mapping[str, Tensor], which: slice | Tensor) -> dict[str, Tensor]:
+    return {
+        name: t[which] if isinstance(which, slice) else t[which.to(t.device)] for name, t in tensors.items()
+    }
+
+
+def _check_buffers(buffers: Mapping[str, Tensor], count: int) -> None:
+    for name, tensor in buffers.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"buffers[{name!r}] must be a tensor, got {type(tensor).__name__}")
+        if tensor.ndim == 0 or len(tensor) != count:
+            raise ValueError(
+                f"buffers[{name!r}] must have a row for each of the {count} draws, got {list(tensor.shape)}; stack "
+                "them as the draws"
+            )
 
 
 def _mean(draws: Tensor) -> Tensor:

@@ -35,7 +35,8 @@ def _gaussian(tensors: Tensors, rest: Any) -> Posterior:
 
 def _ensemble(tensors: Tensors, rest: Any) -> Posterior:
     draws = _part(tensors, "draws", rest["names"])
-    return Ensemble(draws, chains=rest.get("chains", 1), origin=rest.get("origin"))
+    buffers = _part(tensors, "buffers", rest.get("buffers", []))
+    return Ensemble(draws, buffers=buffers, chains=rest.get("chains", 1), origin=rest.get("origin"))
 
 
 def _mixture(tensors: Tensors, rest: Any) -> Posterior:

@@ -17,14 +17,14 @@ No P × P matrix is ever formed. With U = D̂/√(k−1) and V = diag(v), the k 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, Normal
 
 from bayessgd.params import flatten
-from bayessgd.posteriors.base import Packed, Posterior, check_draws, check_named, randn
+from bayessgd.posteriors.base import Draws, Packed, Posterior, check_draws, check_named, randn
 from metrics.inputs import check_positive
 
 __all__ = ["LowRankGaussian"]
@@ -100,18 +100,45 @@ class LowRankGaussian(Posterior):
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Return n independent draws, from name to [n, *shape]."""
-        check_draws(n)
-        shared = randn((n, self.rank), next(iter(self._mean.values())), generator)
-        draws = {}
-        for name, mean in self._mean.items():
-            draw = randn((n, *mean.shape), mean, generator)
-            draw.mul_((self.scale * self.variance[name]).sqrt()).add_(mean)
-            if self.deviations is not None:
-                rows = self.deviations[name].to(mean).reshape(self.rank, -1)
-                along = shared.to(mean) @ rows
-                draw.add_(along.reshape(draw.shape), alpha=math.sqrt(self.scale / (self.rank - 1)))
-            draws[name] = draw
-        return draws
+        return next(self.stream(check_draws(n), n, generator=generator)).parameters
+
+    def stream(self, n: int, size: int, *, generator: torch.Generator | None = None) -> Iterator[Draws]:
+        """Yield n draws, at most `size` at a time, which changes no number; each takes one network's memory."""
+        sizes = {name: mean.numel() for name, mean in self._mean.items()}
+        # A row of normals for each draw. Of a multiple of 16 a CPU makes the same numbers at once and one by one.
+        row = -(-(self.rank + sum(sizes.values())) // 16) * 16
+        for start in range(0, n, size):
+            yield Draws(self._some(min(size, n - start), row, sizes, generator), fresh=True)
+
+    def _some(
+        self, count: int, row: int, sizes: dict[str, int], generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        z = _normals(count, row, next(iter(self._mean.values())), generator)
+        shared, *pieces = z[:, : self.rank + sum(sizes.values())].split([self.rank, *sizes.values()], 1)
+        return {name: self._draw(name, shared, piece) for name, piece in zip(sizes, pieces, strict=True)}
+
+    def _draw(self, name: str, shared: Tensor, z: Tensor) -> Tensor:
+        """Turn normals [n, numel] into draws of one parameter [n, *shape], in their own memory where types allow it."""
+        mean = self._mean[name]
+        draw = z.to(mean)
+        draw.mul_((self.scale * self.variance[name]).sqrt_().flatten()).add_(mean.flatten())
+        if self.deviations is not None:
+            rows = self.deviations[name].to(mean).reshape(self.rank, -1)
+            draw.addmm_(shared.to(mean), rows, alpha=math.sqrt(self.scale / (self.rank - 1)))
+        return draw.view(len(z), *mean.shape)
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters' names, in their order."""
+        return list(self._mean)
+
+    @property
+    def usual_samples(self) -> int:
+        """30, or 1 of a Gaussian without variance: it is a point."""
+        moves = any(bool(v.any()) for v in self.variance.values()) or any(
+            bool(d.any()) for d in (self.deviations or {}).values()
+        )
+        return self.USUAL if moves else 1
 
     def log_prob(self, params: Mapping[str, Tensor]) -> Tensor:
         """Return the log density in nats, [...] for a dict of [..., *shape]; float64 inside.
@@ -174,3 +201,11 @@ class LowRankGaussian(Posterior):
                 f"variance must be above 0 for a density, but {dead} parameters never moved; "
                 "give SWAG.posterior a min_variance"
             )
+
+
+def _normals(count: int, row: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return [count, row] normals, the same as `count` times [1, row]."""
+    device = like.device if generator is None else generator.device
+    if device.type == "cpu":
+        return randn((count, row), like, generator)
+    return torch.cat([randn((1, row), like, generator) for _ in range(count)])

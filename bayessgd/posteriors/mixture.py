@@ -8,7 +8,7 @@ Izmailov 2020, section 4).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from torch.distributions import (
 
 from bayessgd.params import flatten
 from bayessgd.posteriors._spread import spread
-from bayessgd.posteriors.base import Packed, Posterior, check_draws, check_named
+from bayessgd.posteriors.base import Draws, Packed, Posterior, check_draws, check_named
 from bayessgd.posteriors.ensemble import Ensemble
 from bayessgd.posteriors.gaussian import LowRankGaussian
 
@@ -82,15 +82,32 @@ class Mixture(Posterior):
         The shares are as even as n allows (systematic sampling): with M equal components and n a multiple
         of M each gives n/M draws, as MultiSWAG does. Means over the sample are unbiased.
         """
-        weights = torch.tensor(self.weights, dtype=torch.float64)
-        picked = spread(weights, check_draws(n), generator=generator)
-        counts = torch.bincount(picked, minlength=len(self.components)).tolist()
-        parts = [
-            component.sample(count, generator=generator)
-            for component, count in zip(self.components, counts, strict=True)
-            if count
-        ]
+        parts = [part.parameters for part in self.stream(check_draws(n), n, generator=generator)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def stream(self, n: int, size: int, *, generator: torch.Generator | None = None) -> Iterator[Draws]:
+        """Yield the draws of `sample(n)`, at most `size` at a time, those of one component together."""
+        weights = torch.tensor(self.weights, dtype=torch.float64)
+        picked = spread(weights, n, generator=generator)
+        counts = torch.bincount(picked, minlength=len(self.components)).tolist()
+        for component, count in zip(self.components, counts, strict=True):
+            if count:
+                yield from component.stream(count, min(size, count), generator=generator)
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters' names, in their order."""
+        return self.components[0].names
+
+    @property
+    def usual_samples(self) -> int:
+        """Of points of equal weight each once; otherwise 30, rounded up to a multiple of the components."""
+        own = [c.usual_samples for c in self.components]
+        if all(isinstance(c, Ensemble) or m == 1 for c, m in zip(self.components, own, strict=True)):
+            total = sum(own)
+            if all(math.isclose(w, m / total, rel_tol=1e-9) for w, m in zip(self.weights, own, strict=True)):
+                return total
+        return -(-self.USUAL // len(own)) * len(own)
 
     def log_prob(self, params: Mapping[str, Tensor]) -> Tensor:
         """Return log Σ wᵢ pᵢ(θ) in nats, [...] for a dict of [..., *shape].

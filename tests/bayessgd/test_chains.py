@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from bayessgd.chains import Chains
 from bayessgd.collectors import IterateAverage
-from bayessgd.likelihoods import Gaussian, GaussianPrior, mean_negative_log_joint
+from bayessgd.likelihoods import Categorical, FlatPrior, Gaussian, GaussianPrior, mean_negative_log_joint
 from bayessgd.optim import SGHMC, SGLD
 
 CHAINS, BATCH = 4, 6
@@ -236,11 +236,16 @@ def test_refuses_what_is_no_tensor():
         Chains(mlp(), 2)([[1.0, 2.0, 3.0]])
 
 
-def test_map_refuses_running_statistics():
-    with pytest.raises(
-        ValueError, match="model must not keep running statistics under map, got BatchNorm2d at '1'"
-    ):
-        Chains(convnet(), 2).map(lambda *_: torch.zeros(()), torch.zeros(2, 1), torch.zeros(2, 1))
+def test_map_keeps_buffers_per_chain_too():
+    chains, other = Chains(convnet(), 3), Chains(convnet(), 3)
+    x = torch.randn(3, 8, 1, 6, 6, generator=gen(), dtype=torch.float64)
+    y = torch.randint(3, (3, 8), generator=gen())
+    joint = partial(mean_negative_log_joint, likelihood=Categorical(), prior=FlatPrior(), num_data=100)
+    torch.testing.assert_close(chains.map(joint, x, y), other.loss(cross_entropy, x, y))
+    for name, buffer in chains.named_buffers():
+        assert torch.equal(buffer, dict(other.named_buffers())[name])
+        assert name.startswith("1.")
+    assert not torch.equal(*dict(chains.named_buffers())["1.running_mean"][:2])
 
 
 def test_chain_refuses_an_index_beyond_the_last():

@@ -1,0 +1,99 @@
+"""A network as a function of its parameters and buffers.
+
+`torch.func.functional_call` leaves a network that holds one module at two places with the tensors it was lent (it puts
+both places back in the order in which it took them), and buffers that a forward pass binds anew as the pass left them.
+Here every place is noted first and all are put back.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["elementary", "functional", "lending", "unfused", "writing_module"]
+
+
+def functional(
+    network: nn.Module, state: Mapping[str, Tensor], args: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> Any:
+    """Return the network's output with other tensors in the places of the named ones; what is tied stays tied.
+
+    >>> functional(nn.Linear(1, 1, bias=False), {"weight": torch.ones(1, 1)}, (torch.ones(1, 1),), {})
+    tensor([[1.]])
+    """
+    with lending(network, state):
+        return network(*args, **keywords)
+
+
+@contextmanager
+def lending(network: nn.Module, state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Put other tensors in the places of the named ones for a while.
+
+    Yields:
+        A dict that afterwards holds the buffers of these names as the network left them.
+    """
+    if isinstance(network, torch.jit.ScriptModule):
+        raise TypeError("model must be a Python module, got a ScriptModule; pass the module it was made from")
+    named = dict(
+        [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
+    )
+    new = {id(named[name]): tensor for name, tensor in state.items()}
+    places: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    names = {(id(d), key): name for name, (d, key) in _places(network, state).items()}
+    left: dict[str, Tensor] = {}
+    try:
+        for module in network.modules():
+            for place in (cast(dict[str, Any], module._parameters), cast(dict[str, Any], module._buffers)):
+                places.append((place, dict(place)))
+                for key, tensor in place.items():
+                    if id(tensor) in new:
+                        place[key] = new[id(tensor)]
+        yield left
+    finally:
+        for place, before in places:
+            left.update({names[id(place), k]: t for k, t in place.items() if (id(place), k) in names})
+            place.clear()
+            place.update(before)
+
+
+def _places(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, tuple[dict[str, Any], str]]:
+    found = {}
+    for path, module in network.named_modules():
+        for key in module._buffers:
+            name = f"{path}.{key}" if path else key
+            if name in state:
+                found[name] = (cast(dict[str, Any], module._buffers), key)
+    return found
+
+
+@contextmanager
+def elementary() -> Iterator[None]:
+    """Compute attention by elementary operations, which know forward mode and `vmap` where the fused ones do not."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with unfused(), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Leave out torch's fast path of transformer layers in evaluation, which has no derivative.
+
+    It is chosen where the parameters that were lent do not say that they need one.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def writing_module(network: nn.Module) -> str | None:
+    """Return where a forward pass writes to parameters (an embedding that renormalises its rows), or None."""
+    for name, module in network.named_modules():
+        if getattr(module, "max_norm", None) is not None:
+            return f"max_norm in {type(module).__name__} at {name!r}"
+    return None

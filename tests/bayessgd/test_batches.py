@@ -1,0 +1,206 @@
+from collections import UserDict, namedtuple
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from bayessgd import Ensemble, calibrate, effective_temperature, predict, snapshots
+from bayessgd.batches import batches_of, whole
+from bayessgd.calibration import potential
+from bayessgd.collectors import SWAG
+from bayessgd.likelihoods import Categorical, mean_negative_log_joint
+from bayessgd.noise import gauss_newton, gradient_noise, hessian, per_example_gradients
+from bayessgd.priors import GaussianPrior
+from bayessgd.reference import nuts
+
+LAWS = {"likelihood": Categorical(), "prior": GaussianPrior(1.0)}
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Linear(3, 2), nn.Linear(1, 2)
+
+    def forward(self, x, z, scale=1.0):
+        return scale * (self.left(x) + self.right(z))
+
+
+class Dicts(Dataset):
+    def __init__(self, x, z, y):
+        self.x, self.z, self.y = x, z, y
+
+    def __len__(self):
+        return len(self.y)
+
+    def __getitem__(self, i):
+        return {"x": self.x[i], "z": self.z[i], "labels": self.y[i]}
+
+
+@pytest.fixture
+def data(gen):
+    x, z = torch.randn(10, 3, generator=gen), torch.randn(10, 1, generator=gen)
+    return x, z, torch.randint(2, (10,), generator=gen)
+
+
+def forms(x, z, y):
+    """Every form in which people have the same data."""
+    return {
+        "tuple": ((x, z), y),
+        "dict": ({"x": x, "z": z}, y),
+        "dict with a flag": ({"x": x, "z": z, "scale": 1.0}, y),
+        "encoding": (UserDict(x=x, z=z), y),
+        "dict that holds its targets": ({"x": x, "z": z, "labels": y}, None),
+        "loader of dicts": (DataLoader(Dicts(x, z, y), batch_size=4), None),
+        "loader of tuples": (DataLoader(TensorDataset(x, z, y), batch_size=4), None),
+        "pairs": ([((x[:7], z[:7]), y[:7]), ((x[7:], z[7:]), y[7:])], None),
+        "pairs with a dict": ([({"x": x, "z": z}, y)], None),
+        "generator": (
+            ((xs, zs, ys) for xs, zs, ys in zip(x.split(4), z.split(4), y.split(4), strict=True)),
+            None,
+        ),
+    }
+
+
+FORMS = list(forms(*(torch.zeros(10, 1) for _ in range(3))))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_protocol_everywhere(form, data):
+    net = Two()
+    mean = {name: p.detach().clone() for name, p in net.named_parameters()}
+    bank = Ensemble({n: torch.stack([t, 1.1 * t, 0.9 * t]) for n, t in mean.items()})
+    swag = SWAG(net, rank=2)
+    for factor in (1.0, 1.02, 0.97, 1.01):
+        with torch.no_grad():
+            for name, p in net.named_parameters():
+                p.copy_(factor * mean[name])
+        swag.update()
+    law = swag.posterior()
+
+    def given():
+        return forms(*data)[form]
+
+    plain = data[:2], data[2]
+    loss = nn.functional.cross_entropy
+    jobs = {
+        "predict": lambda a, _: predict(net, bank, a),
+        "potential": lambda a, b: potential(net, bank.draws, a, b, **LAWS),
+        "temperature": lambda a, b: torch.tensor(
+            effective_temperature(net, bank, a, b, **LAWS, optimum=mean).value
+        ),
+        "joint": lambda a, b: mean_negative_log_joint(
+            net, dict(net.named_parameters()), a, b, **LAWS, num_data=10
+        ),
+        "gradients": lambda a, b: per_example_gradients(net, loss, a, b)["left.weight"],
+        "noise": lambda a, b: gradient_noise(net, loss, a, b).trace,
+        "hessian": lambda a, b: hessian(net, loss, a, b).matrix(),
+        "gauss_newton": lambda a, b: gauss_newton(net, loss, a, b).matrix(),
+        "calibrate": lambda a, b: torch.tensor(
+            calibrate(net, law, a, b, **LAWS, num_samples=2, generator=torch.Generator().manual_seed(0)).scale
+        ),
+    }
+    for name, job in jobs.items():
+        torch.testing.assert_close(job(*given()), job(*plain), msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.filterwarnings("ignore:NUTS ended with", "ignore:not at equilibrium")
+@pytest.mark.parametrize("form", ["dict", "loader of dicts", "loader of tuples"])
+def test_samplers_take_the_same_forms(form, data):
+    net, plain = Two(), (data[:2], data[2])
+    runs = [
+        lambda a, b: nuts(net, a, b, **LAWS, num_samples=4, num_warmup=2, num_chains=1, progress=False),
+        lambda a, b: snapshots(
+            net, a, b, **LAWS, lr=0.01, batch_size=5, passes=3, num_draws=3, progress=False
+        ),
+    ]
+    for run in runs:
+        found, truth = run(*forms(*data)[form]), run(*plain)
+        for name, draws in truth.draws.items():
+            torch.testing.assert_close(found.draws[name], draws)
+
+
+def test_a_named_tuple_is_a_tuple(data):
+    pair = namedtuple("pair", ["x", "z"])(*data[:2])
+    net = Two()
+    bank = Ensemble({n: p.detach()[None] for n, p in net.named_parameters()})
+    torch.testing.assert_close(predict(net, bank, pair), predict(net, bank, data[:2]))
+
+
+def test_targets_are_told_from_inputs_by_what_forward_asks_for():
+    x, z, y = torch.zeros(4, 3), torch.zeros(4, 1), torch.zeros(4)
+    [one] = batches_of([(x, y)], nn.Linear(3, 1))
+    assert one.inputs is x
+    assert one.targets is y
+    [two] = batches_of([(x, z, y)], Two())
+    assert two.inputs[1] is z
+    assert two.targets is y
+    [weighted] = batches_of([(x, y, z)], nn.Linear(3, 1))
+    assert weighted.targets[1] is z
+
+
+NET = Two()
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (
+            [{"x": torch.zeros(2, 3), "zz": torch.zeros(2, 1)}],
+            ValueError,
+            r"got unknown \['zz'\]; rename or drop",
+        ),
+        ({"x": torch.zeros(2, 3), "mask": None}, ValueError, r"names, \['scale', 'x', 'z'\]"),
+        (
+            [(torch.zeros(2, 3),)],
+            ValueError,
+            r"the 2 inputs \['x', 'z'\].*got 1 entries; yield \(\(x, z\), y\)",
+        ),
+        (
+            Dicts(*(torch.zeros(2, 3) for _ in range(3))),
+            TypeError,
+            "got Dicts; wrap it in a torch DataLoader",
+        ),
+        (torch.zeros(2, 3).numpy(), TypeError, "got ndarray; use torch.as_tensor"),
+        ("text", TypeError, "got str"),
+        ([3.0], TypeError, "got a batch of type float"),
+        ([], ValueError, "x must yield batches, got none"),
+    ],
+)
+def test_refusals(x, error, message):
+    bank = Ensemble({n: p.detach()[None] for n, p in NET.named_parameters()})
+    with pytest.raises(error, match=message):
+        predict(NET, bank, x)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "message"),
+    [
+        ([torch.zeros(2, 3)], torch.zeros(2), TypeError, "x must be a torch.Tensor, got list.*and no y"),
+        ([torch.zeros(2, 3)], None, ValueError, "y must be given, got None"),
+        (torch.zeros(2, 3), None, ValueError, "y must be given, got None"),
+        (
+            [(torch.zeros(2, 3), torch.zeros(2)), (torch.zeros(2, 4), torch.zeros(2))],
+            None,
+            ValueError,
+            r"one shape after the first dimension, got \[\(3,\), \(4,\)\]; pad them alike",
+        ),
+    ],
+)
+def test_refusals_of_whole_data(x, y, error, message):
+    with pytest.raises(error, match=message):
+        whole(x, y, nn.Linear(3, 1))
+
+
+def test_outputs_of_different_lengths_are_refused_and_one_length_is_not():
+    net = nn.Embedding(5, 2)
+    bank = Ensemble({"weight": torch.randn(2, 5, 2)})
+    batches = [torch.zeros(2, 3).long(), torch.zeros(2, 4).long()]
+    with pytest.raises(ValueError, match=r"one shape after the batch, got \[\(3, 2\), \(4, 2\)\]; pad them"):
+        predict(net, bank, batches)
+    assert predict(net, bank, [nn.functional.pad(b, (0, 4 - b.shape[1])) for b in batches]).shape == (
+        2,
+        4,
+        4,
+        2,
+    )
