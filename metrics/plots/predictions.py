@@ -5,7 +5,7 @@ A panel per model on shared axes, or one panel with a line per model; every func
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ __all__ = [
 LINES = ("-", "--", ":", "-.")
 
 
+@runtime_checkable
 class Diagram(Protocol):
     """Confidence beside accuracy, bin by bin, as `metrics.reliability_diagram` tells it."""
 
@@ -257,7 +258,8 @@ def draw_bands(
         if data is not None:
             ax.plot(*(part.flatten().cpu() for part in data), ".", color=COLOURS[1], ms=3, label="trained on")
     low, high = float(y.min()), float(y.max())
-    axes[0].set_ylim(low - 0.6 * (high - low), high + 0.6 * (high - low))
+    margin = 0.6 * (high - low) or 1.0
+    axes[0].set_ylim(low - margin, high + margin)
     _legend(figure, axes[0])
     return figure
 

@@ -34,6 +34,15 @@ from metrics.predictions.intervals import IntervalCoverage, interval_coverage, i
 from metrics.predictions.log_score import categorical_nll, categorical_nll_from_log_probs, gaussian_nll
 from metrics.predictions.ordinal import ranked_probability_score
 from metrics.predictions.quantiles import pit_values, quantile_calibration_error
+from metrics.predictions.recalibration import (
+    ConformalIntervals,
+    ConformalSets,
+    IsotonicCalibration,
+    SetCoverage,
+    TemperatureScaling,
+    VectorScaling,
+    set_coverage,
+)
 from metrics.predictions.selective import (
     RiskCoverage,
     error_detection_auroc,
@@ -53,9 +62,15 @@ from metrics.predictions.uncertainty import (
 
 __all__ = [
     "BrierDecomposition",
+    "ConformalIntervals",
+    "ConformalSets",
     "IntervalCoverage",
+    "IsotonicCalibration",
     "ReliabilityDiagram",
     "RiskCoverage",
+    "SetCoverage",
+    "TemperatureScaling",
+    "VectorScaling",
     "agreement",
     "bin_index",
     "binomial_stderr",
@@ -84,6 +99,7 @@ __all__ = [
     "ranked_probability_score",
     "reliability_diagram",
     "risk_coverage",
+    "set_coverage",
     "smooth_calibration_error",
     "top_label",
     "total_variation",

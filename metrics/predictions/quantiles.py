@@ -68,7 +68,7 @@ def quantile_calibration_error(pit: Float[Tensor, "n ..."]) -> Float[Tensor, ""]
         TypeError, ValueError: Values that are no floats, or outside [0, 1].
 
     >>> quantile_calibration_error(torch.full((10,), 0.5))
-    tensor(0.2475)
+    tensor(0.2525)
     """
     u = check_tensor(
         pit, "pit", shape="[n, ...]", ndim=max(1, pit.ndim if isinstance(pit, Tensor) else 1)
@@ -80,5 +80,5 @@ def quantile_calibration_error(pit: Float[Tensor, "n ..."]) -> Float[Tensor, ""]
         )
     at = levels(u.device)
     ordered = u.double().flatten().sort().values
-    share = torch.searchsorted(ordered, at, right=True) / ordered.numel()
+    share = torch.searchsorted(ordered, at, right=True).double() / ordered.numel()
     return (share - at).abs().mean().to(u.dtype)
