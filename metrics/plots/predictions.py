@@ -136,7 +136,12 @@ def draw_reliability(
         band = 1.96 * (confidence * (1 - confidence) / count).clamp(min=0).sqrt()
         ax.plot([0, 1], [0, 1], color="0.6", lw=0.8, label="calibrated")
         ax.fill_between(
-            confidence, confidence - band, confidence + band, color="0.85", lw=0, label="95 % if calibrated"
+            confidence,
+            (confidence - band).clamp(min=0),
+            (confidence + band).clamp(max=1),
+            color="0.85",
+            lw=0,
+            label="95 % if calibrated",
         )
         # Areas as the logarithm of counts: the few predictions that lie far off weigh little.
         ax.scatter(
@@ -276,8 +281,9 @@ def _panels(
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for ax in grid.flat[len(titles) :]:
         ax.set_visible(False)
-    for ax in grid[-1]:
+    for ax in grid.flat[max(0, len(titles) - columns) : len(titles)]:  # the lowest of every column
         ax.set_xlabel(xlabel)
+        ax.xaxis.set_tick_params(labelbottom=True)
     for ax in grid[:, 0]:
         ax.set_ylabel(ylabel)
     axes = list(grid.flat[: len(titles)])

@@ -8,7 +8,7 @@ from the predictions themselves (consistency resampling, Bröcker & Smith 2007),
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -127,17 +127,38 @@ def brier_parts(f: Forecasts) -> dict[str, Number]:
 
     number = partial(f.number, sums=sums, bounded=False)
     told = f"{f.bins} bins of equal width a class"
+    within, across = _second_orders(f, parts, k)
     return {
-        "brier_reliability": number(
-            reliability, better="lower", convention=f"Σ (forecast − frequency)², {told}"
+        "brier_reliability": replace(
+            number(reliability, better="lower", convention=f"Σ (forecast − frequency)², {told}"),
+            second=within[0],
         ),
-        "brier_resolution": number(
-            resolution, better="higher", convention=f"Σ (frequency − base rate)², {told}"
+        "brier_resolution": replace(
+            number(resolution, better="higher", convention=f"Σ (frequency − base rate)², {told}"),
+            second=within[1] - across,
         ),
-        "brier_uncertainty": number(
-            uncertainty, better="neither", convention="Σ h̄(1 − h̄), of the outcomes alone"
+        "brier_uncertainty": replace(
+            number(uncertainty, better="neither", convention="Σ h̄(1 − h̄), of the outcomes alone"),
+            second=across,
         ),
     }
+
+
+def _second_orders(f: Forecasts, parts: list[Tensor], k: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """The forms Σ_b d_b d_b'/m_b of the bins' ratios D/m and H/m, and Σ_k of the base rates, between halves, [R, R]."""
+    mass, *others = parts
+    total = mass.sum(0)
+    change = f.halves.deviations(mass)
+    forms = []
+    for part in others:
+        ratio = part.sum(0) / total.clamp(min=1e-300)
+        # Where a bin is empty nothing changes.
+        moved = (f.halves.deviations(part) - ratio * change) / total.clamp(min=1e-300).sqrt()
+        forms.append(moved @ moved.T)
+    came, weight = (one.reshape(f.halves.groups, k, -1).sum(2) for one in (parts[2], mass))
+    base = came.sum(0) / weight.sum(0)
+    moved = f.halves.deviations(came) - base * f.halves.deviations(weight)
+    return (forms[0], forms[1]), moved @ moved.T
 
 
 def smooth_error(f: Forecasts) -> Number:

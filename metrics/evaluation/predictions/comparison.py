@@ -34,6 +34,12 @@ PAIRED = (
 )
 
 
+FLOORS = (
+    "In brackets: the floor. Of a calibration error it is what a calibrated model with these predictions would show, "
+    "of a distance to the reference what the reference's own chains are apart."
+)
+
+
 @dataclass(frozen=True)
 class PredictionComparison(Comparison):
     """What `evaluate_predictions` found.
@@ -93,8 +99,8 @@ class PredictionComparison(Comparison):
                 _marked(self.differences[name][row]) if paired else _with_floor(report[row]) for row in chosen
             ]
             lines.append(f"| {' | '.join([name, *cells])} |")
-        told = PAIRED if paired else "In brackets: the floor, what a perfect model would show."
-        return "\n".join([*lines, "", told])
+        told = PAIRED if paired else FLOORS if any(r.floor is not None for r in self._all(chosen)) else ""
+        return "\n".join([*lines, "", told]).rstrip()
 
     def to_dict(self) -> dict[str, object]:
         """As JSON; a number that is undefined is null."""
@@ -206,6 +212,9 @@ class PredictionComparison(Comparison):
                 told = [f"{cell} ({floor or 0.0:.3g})" for cell, floor in zip(row[1:-2], floors, strict=True)]
                 row[1:-1] = [*told, "in brackets"]
         return rows
+
+    def _all(self, rows: Sequence[str]) -> list[Estimate]:
+        return [report[row] for report in self.reports.values() for row in rows]
 
     def _kept(self) -> Points:
         if self.points is None:

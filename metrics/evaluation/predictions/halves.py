@@ -60,6 +60,12 @@ class Halves:
         one, other = (statistic(half @ sums) for half in (inside, 1 - inside))
         return (one - other) / (2 * math.sqrt(len(self.signs)))
 
+    def deviations(self, sums: Tensor) -> Tensor:
+        """Return (x_A − x_Aᶜ)/(2√R) of sums [G, ...] themselves, [R, ...]; Σ_r d_r d_rᵀ is their covariance."""
+        # x_A is the sum over A of points that weigh twice as much.
+        total = self.signs @ sums.flatten(1)
+        return (total / math.sqrt(len(self.signs))).reshape(-1, *sums.shape[1:])
+
 
 def halves(n: int, device: torch.device | str = "cpu") -> Halves:
     """Return balanced halves of n ≥ 2 points in random groups, the same ones at every call.

@@ -8,6 +8,12 @@ two kinds:
 - θ is a sum of absolute values, as calibration errors are, whose slope jumps where a bin's gap is 0: the s are
   half-differences (θ_A − θ_Aᶜ)/(2√R) over R balanced halves (`metrics.evaluation.predictions.halves`).
 
+A sum of squares needs one thing more. Halves see x² as x_A² − x_Aᶜ² = 2x(x_A − x_Aᶜ), so that Σ s² estimates 4x²τ²,
+whose mean is 4μ²τ² + 4τ⁴ where Var(x²) = 4μ²τ² + 2τ⁴. With the matrix M of the quadratic form between the halves'
+deviations,
+
+    se² = max(Σ_r s_r² − 2‖M‖², 2‖M‖²),      ‖M‖² = Σ_rt M_rt².
+
 Two models' numbers on the *same* points are not independent: both are bad on the hard points. The standard error of
 θ − θ' is the length of s − s', which counts what they share only once; it is often several times smaller than
 √(se² + se'²), so that two models can differ clearly although their intervals overlap.
@@ -43,6 +49,7 @@ class Number:
         weight: The points' weights, which sum to 1, of a share.
         floor: What a perfect model would show, with its scatter; None where there is none.
         bounded: Whether the number is a share, from 0 to 1.
+        second: M of a sum of squares, [R, R]; None elsewhere.
     """
 
     value: float
@@ -55,12 +62,13 @@ class Number:
     weight: Tensor | None = None
     floor: tuple[float, float] | None = None
     bounded: bool = False
+    second: Tensor | None = None
 
     @property
     def stderr(self) -> float:
         """One standard error; of a share Agresti and Coull's, which is never 0."""
         if self.hits is None or self.weight is None:
-            return float(self.terms.norm())
+            return _length(self.terms, self.second)
         n = 1 / self.weight.square().sum()
         return float(binomial_stderr(self.value * n, n))
 
@@ -128,7 +136,8 @@ def difference(one: Number, other: Number) -> Estimate:
     Of shares it is that of Agresti & Min (2005), "Simple improved confidence intervals for comparing matched
     proportions": half a point is added to each of the four cells, so that it is never 0.
     """
-    stderr = float((one.terms - other.terms).norm())
+    both = one.second is not None and other.second is not None
+    stderr = _length(one.terms - other.terms, one.second - other.second if both else None)
     if one.hits is not None and other.hits is not None and one.weight is not None:
         n = float(1 / one.weight.square().sum())
         gap = (one.hits - other.hits).double()
@@ -141,3 +150,12 @@ def difference(one: Number, other: Number) -> Estimate:
     told = f"paired difference of: {one.convention}"
     dof = min(one.dof, other.dof)
     return Estimate(value, stderr, better, told, one.sizes, dof=dof)
+
+
+def _length(terms: Tensor, second: Tensor | None) -> float:
+    """The standard error of terms, with what a sum of squares takes off."""
+    square = terms.square().sum()
+    if second is not None:
+        twice = 2 * second.square().sum()
+        square = torch.maximum(square - twice, twice)
+    return float(square.sqrt())
