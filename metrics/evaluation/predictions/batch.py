@@ -67,8 +67,8 @@ def reduced_batch(batch: Batch, settings: Settings, groups: Tensor | None = None
     picked = y if keep is None else y[keep]
     outcome = kind.outcomes(picked)
     state: dict[Key, Tensor] = {
-        ("y",): outcome.double(),
-        ("weight",): (batch.weights if keep is None else batch.weights[keep]).double(),
+        ("y",): outcome.to(torch.float64, copy=True),
+        ("weight",): (batch.weights if keep is None else batch.weights[keep]).to(torch.float64, copy=True),
         ("kind",): torch.tensor([float(_number(kind))], dtype=torch.float64),
     }
     if groups is not None:

@@ -63,7 +63,7 @@ class PointState:
                 raise ValueError(
                     f"every batch must hold the same models and arguments, got {odd} in some only; pass all of them"
                 )
-            for key in mine:
+            for key in sorted(mine):
                 if key[0] == "draws" and bool((self.column(key)[0] != other.column(key)[0]).any()):
                     raise ValueError(
                         f"every batch must hold as many samples of {key[1]}, got {int(self.column(key)[0])} and "
