@@ -67,8 +67,10 @@ def residual_cells(confidence: Tensor, residual: Tensor, *, cells: int = CELLS) 
     return torch.zeros(cells, dtype=residual.dtype, device=residual.device).index_add(0, index, residual)
 
 
-def smooth_error_of_cells(cells: Float[Tensor, "rows cells"]) -> Float[Tensor, " rows"]:
-    """Return the σ with smECE_σ = σ for each row of summed residuals, by bisection.
+def smooth_error_of_cells(
+    cells: Float[Tensor, "rows cells"], *, halvings: int = HALVINGS
+) -> Float[Tensor, " rows"]:
+    """Return the σ with smECE_σ = σ for each row of summed residuals, by bisection to 2^−halvings.
 
     >>> smooth_error_of_cells(torch.tensor([[0.0, 0.25]], dtype=torch.float64)).item() < 0.26
     True
@@ -77,10 +79,9 @@ def smooth_error_of_cells(cells: Float[Tensor, "rows cells"]) -> Float[Tensor, "
 
     count = cells.shape[1]
     modes = dct(cells.cpu().double().numpy(), axis=1)
-    # The last mode that is not below 1e-16 of itself at the smallest σ of any use.
     rate = (math.pi * np.arange(count)) ** 2 / 2
     low, high = np.zeros(len(modes)), np.ones(len(modes))
-    for _ in range(HALVINGS):
+    for _ in range(halvings):
         sigma = (low + high) / 2
         spread = np.maximum(sigma**2 - 1 / (12 * count**2), 0.0)
         smoothed = np.abs(idct(modes * np.exp(-spread[:, None] * rate), axis=1)).sum(1)

@@ -27,6 +27,9 @@ REPEATS = 100
 COARSE = 512
 """Cells for the halves and the floor of the smooth error."""
 
+HALVINGS = 18
+"""Bisections there: to 4e-6, where the error of an error is some percent."""
+
 
 @dataclass(frozen=True)
 class Forecasts:
@@ -170,7 +173,7 @@ def smooth_error(f: Forecasts) -> Number:
     mass = f.halves.sums(w, torch.zeros_like(index), 1)
 
     def error(sums: Tensor) -> Tensor:
-        return smooth_error_of_cells(sums[:, :-1] / sums[:, -1:])
+        return smooth_error_of_cells(sums[:, :-1] / sums[:, -1:], halvings=HALVINGS)
 
     n = len(w)
     random = torch.Generator(w.device).manual_seed(0)
@@ -180,7 +183,8 @@ def smooth_error(f: Forecasts) -> Number:
                 residual_cells(confidence, w * (f.draw(random)[:, 0] - confidence), cells=COARSE)
                 for _ in range(REPEATS)
             ]
-        )
+        ),
+        halvings=HALVINGS,
     )
     value = smooth_error_of_cells(residual_cells(confidence, residual)[None])[0]
     return Number(

@@ -105,7 +105,7 @@ class Classes:
         every = Forecasts(p, one_hot, w, self.bins, parts, _labels_from(p))
         sure = confidence[:, None].clamp(max=1)
         top = Forecasts(
-            sure, right[:, None], w, self.bins, parts, lambda random: torch.bernoulli(sure, generator=random)
+            sure, right[:, None], w, self.bins, parts, lambda random: drawn_from(sure, random)
         )
         width = f"l1, {self.bins} bins of equal width"
         return brier_parts(every) | {
@@ -117,6 +117,11 @@ class Classes:
     def _checked(self, prediction: object, name: str, n: int | None) -> Tensor:
         p = check_probabilities(prediction, name, shape=self.shape, ndim=3).detach()
         return p if n is None else check_length(p, name, n)
+
+
+def drawn_from(p: Tensor, random: torch.Generator) -> Tensor:
+    """Return events drawn with these probabilities; faster than `torch.bernoulli`."""
+    return (torch.rand(p.shape, generator=random, dtype=p.dtype, device=p.device) < p).to(p.dtype)
 
 
 def check_length(p: Tensor, name: str, n: int) -> Tensor:
@@ -131,10 +136,11 @@ def mean_and_entropy(samples: Tensor, *, entropy: bool = True) -> tuple[Tensor, 
     """Return the mean prediction [n, ...] and the samples' mean entropy [n], in float64."""
     mean = torch.zeros(samples.shape[1:], dtype=torch.float64, device=samples.device)
     total = torch.zeros(samples.shape[1], dtype=torch.float64, device=samples.device)
+    ones = mean.new_ones(samples.shape[2])
     for one in samples:
         mean += one
         if entropy:
-            total += torch.special.entr(one.double()).sum(-1)
+            total += torch.special.entr(one.double()) @ ones
     return mean / len(samples), total / len(samples)
 
 

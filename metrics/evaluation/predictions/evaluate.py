@@ -145,6 +145,7 @@ class PredictionAccumulator(Accumulator[PointState, PredictionComparison]):
             ignore_index,
         )
 
+    @full_precision
     def update(
         self,
         predictions: object,

@@ -12,6 +12,7 @@ from torch import Tensor
 from metrics.evaluation.predictions.binned import Forecasts, binned_error
 from metrics.evaluation.predictions.classes import (
     check_length,
+    drawn_from,
     outside_rows,
     reference_rows,
     uncertainty_rows,
@@ -76,7 +77,7 @@ class Labels:
         hit = torch.where(came == 1, p, 1 - p)
         right = ((p > 0.5) == (came == 1)).double()
         each = Forecasts(
-            p, came, w, self.bins, parts, lambda random: torch.bernoulli(p.clamp(max=1), generator=random)
+            p, came, w, self.bins, parts, lambda random: drawn_from(p, random)
         )
         rows = {
             "nll": mean_number(-hit.log().mean(1), w, "lower", "−ln p(y), nats, mean over labels"),
