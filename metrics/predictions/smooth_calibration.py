@@ -84,7 +84,7 @@ def smooth_error_of_cells(
     for _ in range(halvings):
         sigma = (low + high) / 2
         spread = np.maximum(sigma**2 - 1 / (12 * count**2), 0.0)
-        smoothed = np.abs(idct(modes * np.exp(-spread[:, None] * rate), axis=1)).sum(1)
+        smoothed = np.abs(np.asarray(idct(modes * np.exp(-spread[:, None] * rate), axis=1))).sum(1)
         above = smoothed > sigma
         low, high = np.where(above, sigma, low), np.where(above, high, sigma)
     return torch.from_numpy((low + high) / 2).to(cells.device)

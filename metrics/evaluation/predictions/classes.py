@@ -104,9 +104,7 @@ class Classes:
         one_hot = torch.nn.functional.one_hot(labels, p.shape[1]).double()
         every = Forecasts(p, one_hot, w, self.bins, parts, _labels_from(p))
         sure = confidence[:, None].clamp(max=1)
-        top = Forecasts(
-            sure, right[:, None], w, self.bins, parts, lambda random: drawn_from(sure, random)
-        )
+        top = Forecasts(sure, right[:, None], w, self.bins, parts, lambda random: drawn_from(sure, random))
         width = f"l1, {self.bins} bins of equal width"
         return brier_parts(every) | {
             "calibration_error": binned_error(top, f"top label, {width}"),

@@ -76,9 +76,7 @@ class Labels:
         parts = halves(len(w), w.device)
         hit = torch.where(came == 1, p, 1 - p)
         right = ((p > 0.5) == (came == 1)).double()
-        each = Forecasts(
-            p, came, w, self.bins, parts, lambda random: drawn_from(p, random)
-        )
+        each = Forecasts(p, came, w, self.bins, parts, lambda random: drawn_from(p, random))
         rows = {
             "nll": mean_number(-hit.log().mean(1), w, "lower", "−ln p(y), nats, mean over labels"),
             "accuracy": mean_number(right.mean(1), w, "higher", "share of labels that are right at ½"),

@@ -136,8 +136,10 @@ def difference(one: Number, other: Number) -> Estimate:
     Of shares it is that of Agresti & Min (2005), "Simple improved confidence intervals for comparing matched
     proportions": half a point is added to each of the four cells, so that it is never 0.
     """
-    both = one.second is not None and other.second is not None
-    stderr = _length(one.terms - other.terms, one.second - other.second if both else None)
+    second = None
+    if one.second is not None and other.second is not None:
+        second = one.second - other.second
+    stderr = _length(one.terms - other.terms, second)
     if one.hits is not None and other.hits is not None and one.weight is not None:
         n = float(1 / one.weight.square().sum())
         gap = (one.hits - other.hits).double()
