@@ -97,10 +97,15 @@ def covered(case, trials: int, points: int) -> dict[str, list[str]]:
     return cells
 
 
+CASES = {case.__name__: case for case in (classes, labels, regression)}
+
+
 def main() -> None:
+    """Print the tables and write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--points", type=int, default=1000)
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     head = ["row", *MODELS, *(f"{name} − true" for name in MODELS[1:])]
@@ -109,7 +114,7 @@ def main() -> None:
         f"± {100 * math.sqrt(0.95 * 0.05 / args.trials):.1f}; in brackets the mean standard error over the",
         f"deviation of the values over test sets. Differences are paired. {machine()}.",
     ]
-    for case in (classes, labels, regression):
+    for case in (CASES[name] for name in args.cases):
         lines += ["", f"{(case.__doc__ or '').splitlines()[0]}", ""]
         lines += [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
         cells = covered(case, args.trials, args.points)

@@ -144,7 +144,8 @@ def mean_and_entropy(samples: Tensor, *, entropy: bool = True) -> tuple[Tensor, 
 
 def uncertainty_rows(entropy: Tensor, aleatoric: Tensor, w: Tensor) -> dict[str, Number]:
     """Return the entropy of the mean prediction and its epistemic part."""
-    epistemic = (entropy - aleatoric).clamp(min=0)
+    gap = entropy - aleatoric
+    epistemic = gap.where(gap > 1e-12, 0.0)  # of a single sample it is 0, but for the rounding
     return {
         "predictive_entropy": mean_number(entropy, w, "neither", "H of the mean prediction, nats"),
         "mutual_information": mean_number(epistemic, w, "neither", "epistemic part of the entropy, nats"),
