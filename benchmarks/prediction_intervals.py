@@ -14,10 +14,11 @@ import math
 from pathlib import Path
 
 import torch
-from metrics import PredictionComparison, evaluate_predictions
 from timing import machine
 from torch.distributions import Normal
 from tqdm import tqdm
+
+from metrics import PredictionComparison, evaluate_predictions
 
 MODELS = ("true", "noisy", "sure")
 

@@ -79,7 +79,7 @@ class Forecasts:
             dof=self.halves.dof,
             floor=floor,
             bounded=bounded,
-            least=0.0 if floor is None else floor[1],
+            scatter=0.0 if floor is None else floor[1],
         )
 
 
@@ -197,5 +197,5 @@ def smooth_error(f: Forecasts) -> Number:
         dof=f.halves.dof,
         floor=(float(drawn.mean()), float(drawn.std())),
         bounded=True,
-        least=float(drawn.std()),
+        scatter=float(drawn.std()),
     )

@@ -50,8 +50,8 @@ class Number:
         floor: What a perfect model would show, with its scatter; None where there is none.
         bounded: Whether the number is a share, from 0 to 1.
         second: M of a sum of squares, [R, R]; None elsewhere.
-        least: The error's lower bound: of a calibration error the scatter of its floor. Halves of few clear gaps tell a
-            small error just where they tell a small value.
+        scatter: Of a calibration error that of its floor: a smaller error is averaged with it, as squares. Halves tell
+            a small error just where they tell a small value, and intervals would cover too little.
     """
 
     value: float
@@ -65,13 +65,14 @@ class Number:
     floor: tuple[float, float] | None = None
     bounded: bool = False
     second: Tensor | None = None
-    least: float = 0.0
+    scatter: float = 0.0
 
     @property
     def stderr(self) -> float:
         """One standard error; of a share Agresti and Coull's, which is never 0."""
         if self.hits is None or self.weight is None:
-            return max(_length(self.terms, self.second), self.least)
+            own = _length(self.terms, self.second)
+            return max(own, math.sqrt((own**2 + self.scatter**2) / 2))
         n = 1 / self.weight.square().sum()
         return float(binomial_stderr(self.value * n, n))
 

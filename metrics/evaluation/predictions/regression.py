@@ -151,7 +151,7 @@ def _quantile_error(pit: Tensor, w: Tensor, n: int) -> Number:
         dof=parts.dof,
         floor=(float(drawn.mean()), float(drawn.std())),
         bounded=True,
-        least=float(drawn.std()),
+        scatter=float(drawn.std()),
     )
 
 
