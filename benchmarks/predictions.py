@@ -224,7 +224,8 @@ def main() -> None:
         f"{machine()}; {', '.join(named(p) for p in (*packages, 'uncertainty-toolbox', 'relplot'))}.",
         "",
         f"`evaluate_predictions` of four posteriors, {SAMPLES} samples × {POINTS:,} points × {CLASSES} classes in "
-        f"float32: {report[0].seconds:.2f} s, {report[1].seconds:.2f} s of one core's time, {memory:.0f} MiB beyond the inputs.",
+        f"float32: {report[0].seconds:.2f} s, {report[1].seconds:.2f} s of one core's time, "
+        f"{memory:.0f} MiB beyond the inputs.",
         "",
         f"Each measure by itself on one posterior; medians of {args.repeats} rounds, contenders in turn. The last",
         "column is the fastest peer's time over ours: above 1 ours is faster.",
