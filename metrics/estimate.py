@@ -19,8 +19,8 @@ from metrics.inputs import check_fraction
 
 __all__ = ["Better", "Estimate", "decimals_of", "ends", "with_error"]
 
-Better = Literal["lower", "higher"] | float
-"""Which values are better: lower ones, higher ones, or those nearest to a number."""
+Better = Literal["lower", "higher", "neither"] | float
+"""Which values are better: lower ones, higher ones, those nearest to a number, or neither, of what only describes."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ class Estimate:
             return self.value
         if self.better == "higher":
             return -self.value
+        if self.better == "neither":
+            return 0.0
         return abs(self.value - float(self.better))
 
     def to_dict(self) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from metrics.evaluation.evaluate import Features, evaluate
 from metrics.evaluation.measures import Measure, Row, measure, mode_measure, standard_measures
 from metrics.evaluation.pair import Pair
+from metrics.evaluation.predictions import PredictionAccumulator, PredictionComparison, evaluate_predictions
 from metrics.evaluation.report import Comparison, Report
 
 __all__ = [
@@ -10,9 +11,12 @@ __all__ = [
     "Features",
     "Measure",
     "Pair",
+    "PredictionAccumulator",
+    "PredictionComparison",
     "Report",
     "Row",
     "evaluate",
+    "evaluate_predictions",
     "measure",
     "mode_measure",
     "standard_measures",

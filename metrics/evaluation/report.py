@@ -166,13 +166,18 @@ class Comparison:
     def best(self, measure: str) -> str | None:
         """The name of the report that is best by a measure; None where sizes differ or several are equally good.
 
-        Most measures are biased at finite sizes, by more for fewer samples: such numbers have no order.
+        Most measures are biased at finite sizes, by more for fewer samples: such numbers have no order. None as well
+        where the measure only describes, or where it is undefined for all of them.
         """
         if len(self._sizes(measure)) > 1:
             return None
-        keys = {name: report[measure].sort_key() for name, report in self.reports.items()}
+        keys = {
+            name: report[measure].sort_key()
+            for name, report in self.reports.items()
+            if report[measure].better != "neither" and not math.isnan(report[measure].value)
+        }
         best = [name for name, key in keys.items() if key == min(keys.values())]
-        return best[0] if len(best) == 1 or len(keys) == 1 else None
+        return best[0] if best and (len(best) == 1 or len(self.reports) == 1) else None
 
     def _sizes(self, measure: str) -> set[tuple[int, int]]:
         return {report[measure].sizes for report in self.reports.values()}
@@ -216,7 +221,8 @@ class Comparison:
         for measure in self.measures():
             best, row = self.best(measure), [measure]
             for name, report in self.reports.items():
-                cell = with_error(report[measure].value, report[measure].stderr)
+                e = report[measure]
+                cell = "—" if math.isnan(e.value) else with_error(e.value, e.stderr)
                 row.append(f"{mark[0]}{cell}{mark[1]}" if name == best else cell)
             e = next(iter(self.reports.values()))[measure]
             floors = {(r[measure].floor, r[measure].floor_stderr) for r in self.reports.values()}

@@ -9,13 +9,27 @@ from metrics.plots.clouds import draw_clouds
 from metrics.plots.colours import COLOURS, MARKERS
 from metrics.plots.estimates import draw_estimates
 from metrics.plots.fidelity import draw_precision_recall
+from metrics.plots.predictions import (
+    draw_bands,
+    draw_differences,
+    draw_entropies,
+    draw_pit,
+    draw_reliability,
+    draw_risk_coverage,
+)
 from metrics.plots.witness import draw_witness
 
 __all__ = [
     "COLOURS",
     "MARKERS",
+    "draw_bands",
     "draw_clouds",
+    "draw_differences",
+    "draw_entropies",
     "draw_estimates",
+    "draw_pit",
     "draw_precision_recall",
+    "draw_reliability",
+    "draw_risk_coverage",
     "draw_witness",
 ]

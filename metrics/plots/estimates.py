@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-__all__ = ["draw_estimates"]
+__all__ = ["BETTER", "draw_estimates"]
+
+BETTER = {"lower": "lower is better", "higher": "higher is better", "neither": "only describes"}
 
 
 def draw_estimates(
@@ -66,7 +68,7 @@ def _panel(axis: "matplotlib.axes.Axes", measure: str, estimates: Mapping[str, E
         axis.errorbar(
             e.value, k, xerr=[[e.value - low], [high - e.value]], color=colour, marker=marker, capsize=3
         )
-    arrow = {"lower": "lower is better", "higher": "higher is better"}.get(str(first.better))
+    arrow = BETTER.get(str(first.better))
     axis.set_title(measure.replace("_", " "), fontsize=9)
     axis.set_xlabel(arrow or f"best near {first.better}", fontsize=8)
     axis.set_yticks(range(len(estimates)), list(estimates))

@@ -32,6 +32,24 @@ from metrics.predictions.crps import crps_ensemble, crps_gaussian
 from metrics.predictions.energy_score import energy_score
 from metrics.predictions.intervals import IntervalCoverage, interval_coverage, interval_score
 from metrics.predictions.log_score import categorical_nll, categorical_nll_from_log_probs, gaussian_nll
+from metrics.predictions.ordinal import ranked_probability_score
+from metrics.predictions.quantiles import pit_values, quantile_calibration_error
+from metrics.predictions.recalibration import (
+    ConformalIntervals,
+    ConformalSets,
+    IsotonicCalibration,
+    SetCoverage,
+    TemperatureScaling,
+    VectorScaling,
+    set_coverage,
+)
+from metrics.predictions.selective import (
+    RiskCoverage,
+    error_detection_auroc,
+    false_positive_rate,
+    risk_coverage,
+)
+from metrics.predictions.smooth_calibration import smooth_calibration_error
 from metrics.predictions.uncertainty import (
     agreement,
     categorical_kl,
@@ -44,8 +62,15 @@ from metrics.predictions.uncertainty import (
 
 __all__ = [
     "BrierDecomposition",
+    "ConformalIntervals",
+    "ConformalSets",
     "IntervalCoverage",
+    "IsotonicCalibration",
     "ReliabilityDiagram",
+    "RiskCoverage",
+    "SetCoverage",
+    "TemperatureScaling",
+    "VectorScaling",
     "agreement",
     "bin_index",
     "binomial_stderr",
@@ -60,14 +85,22 @@ __all__ = [
     "crps_ensemble",
     "crps_gaussian",
     "energy_score",
+    "error_detection_auroc",
     "expected_entropy",
+    "false_positive_rate",
     "gaussian_nll",
     "interval_coverage",
     "interval_score",
     "mutual_information",
     "out_of_distribution_auroc",
+    "pit_values",
     "predictive_entropy",
+    "quantile_calibration_error",
+    "ranked_probability_score",
     "reliability_diagram",
+    "risk_coverage",
+    "set_coverage",
+    "smooth_calibration_error",
     "top_label",
     "total_variation",
 ]

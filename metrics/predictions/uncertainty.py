@@ -58,7 +58,7 @@ def predictive_entropy(probs: Float[Tensor, "samples batch classes"]) -> Float[T
     tensor([0.6931])
     """
     p = check_probabilities(probs, shape=SAMPLES, ndim=3)
-    return _entropy(p.double().mean(0)).to(p.dtype)
+    return _entropy(p.mean(0, dtype=torch.float64)).to(p.dtype)
 
 
 @full_precision
@@ -71,7 +71,7 @@ def expected_entropy(probs: Float[Tensor, "samples batch classes"]) -> Float[Ten
     tensor([0.])
     """
     p = check_probabilities(probs, shape=SAMPLES, ndim=3)
-    return _entropy(p.double()).mean(0).to(p.dtype)
+    return _entropy_of_each(p).to(p.dtype)
 
 
 @full_precision
@@ -93,9 +93,9 @@ def mutual_information(probs: Float[Tensor, "samples batch classes"]) -> Float[T
     p = check_probabilities(probs, shape=SAMPLES, ndim=3)
     if len(p) < 2:
         raise ValueError("probs must hold at least 2 posterior samples, got 1; draw more")
-    exact = p.double()
     # A difference of equal entropies can round to −1e-16; the true value is ≥ 0 by Jensen's inequality.
-    return (_entropy(exact.mean(0)) - _entropy(exact).mean(0)).clamp(min=0).to(p.dtype)
+    total = _entropy(p.mean(0, dtype=torch.float64))
+    return (total - _entropy_of_each(p)).clamp(min=0).to(p.dtype)
 
 
 @full_precision
@@ -212,7 +212,13 @@ def _share_below(others: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def _entropy(p: Tensor) -> Tensor:
-    return torch.special.entr(p).sum(-1)
+    # A product with ones is many times as fast as a sum over a short last dimension.
+    return torch.special.entr(p) @ p.new_ones(p.shape[-1])
+
+
+def _entropy_of_each(p: Tensor) -> Tensor:
+    """The samples' mean entropy: sample by sample, so that no copy of all of them is made."""
+    return sum((_entropy(one.double()) for one in p), p.new_zeros(p.shape[1], dtype=torch.float64)) / len(p)
 
 
 def _check_two(p: object, q: object, names: tuple[str, str]) -> tuple[Tensor, Tensor]:

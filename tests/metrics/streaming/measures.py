@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from metrics.evaluation import PredictionAccumulator, PredictionComparison, evaluate_predictions
 from metrics.gaussians.frechet import frechet_distance
 from metrics.kernels.kernel import Gaussian, Laplace, Polynomial
 from metrics.kernels.mmd import mmd2
@@ -75,6 +76,44 @@ class Predictions:
         return first.T if self.ensemble else first
 
 
+@dataclass(frozen=True)
+class Comparisons:
+    """Two models' predictions in one comparison: every value, error and paired difference of it."""
+
+    regression: bool = False
+
+    def data(self, dtype=torch.float64, n=57):
+        random = torch.Generator().manual_seed(1)
+        logits = 2 * torch.randn(n, 6, 4, dtype=dtype, generator=random) + torch.randn(
+            n, 1, 4, generator=random
+        )
+        if self.regression:
+            return logits.to(dtype).flatten(1), logits[:, 0, 0].roll(1).to(dtype)
+        return logits.to(dtype).softmax(-1).flatten(1), torch.randint(4, (n,), generator=random)
+
+    def make(self):
+        return PredictionAccumulator(baseline="b", chains=2)
+
+    def feed(self, accumulator, first, second):
+        if len(first):
+            models = self.models(first)
+            accumulator.update(models, second, reference=self.reference(models))
+
+    def expected(self, first, second):
+        models = self.models(first)
+        return evaluate_predictions(models, second, baseline="b", chains=2, reference=self.reference(models))
+
+    def models(self, first):
+        first = first.unflatten(1, (6, 4))
+        if self.regression:
+            return {"a": first[..., 0].T, "b": first[..., 1].T}
+        mixed = first.transpose(0, 1)
+        return {"a": mixed, "b": (mixed + 1) / (mixed + 1).sum(-1, keepdim=True)}
+
+    def reference(self, models):
+        return 0.5 * (models["a"] + models["b"])
+
+
 def prdc(real, fake):
     return precision_recall_density_coverage(real=real, fake=fake, k=3)
 
@@ -105,10 +144,17 @@ MEASURES = {
     "crps, fair": Predictions(
         lambda: CRPS(fair=True), lambda x, y: crps_ensemble(x, y, fair=True), ensemble=True
     ),
+    "comparison of classes": Comparisons(),
+    "comparison of regressions": Comparisons(regression=True),
 }
 
 
 def numbers(value):
     """What compute gave, as a float64 vector."""
+    if isinstance(value, PredictionComparison):
+        rows = [e for report in value.reports.values() for e in report.estimates.values()]
+        rows += [e for found in value.differences.values() for e in found.values()]
+        every = [n for e in rows for n in (e.value, e.stderr, e.floor or 0.0, e.floor_stderr or 0.0)]
+        return torch.tensor(every, dtype=torch.float64)
     parts = [value] if isinstance(value, torch.Tensor) else [*vars(value).values()]
     return torch.stack(parts).double()

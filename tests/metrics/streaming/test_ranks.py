@@ -23,4 +23,4 @@ def test_two_ranks_equal_one_process():
         [*torchrun, str(script)], env=env, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("differs from one process") == 12
+    assert done.stdout.count("differs from one process") == 14
