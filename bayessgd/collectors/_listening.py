@@ -1,5 +1,6 @@
 """What a collector looks at before it listens to an optimizer, and while it does."""
 
+import logging
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 __all__ = ["is_live", "of_torch", "told_of_others", "told_of_resting"]
+
+logger = logging.getLogger("bayessgd")
 
 
 def of_torch(optimizer: object) -> list[torch.optim.Optimizer]:
@@ -42,7 +45,7 @@ def _trained(optimizers: Sequence[torch.optim.Optimizer]) -> list[Tensor]:
 def told_of_resting(
     optimizers: Sequence[torch.optim.Optimizer], names: Sequence[str], parameters: Sequence[Tensor]
 ) -> None:
-    """Refuse optimizers of none of the parameters; warn where they hold only some."""
+    """Refuse optimizers of none of the parameters; say where they hold only some."""
     trained = {id(p) for p in _trained(optimizers)}
     resting = [name for name, p in zip(names, parameters, strict=True) if id(p) not in trained]
     if len(resting) == len(names):
@@ -51,11 +54,14 @@ def told_of_resting(
             "collector after the model was sharded, and pass the optimizer of that model"
         )
     if resting:
-        warnings.warn(
-            f"{len(resting)} of the collector's {len(names)} parameters are in no optimizer given, {resting[0]} among "
-            "them, and would count as certain; collect a part with parameters=, or pass all optimizers as a list, the "
-            "last to step at its end",
-            stacklevel=4,
+        # A word and no warning: an idle part is common, and every count of directions leaves it out.
+        logger.warning(
+            "%d of the collector's %d parameters are in no optimizer given, %s among them, and count as "
+            "certain; collect "
+            "a part with parameters=, or pass all optimizers as a list, the last to step at its end",
+            len(resting),
+            len(names),
+            resting[0],
         )
 
 

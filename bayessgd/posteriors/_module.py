@@ -2,13 +2,14 @@
 
 import copy
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from bayessgd.batchnorm import has_statistics, refreshing
+from bayessgd._inputs import arguments, moved, size
+from bayessgd.batches import Data
+from bayessgd.batchnorm import has_statistics, refresh_batches, refreshing
 from bayessgd.params import clean_name, unwrap
 
 __all__ = ["with_values"]
@@ -19,7 +20,7 @@ def with_values(
     model: nn.Module,
     parameters: Mapping[str, Tensor],
     buffers: Mapping[str, Tensor],
-    refresh_batchnorm: Iterable[Any] | None,
+    refresh_batchnorm: Data | None,
 ) -> nn.Module:
     """Return a copy of the bare network, in evaluation mode, with these values in the places of its own.
 
@@ -61,21 +62,16 @@ def _fill(places: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
         own[name].copy_(value)
 
 
-def _refresh(network: nn.Module, data: Iterable[Any]) -> None:
+def _refresh(network: nn.Module, data: Data) -> None:
     """Reset the statistics and make them means over the data (`bayessgd.batchnorm`)."""
     device = next(network.buffers()).device
     with refreshing(network) as refresh:
         for layer in network.modules():
             if isinstance(layer, nn.modules.batchnorm._NormBase) and layer.track_running_stats:
                 layer.reset_running_stats()
-        for batch in data:
-            inputs = batch[0] if isinstance(batch, tuple | list) else batch
-            if isinstance(inputs, Mapping):
-                moved = {k: t.to(device) if isinstance(t, Tensor) else t for k, t in inputs.items()}
-                refresh.next_batch(len(next(t for t in moved.values() if isinstance(t, Tensor))))
-                network(**moved)
-            else:
-                refresh.next_batch(len(inputs))
-                network(inputs.to(device))
+        for inputs in refresh_batches(data, network):
+            args, kwargs = arguments(moved(inputs, device))
+            refresh.next_batch(size(inputs))
+            network(*args, **kwargs)
     if not refresh.seen:
         raise ValueError("refresh_batchnorm must yield batches, got none; pass a loader, not a used iterator")

@@ -6,15 +6,15 @@ lives on disk in one safetensors file. It never touches a module: `predict` puts
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from bayessgd.batches import Data
 from bayessgd.posteriors._module import with_values
 from metrics import files
 from metrics.inputs import check_count
@@ -105,7 +105,7 @@ class Posterior(ABC):
         model: nn.Module,
         *,
         draw: int | None = None,
-        refresh_batchnorm: Iterable[Any] | None = None,
+        refresh_batchnorm: Data | None = None,
     ) -> nn.Module:
         """Return the averaged network, or one draw, as an ordinary module: to save, to export or to serve.
 
