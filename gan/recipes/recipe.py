@@ -121,7 +121,8 @@ def kind_of(like: object) -> Kind:
     """Return the kind of some data: points in at most three dimensions, small or large images, other vectors."""
     samples = like.train if isinstance(like, Data) else from_array(like, "like")
     image_shape = like.image_shape if isinstance(like, Data) else None
-    return next(kind for kind in KINDS if kind.holds(tuple(samples.shape[1:]), image_shape))
+    modes = len(like.centres) if isinstance(like, Data) and like.centres is not None else 0
+    return next(kind for kind in KINDS if kind.holds(tuple(samples.shape[1:]), image_shape, modes))
 
 
 def _some(samples: object) -> Tensor:
