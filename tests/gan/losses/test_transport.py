@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gan.losses import Sinkhorn, SlicedWasserstein
-from metrics.transport import sinkhorn_divergence, sliced_wasserstein
+from metrics.transport import sinkhorn, sinkhorn_divergence, sliced_wasserstein
 
 
 @pytest.fixture
@@ -89,3 +89,42 @@ def test_sliced_draws_anew_from_a_generator_and_repeats_without_one(clouds, gen)
 def test_refuses(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("eps", [None, 0.3])
+def test_a_split_self_term_is_its_formula(gen, eps):
+    """β = 1 in place of the diagonal: OT(x, y) − ½OT(x, x) − ½OT(y′, y″)."""
+    x, y = torch.randn(12, 2, generator=gen).double(), torch.randn(10, 2, generator=gen).double() + 1
+    mean = float(torch.cdist(x, y).square().mean())
+    used = 0.05 * mean if eps is None else eps
+
+    def ot(a, b):
+        return sinkhorn(a, b, eps=used).value
+
+    wanted = ot(x, y) - ot(x, x) / 2 - (0.3 * ot(y, y) + 0.7 * ot(y[:5], y[5:])) / 2
+    torch.testing.assert_close(Sinkhorn(eps=eps, split=0.7)(x, y), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_split_self_term_does_not_draw_samples_together(gen):
+    """Clouds of one normal distribution: the generated one is drawn inwards by S_ε, and less, or not, with halves."""
+
+    def pull(split):
+        slopes = []
+        for _ in range(40):
+            x, y = (torch.randn(64, 8, generator=gen).double() for _ in range(2))
+            scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+            Sinkhorn(eps=0.4, split=split)(x, scale * y).backward()
+            slopes.append(float(scale.grad))
+        slopes = torch.tensor(slopes)
+        return float(slopes.mean()), float(slopes.std() / len(slopes) ** 0.5)
+
+    (plain, error), (halves, error_of_halves) = pull(0.0), pull(1.0)
+    assert plain > 5 * error
+    assert halves < plain - 5 * (error**2 + error_of_halves**2) ** 0.5
+
+
+def test_a_split_needs_two_halves():
+    with pytest.raises(ValueError, match="at least 4 samples to be split"):
+        Sinkhorn(split=0.5)(torch.zeros(4, 2), torch.zeros(3, 2))
+    with pytest.raises(ValueError, match="split must be in"):
+        Sinkhorn(split=1.5)
