@@ -9,7 +9,9 @@ shortened by drawing the generated points towards the means of the real ones tha
 bias grows as ε falls (from n^{−1/2} at a large ε to n^{−2/d} at ε = 0: Genevay et al. 2019, theorem 3), and a generator
 that gives in to it makes sharp averages without variety. A large batch weakens it, and so does a larger ε, up to
 where ε hides the shape of the distribution itself: as ε → ∞ only the means are compared. Between them lies ε ≈ 0.2 ×
-the mean cost with a batch of 512, four times the ε that `metrics` judges with; `docs/gan.md` has the figures.
+the mean cost with a batch of 512, four times the ε that `metrics` judges with; `docs/gan.md` has the figures. Better
+is to mend the cause: with .8 of the self-term taken between halves of the batch (`Sinkhorn(split=0.8)`) the digits
+keep their variety at .05 × the mean cost, sharper than any ε without it.
 """
 
 from collections.abc import Callable, Mapping
@@ -104,9 +106,9 @@ def just(*penalties: Penalty) -> Callable[[float], tuple[Penalty, ...]]:
     return lambda _: penalties
 
 
-def blurred(variance: float) -> Loss:
-    """The Sinkhorn loss with ε = .2 × the mean of ‖x − x′‖², which is 2V."""
-    return Sinkhorn(eps=_six(2 * BLUR * variance))
+def blurred(variance: float, *, blur: float = BLUR, split: float = 0.0) -> Loss:
+    """The Sinkhorn loss with ε = blur × the mean of ‖x − x′‖², which is 2V."""
+    return Sinkhorn(eps=_six(2 * blur * variance), split=split)
 
 
 def _six(value: float) -> float:
@@ -206,6 +208,10 @@ _POINTS = {name: replace(row, ema=0.995) for name, row in _POINTS.items()} | {
     ),
 }
 _DIGITS = TrainingSettings(final_learning_rate=2e-5)
+_DIGITS_ROWS = _rows(_DIGITS)
+_DIGITS_ROWS["sinkhorn"] = replace(
+    _DIGITS_ROWS["sinkhorn"], loss=partial(blurred, blur=0.05, split=0.8), steps=2000, augment=False
+)
 
 KINDS = (
     Kind(
@@ -226,7 +232,7 @@ KINDS = (
         "small images",
         lambda shape, image, modes: len(shape) == 1 and image is not None and shape[0] <= 256,
         partial(_multilayer, hidden=(256, 256, 256), bounded=True),
-        _rows(_DIGITS),
+        _DIGITS_ROWS,
         augment=_of_digits,
         tuned_on="scikit-learn's digits, 898 images of 8×8",
     ),
