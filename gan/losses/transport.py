@@ -78,8 +78,9 @@ class Sinkhorn:
                 f"fake must hold at least 4 samples to be split, got {len(fake)}; use a larger batch"
             )
         result = sinkhorn_divergence(real, fake, eps=self.eps, return_result=True)
-        whole = sinkhorn(fake, fake, eps=result.eps).value
-        halves = sinkhorn(fake[:half], fake[half : 2 * half], eps=result.eps).value
+        eps = float(result.eps)
+        whole = sinkhorn(fake, fake, eps=eps).value
+        halves = sinkhorn(fake[:half], fake[half : 2 * half], eps=eps).value
         return result.value + self.split / 2 * (whole - halves)
 
 
