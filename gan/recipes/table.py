@@ -210,7 +210,7 @@ _POINTS = {name: replace(row, ema=0.995) for name, row in _POINTS.items()} | {
 _DIGITS = TrainingSettings(final_learning_rate=2e-5)
 _DIGITS_ROWS = _rows(_DIGITS)
 _DIGITS_ROWS["sinkhorn"] = replace(
-    _DIGITS_ROWS["sinkhorn"], loss=partial(blurred, blur=0.05, split=0.8), steps=2000, augment=False
+    _DIGITS_ROWS["sinkhorn"], loss=partial(blurred, blur=0.05, split=0.8), steps=2400, augment=False
 )
 
 KINDS = (
