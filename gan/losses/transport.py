@@ -16,7 +16,7 @@ two halves y′, y″ of the batch it has not,
     S_ε,β(x, y) = S_ε(x, y) + β/2 · [OT_ε(y, y) − OT_ε(y′, y″)],
 
 whose expectation at β = 1 is near that of independent batches (the minibatch energy distance of Salimans et al. 2018
-and Fatras et al. 2021, which has no such pull but more noise). β between 0 and 1 trades the one for the other.
+and Fatras et al. 2020, which has no such pull but more noise). β between 0 and 1 trades the one for the other.
 """
 
 from dataclasses import dataclass
