@@ -43,7 +43,7 @@ def draw_rows(
     kind: Callable[..., Tensor],
     shape: tuple[int, ...],
     like: Tensor,
-    generator: torch.Generator | Streams | None,
+    generator: torch.Generator | None,
 ) -> Tensor:
     """Return `kind(shape)`, one row a sample, on the samples' device.
 

@@ -232,8 +232,8 @@ def _stack(networks: list[nn.Module], inputs: Tensor, name: str) -> Stacked:
                 buffer.copy_(kept[key])
             if changed:
                 raise ValueError(
-                    f"the {name} must not change its buffers at each pass to be stacked, and {changed[0]!r} changes (batch "
-                    f"or spectral normalisation); {ONE_BY_ONE}"
+                    f"the {name} must not change its buffers at each pass to be stacked, and {changed[0]!r} changes "
+                    f"(batch or spectral normalisation); {ONE_BY_ONE}"
                 )
         try:
             stacked = Stacked(networks)

@@ -26,6 +26,7 @@ class Lent:
         self.network, self.state = network, state
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Return the scores."""
         return functional_call(self.network, self.state, (x,))
 
     def slopes(self, x: Tensor) -> Tensor:

@@ -127,7 +127,7 @@ class StackedGame:
         for each in self.penalties:
             if type(each).__call__ is not Penalty.__call__:
                 penalty = penalty + vmap(
-                    lambda state, x, y, each=each: each(critic.lend(state), x, y, generator=self.random)  # pyright: ignore[reportArgumentType]
+                    lambda state, x, y, each=each: each(critic.lend(state), x, y, generator=self.random)
                 )(critic.state(), real, fake)
         return value, penalty
 
@@ -175,13 +175,13 @@ class StackedGame:
     def _augmented(self, batches: Tensor) -> Tensor:
         if not self.augment:
             return batches
-        return vmap(lambda x: augmented(x, self.augment, self.random))(batches)  # pyright: ignore[reportArgumentType]
+        return vmap(lambda x: augmented(x, self.augment, self.random))(batches)
 
 
 def _refuse_coupling(player: str, optimizer: torch.optim.Optimizer) -> None:
     """An optimizer that looks at a whole tensor would mix the runs."""
     if type(optimizer) not in ELEMENTWISE:
         raise ValueError(
-            f"optimizers[{player!r}] must treat every number by itself for runs that are stacked, such as Adam, RMSprop "
-            f"or SGD, got {type(optimizer).__name__}; train the models one by one with GAN.fit"
+            f"optimizers[{player!r}] must treat every number by itself for runs that are stacked, such as Adam or SGD, "
+            f"got {type(optimizer).__name__}; train the models one by one with GAN.fit"
         )

@@ -16,8 +16,10 @@ from gan.seeds import stream
 __all__ = ["Streams"]
 
 
-class Streams:
-    """A generator for each of several seeds.
+class Streams(torch.Generator):
+    """A generator for each of several seeds, in the place of one.
+
+    Who draws from it as from an ordinary generator inside `torch.vmap` is refused there by torch.
 
     Args:
         name: What the numbers are for, as for `gan.seeds.stream`.
@@ -29,9 +31,12 @@ class Streams:
     True
     """
 
+    def __new__(cls, name: str, seeds: Sequence[int], device: str | torch.device = "cpu") -> "Streams":
+        """Return the generator that torch knows of; nobody draws from it."""
+        return super().__new__(cls, device)
+
     def __init__(self, name: str, seeds: Sequence[int], device: str | torch.device = "cpu") -> None:
         self.generators = [stream(name, seed, device) for seed in seeds]
-        self.device = self.generators[0].device
 
     def draw(self, kind: Callable[..., Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return `kind(shape)` of each run, [runs, *shape]."""
@@ -56,7 +61,9 @@ class _DrawnByEach(torch.autograd.Function):
     """Random numbers whose rule under `torch.vmap` is to draw from each run's own generator."""
 
     @staticmethod
-    def forward(like: Tensor, streams: Streams, kind: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+    def forward(
+        like: Tensor, streams: Streams, kind: Callable[..., Tensor], shape: tuple[int, ...]
+    ) -> Tensor:
         raise RuntimeError("streams of several runs are drawn from inside torch.vmap over the runs alone")
 
     @staticmethod
