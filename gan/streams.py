@@ -33,7 +33,7 @@ class Streams(torch.Generator):
 
     def __new__(cls, name: str, seeds: Sequence[int], device: str | torch.device = "cpu") -> "Streams":
         """Return the generator that torch knows of; nobody draws from it."""
-        return super().__new__(cls, device)
+        return super().__new__(cls, device)  # pyright: ignore[reportCallIssue]
 
     def __init__(self, name: str, seeds: Sequence[int], device: str | torch.device = "cpu") -> None:
         self.generators = [stream(name, seed, device) for seed in seeds]
@@ -75,7 +75,7 @@ class _DrawnByEach(torch.autograd.Function):
         return None, None, None, None
 
     @staticmethod
-    def vmap(
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
         info: Any,
         in_dims: tuple[Any, ...],
         like: Tensor,
