@@ -90,11 +90,14 @@ def answer(found: Found) -> str:
         won, close = won + (rank == 1), close + level
         beside = ", level with the best" if level and rank > 1 else ""
         told.append(f"- {name} under {measure}: rank {rank} of {len(found)}{beside}")
+    parts = ["The best under each measure:", "\n".join(wins)]
+    if not pairs:
+        return "\n\n".join(parts)
     head = (
         f"Does training on D win under D? Of {len(pairs)} losses that descend a measure here {won} are the best "
         f"under it, and {close} are best or within {CLEAR:g} standard errors of the best:"
     )
-    return "\n\n".join(["The best under each measure:", "\n".join(wins), head, "\n".join(told)])
+    return "\n\n".join([*parts, head, "\n".join(told)])
 
 
 def draw(found: Found, title: str) -> Figure:
@@ -113,7 +116,9 @@ def draw(found: Found, title: str) -> Figure:
             if DESCENDS.get(name) == measure:
                 box = axis.add_patch(_frame(i, j))
                 box.set_clip_on(False)
-    axis.set_xticks(range(len(measures)), measures, rotation=55, ha="right", fontsize=8)
+    axis.set_xticks(
+        range(len(measures)), measures, rotation=55, ha="right", rotation_mode="anchor", fontsize=8
+    )
     axis.set_yticks(range(len(names)), names, fontsize=8)
     axis.set_title(f"{title}: rank under each measure, 1 the best; framed: the loss descends it", fontsize=9)
     return figure

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from gan import checks
+from gan.data.sets import Data
 from gan.distributed import ranks
 from gan.history import History
 from gan.loop import LOOK_EVERY, TrainingDivergedError
@@ -175,7 +176,7 @@ def _game(
     first = models[0]
     settings = settings if batch_size is None else replace(settings, batch_size=batch_size)
     dtype = checks.dtype_of(first.generator)
-    data = getattr(data, "train", data)
+    data = data.train if isinstance(data, Data) else data
     if not isinstance(data, SupportsDLPack | Tensor):
         raise TypeError(
             f"data must be a tensor, an array or gan.Data for runs that are stacked, got {type(data).__name__}; "
