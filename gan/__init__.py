@@ -12,6 +12,7 @@ from gan.data import Data
 from gan.history import History
 from gan.loading import load
 from gan.loop import TrainingDivergedError
+from gan.many import fit_many
 from gan.recipes import Recipe, recipe
 from gan.settings import TrainingSettings
 from gan.train import GAN
@@ -26,6 +27,7 @@ __all__ = [
     "augment",
     "callbacks",
     "data",
+    "fit_many",
     "load",
     "losses",
     "networks",

@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan.distributed import part_of, ranks
+from gan.streams import Streams
 from metrics.inputs import check_count, check_fraction, check_positive
 
 __all__ = ["Augmentation", "Cutout", "Noise", "Shift", "draw_rows"]
@@ -39,7 +40,10 @@ class Augmentation(Protocol):
 
 
 def draw_rows(
-    kind: Callable[..., Tensor], shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None
+    kind: Callable[..., Tensor],
+    shape: tuple[int, ...],
+    like: Tensor,
+    generator: torch.Generator | None,
 ) -> Tensor:
     """Return `kind(shape)`, one row a sample, on the samples' device.
 
@@ -49,8 +53,10 @@ def draw_rows(
         kind: `torch.rand` or `torch.randn`.
         shape: (n, …), n the samples of this process.
         like: Its device and type are those of the numbers.
-        generator: On any device; torch's own if None.
+        generator: On any device; torch's own if None. `Streams` inside `torch.vmap` over several runs.
     """
+    if isinstance(generator, Streams):
+        return generator.draw_like(kind, shape, like)
     device = like.device if generator is None else generator.device
     joint = (shape[0] * ranks(), *shape[1:])
     return part_of(kind(joint, dtype=like.dtype, device=device, generator=generator)).to(like.device)

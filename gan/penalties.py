@@ -23,6 +23,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from gan.augment import draw_rows
 from gan.distributed import gather
+from gan.stacked import Lent
 from metrics.inputs import check_positive
 
 __all__ = [
@@ -82,6 +83,8 @@ def input_gradients(critic: Critic, x: Float[Tensor, "n ..."]) -> Float[Tensor, 
     >>> gradients.detach()
     tensor([[2., 4.]])
     """
+    if isinstance(critic, Lent):
+        return critic.slopes(x)
     refuse_batch_norm(critic)
     x = x.detach().requires_grad_()
     differentiable = torch.is_grad_enabled()

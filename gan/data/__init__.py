@@ -10,6 +10,8 @@ from gan.data.mixtures import grid, ring
 from gan.data.mnist import mnist
 from gan.data.sets import Data, digits, split
 from gan.data.shift import shift_images
+from gan.data.spiral import spiral
+from gan.data.stacked import stacked_digits, stacked_labels
 
 __all__ = [
     "Data",
@@ -22,5 +24,8 @@ __all__ = [
     "mnist",
     "ring",
     "shift_images",
+    "spiral",
     "split",
+    "stacked_digits",
+    "stacked_labels",
 ]

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from gan.losses._embedding import unit_norm
 from metrics.inputs import check_count, check_positive
@@ -82,6 +83,18 @@ class Sinkhorn:
         whole = sinkhorn(fake, fake, eps=eps).value
         halves = sinkhorn(fake[:half], fake[half : 2 * half], eps=eps).value
         return result.value + self.split / 2 * (whole - halves)
+
+    def of_batch(
+        self, real: Float[Tensor, "runs n d"], fake: Float[Tensor, "runs m d"]
+    ) -> Float[Tensor, " runs"]:
+        """Return S_ε of several pairs of clouds; small ones are solved together.
+
+        >>> Sinkhorn().of_batch(torch.zeros(2, 4, 3), torch.ones(2, 4, 3))
+        tensor([3., 3.])
+        """
+        if self.learned_cost:
+            real, fake = normalize(real, dim=2), normalize(fake, dim=2)
+        return sinkhorn_divergence(real, fake, eps=self.eps)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from metrics.neighbours.balls import NeighbourScores, knn_kl, precision_recall_density_coverage
 from metrics.neighbours.memorisation import Memorisation, memorisation
-from metrics.neighbours.modes import ModeCoverage, mode_coverage
+from metrics.neighbours.modes import ClassCoverage, ModeCoverage, class_coverage, mode_coverage
 from metrics.neighbours.two_sample import (
     Classifier,
     ClassifierTest,
@@ -11,11 +11,13 @@ from metrics.neighbours.two_sample import (
 )
 
 __all__ = [
+    "ClassCoverage",
     "Classifier",
     "ClassifierTest",
     "Memorisation",
     "ModeCoverage",
     "NeighbourScores",
+    "class_coverage",
     "classifier_two_sample_test",
     "knn_kl",
     "memorisation",

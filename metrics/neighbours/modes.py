@@ -1,4 +1,4 @@
-"""Modes covered, high-quality samples and reverse KL on a mixture of known Gaussians.
+"""Modes covered, high-quality samples and reverse KL, on a mixture of known Gaussians or by a classifier.
 
 The definitions of PacGAN (Lin et al. 2018, section 4.1, after Srivastava et al. 2017, VEEGAN), for K equally
 likely centres c_j and the standard deviation σ of every component along each axis. A sample belongs to its
@@ -11,6 +11,11 @@ nearest centre and is of high quality if it is within 3σ of it, ‖x − c_j‖
 Even the truth is not at 100 %: in d dimensions the share is P(χ²_d < 9), which is 1 − e^{−4.5} = 98.889 %
 for d = 2. A generator that has collapsed to one point has a high share, so the three are read together.
 Reverse KL is biased upwards, by about (K − 1)/2n for n samples of the truth.
+
+Where modes are classes and no centres are known, as for digits stacked in three channels with their 1000 classes
+(Srivastava et al. 2017; Lin et al. 2018), a classifier says to which one a sample belongs:
+`class_coverage` counts the classes that it names, and takes KL(p̂ ‖ p) from the shares of the names to those of the
+data.
 """
 
 import math
@@ -22,10 +27,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metrics.distances import distance_blocks
-from metrics.inputs import check_pair, check_positive
+from metrics.inputs import check_count, check_pair, check_positive
 from metrics.precision import full_precision
 
-__all__ = ["ModeCoverage", "mode_coverage"]
+__all__ = ["ClassCoverage", "ModeCoverage", "class_coverage", "mode_coverage"]
 
 
 @dataclass(frozen=True)
@@ -90,3 +95,85 @@ def mode_coverage(
         reverse_kl=reverse_kl.to(samples.dtype),
         counts=counts,
     )
+
+
+@dataclass(frozen=True)
+class ClassCoverage:
+    """What a cloud covers of the classes, by a classifier.
+
+    Attributes:
+        modes: The number of classes that are named at least once; a 0-dim float64 tensor as the next.
+        kl: KL from the shares of the names to those of the data, in nats; from 0 to ln K where those are uniform.
+        counts: How often each class is named, [K].
+    """
+
+    modes: Float[Tensor, ""]
+    kl: Float[Tensor, ""]
+    counts: Int64[Tensor, " k"]
+
+
+def class_coverage(
+    predicted_labels: Int64[Tensor, " n"],
+    *,
+    num_classes: int = 1000,
+    shares: Float[Tensor, " k"] | None = None,
+) -> ClassCoverage:
+    """Return how many classes a classifier finds in a cloud, and KL(p̂ ‖ p) from their shares to those of the data.
+
+    Args:
+        predicted_labels: The classifier's class of each sample, [n], from 0.
+        num_classes: K.
+        shares: The classes' shares in the data, [K], normalised to sum one; None is uniform.
+
+    Returns:
+        Modes, KL (nats) and counts. For n samples of the truth KL is biased upwards by about (K − 1)/2n, and modes
+        downwards by Σ_k (1 − p_k)^n.
+
+    Raises:
+        ValueError: Labels that are not in 0 … K − 1, no sample, shares that are no shares.
+        TypeError: Labels that are no whole numbers.
+
+    >>> found = class_coverage(torch.tensor([0, 1, 0, 1]), num_classes=4)
+    >>> found.modes, found.kl
+    (tensor(2., dtype=torch.float64), tensor(0.6931, dtype=torch.float64))
+    """
+    k = check_count(num_classes, "num_classes")
+    counts = _counted(predicted_labels, k)
+    p = counts.double() / counts.sum()
+    q = _shares(shares, k).to(p.device)
+    # 0 ln 0 = 0; a name that the data do not have makes the divergence infinite.
+    kl = torch.where(counts > 0, p * (p.clamp(min=1e-300) / q).log(), 0.0).sum().clamp(min=0)
+    return ClassCoverage((counts > 0).sum().double(), kl, counts)
+
+
+def _counted(labels: object, k: int) -> Tensor:
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dtype == torch.bool:
+        kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise TypeError(
+            f"predicted_labels must be a tensor of whole numbers, got {kind}; take logits.argmax(1)"
+        )
+    if labels.ndim != 1 or len(labels) == 0:
+        raise ValueError(
+            f"predicted_labels must have shape [n], n at least 1, got {list(labels.shape)}; take logits.argmax(1)"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= k:
+        raise ValueError(
+            f"predicted_labels must be from 0 to num_classes − 1 = {k - 1}, got {low} to {high}; pass "
+            "num_classes"
+        )
+    return labels.long().bincount(minlength=k)
+
+
+def _shares(shares: Tensor | None, k: int) -> Tensor:
+    if shares is None:
+        return torch.full((k,), 1 / k, dtype=torch.float64)
+    if shares.shape != (k,) or not bool(shares.isfinite().all()) or bool((shares < 0).any()):
+        raise ValueError(
+            f"shares must be {k} finite numbers of 0 or more, one a class, got shape {list(shares.shape)}; count the "
+            "data's labels with bincount(minlength=num_classes)"
+        )
+    q = shares.double()
+    if not bool(q.sum() > 0):
+        raise ValueError("shares must have a positive sum, got 0; count the data's labels with bincount")
+    return q / q.sum()

@@ -229,3 +229,55 @@ def test_refusal_of_a_missing_file_says_what_to_do(small_mnist):
     (small_mnist / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(FileNotFoundError, match=r"t10k-labels-idx1-ubyte or .*\.gz is not in .*openml=True"):
         data.mnist(small_mnist)
+
+
+def test_stacked_digits_are_digits_of_their_half_and_their_number():
+    stacked, digits = data.stacked_digits(4000, seed=1), data.digits()
+    halves = (
+        (stacked.train, stacked.train_labels, digits.train, digits.train_labels),
+        (stacked.held_out, stacked.held_out_labels, digits.held_out, digits.held_out_labels),
+    )
+    for pictures, numbers, images, labels in halves:
+        assert numbers is not None
+        assert labels is not None
+        assert pictures.shape == (4000, 3, 8, 8)
+        for channel, place in enumerate((100, 10, 1)):
+            found = torch.cdist(pictures[:50, channel].flatten(1), images)
+            assert found.min(1).values.max() < 1e-3
+            assert torch.equal(labels[found.argmin(1)], numbers[:50] // place % 10)
+        # Each class has p near 1/1000 and 4000 draws: 1 − e^−4 of the classes are there, 982 ± 4.
+        assert 962 < len(numbers.unique()) <= 1000
+    assert not torch.equal(stacked.train, data.stacked_digits(4000, seed=2).train)
+    assert torch.equal(stacked.train, data.stacked_digits(4000, seed=1).train)
+
+
+def test_stacked_labels_read_each_channel():
+    stacked = data.stacked_digits(1000)
+    assert stacked.train_labels is not None
+    right = (data.stacked_labels(stacked.train) == stacked.train_labels).double().mean()
+    assert right > 0.95  # one digit of the training half is read rightly in more than 99 of 100
+    turned = data.stacked_labels(stacked.train.flip(1))
+    backwards = torch.tensor([int(f"{number:03d}"[::-1]) for number in stacked.train_labels.tolist()])
+    assert (turned == backwards).double().mean() == right
+    with pytest.raises(ValueError, match="unflatten"):
+        data.stacked_labels(stacked.train[:, :2])
+
+
+def test_spiral_is_even_along_its_curve():
+    turns = 1.5
+    points = data.spiral(20_000, turns=turns).train.double()
+    radius = points.norm(dim=1)
+    angle = torch.atan2(points[:, 1], points[:, 0])
+    wrapped = (2 * math.pi * turns * radius - angle + math.pi) % (2 * math.pi) - math.pi
+    assert wrapped.abs().max() < 1e-5
+
+    def length(t):
+        w = 2 * math.pi * turns * t  # ∫√(1 + w²) dw = (w√(1 + w²) + asinh w)/2
+        return w * (1 + w * w).sqrt() + w.asinh()
+
+    ends = length(torch.tensor([0.15, 1.0], dtype=torch.float64))
+    uniform = ((length(radius) - ends[0]) / (ends[1] - ends[0])).sort().values
+    distance = (uniform - (torch.arange(20_000) + 0.5) / 20_000).abs().max()
+    assert distance < 1.95 / 20_000**0.5  # Kolmogorov's distance, one in a thousand
+    noisy = data.spiral(20_000, turns=turns, std=0.1).train.double()
+    assert abs((noisy - points).std() / 0.1 - 1) < 4 / (2 * 40_000) ** 0.5

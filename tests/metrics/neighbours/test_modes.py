@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from metrics.neighbours.modes import mode_coverage
+from metrics.neighbours.modes import class_coverage, mode_coverage
 
 
 def ring(k=8):
@@ -92,3 +92,51 @@ def test_quality_ends_before_three_sigma():
 def test_refusals(samples, centres, std, error, message):
     with pytest.raises(error, match=message):
         mode_coverage(samples, centres=centres, std=std)
+
+
+def test_class_coverage_of_the_truth_has_the_bias_that_is_told(gen):
+    k, n = 1000, 25_600
+    got = class_coverage(torch.randint(k, (n,), generator=gen))
+    assert got.counts.sum() == n
+    # 2n·KL is χ² with K − 1 degrees of freedom, whose mean is the bias (K − 1)/2n.
+    low, high = stats.chi2(k - 1).ppf([1e-4, 1 - 1e-4])
+    assert low < 2 * n * got.kl.item() < high
+    few = class_coverage(torch.randint(k, (1000,), generator=gen))
+    expected = k * (1 - (1 - 1 / k) ** 1000)
+    assert abs(few.modes.item() - expected) < 4 * expected**0.5
+
+
+def test_class_coverage_is_scipys_relative_entropy(gen):
+    labels = torch.randint(5, (200,), generator=gen).clamp(max=3)
+    shares = torch.tensor([1.0, 2.0, 3.0, 4.0, 1.0])
+    for given in (None, shares):
+        got = class_coverage(labels, num_classes=5, shares=given)
+        expected = stats.entropy(got.counts.numpy(), (torch.ones(5) if given is None else given).numpy())
+        assert got.kl.item() == pytest.approx(expected, rel=1e-9)
+        assert got.modes == 4
+        assert got.counts.tolist() == [int((labels == i).sum()) for i in range(5)]
+
+
+def test_class_coverage_of_one_class_and_of_a_class_that_the_data_lack():
+    assert class_coverage(torch.full((9,), 3), num_classes=10).kl.item() == pytest.approx(math.log(10))
+    assert class_coverage(torch.tensor([0, 1]), num_classes=2, shares=torch.tensor([1.0, 0.0])).kl == math.inf
+    assert class_coverage(torch.tensor([0]), num_classes=2, shares=torch.tensor([1.0, 0.0])).kl == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "changes", "kind", "words"),
+    [
+        (torch.tensor([0.0]), {}, TypeError, r"logits.argmax\(1\)"),
+        (torch.tensor([True]), {}, TypeError, "whole numbers"),
+        (torch.zeros(2, 3, dtype=torch.long), {}, ValueError, r"shape \[n\]"),
+        (torch.zeros(0, dtype=torch.long), {}, ValueError, "at least 1"),
+        (torch.tensor([10]), {}, ValueError, "from 0 to num_classes − 1 = 9, got 10 .*pass num_classes"),
+        (torch.tensor([-1]), {}, ValueError, "got -1"),
+        (torch.tensor([0]), {"shares": torch.ones(3)}, ValueError, "shares must be 10"),
+        (torch.tensor([0]), {"shares": torch.zeros(10)}, ValueError, "positive sum"),
+        (torch.tensor([0]), {"shares": -torch.ones(10)}, ValueError, "0 or more"),
+    ],
+)
+def test_class_coverage_refuses(labels, changes, kind, words):
+    with pytest.raises(kind, match=words):
+        class_coverage(labels, num_classes=10, **changes)

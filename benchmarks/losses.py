@@ -1,0 +1,153 @@
+"""Every loss by its recipe, judged by every measure: which wins under which, and does training on D win under D?
+
+    python benchmarks/losses.py [--data ring grid digits] [--losses js wgan-gp ...] [--seeds 5] [--steps N]
+        [--folder DIR] [--out DIR]
+
+The seeds of a loss are trained at once (`gan.fit_many`), or one by one where that is refused. As many samples as
+held-out points, at most 1000 of each; MMD has one Gaussian kernel for all, whose bandwidths are those of the held-out
+points. Every run's numbers are kept in the folder, so that a table that was stopped goes on. Writes losses.md and a
+picture for each data set: the rank of each loss under each measure.
+"""
+
+import argparse
+import json
+import math
+import statistics
+from pathlib import Path
+
+import torch
+from losses_page import DESCENDS, answer, draw, table
+from timing import machine
+from torch import Tensor
+from tqdm import tqdm
+
+import gan
+import metrics
+from gan import GAN, Data, TrainingDivergedError
+from gan import data as datasets
+from metrics import files
+from metrics.kernels import Gaussian, median_heuristic
+
+DATA = {"ring": lambda: datasets.ring(2500), "grid": lambda: datasets.grid(2500), "digits": datasets.digits}
+POINTS = 1000
+
+
+def judged(x: Tensor, data: Data) -> dict[str, float]:
+    """Every measure of samples against the held-out points."""
+    y = data.held_out[:POINTS].flatten(1)
+    x = x.flatten(1)
+    widths = [median_heuristic(y) * 2.0**k for k in range(-2, 3)]
+    scores = metrics.precision_recall_density_coverage(real=y, fake=x, k=5)
+    found = {
+        "W1": metrics.wasserstein(x, y, p=1),
+        "W2": metrics.wasserstein(x, y),
+        "sinkhorn": metrics.sinkhorn_divergence(x, y),
+        "sliced W2": metrics.sliced_wasserstein(x, y),
+        "mmd2": metrics.mmd2(x, y, kernel=Gaussian(tuple(widths))),
+        "energy": metrics.energy_distance(x, y),
+        "frechet": metrics.frechet_distance(x, y),
+        "KL(data‖samples)": metrics.knn_kl(y, x),
+        "KL(samples‖data)": metrics.knn_kl(x, y),
+        "precision": scores.precision,
+        "recall": scores.recall,
+        "density": scores.density,
+        "coverage": scores.coverage,
+        "1-NN": metrics.nearest_neighbour_accuracy(x, y),
+    }
+    if data.centres is not None and data.std is not None:
+        modes = metrics.mode_coverage(x, centres=data.centres, std=data.std)
+        found |= {"modes": modes.modes, "high quality": modes.high_quality, "reverse KL": modes.reverse_kl}
+    return {name: float(value) for name, value in found.items()}
+
+
+def trained(name: str, data: Data, seeds: list[int], steps: int | None) -> list[GAN]:
+    """The models of some seeds, at once where they can be stacked."""
+    chosen = gan.recipe(name, like=data)
+
+    def fresh() -> list[GAN]:
+        return [GAN.from_recipe(chosen, *chosen.players(seed=1000 * seed)) for seed in seeds]
+
+    steps = steps or chosen.steps
+    try:
+        return gan.fit_many(fresh(), data, steps=steps, seeds=seeds, device="cpu")
+    except TrainingDivergedError:
+        raise
+    except ValueError:  # cannot be stacked
+        return [
+            model.fit(data, steps=steps, seed=seed, device="cpu")
+            for model, seed in zip(fresh(), seeds, strict=True)
+        ]
+
+
+def runs(name: str, data: Data, args: argparse.Namespace) -> list[dict[str, float]]:
+    """The numbers of a loss, one dictionary a seed; those that are not in the folder are made."""
+    paths = {
+        seed: args.folder / f"{data.name}-{name}-{seed}-{args.steps or 'recipe'}.json"
+        for seed in range(args.seeds)
+    }
+    missing = [seed for seed, path in paths.items() if not path.exists()]
+    if missing:
+        count = min(POINTS, len(data.held_out))
+        for seed, model in zip(missing, trained(name, data, missing, args.steps), strict=True):
+            files.write_text(paths[seed], json.dumps(judged(model.sample(count, seed=seed), data)))
+    return [json.loads(path.read_text()) for path in paths.values()]
+
+
+def floor(data: Data) -> dict[str, float]:
+    """Training points in the samples' place."""
+    return judged(data.train[: min(POINTS, len(data.held_out))], data)
+
+
+def summed(found: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
+    """Means and standard errors over seeds."""
+    n = len(found)
+    columns = {name: [run[name] for run in found] for name in found[0]}
+    return {
+        name: (statistics.fmean(v), statistics.stdev(v) / math.sqrt(n) if n > 1 else math.nan)
+        for name, v in columns.items()
+    }
+
+
+def main() -> None:
+    """Train what is missing; write the page and the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", nargs="+", choices=DATA, default=["ring", "grid"])
+    parser.add_argument("--losses", nargs="+", choices=gan.losses.NAMES, default=list(gan.losses.NAMES))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--folder", type=Path, default=Path("out/losses"))
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    budget = f"{args.steps} generator steps" if args.steps else "the recipe's generator steps"
+    parts = [
+        "# Losses and measures",
+        f"{machine()}; one thread. Every loss by its recipe with {budget}, {args.seeds} seeds: mean ± standard error "
+        f"over them; the best in bold. The floor is training points in the samples' place. "
+        f"W1 is descended by {', '.join(n for n, d in DESCENDS.items() if d == 'W1')}.",
+    ]
+    for data_name in args.data:
+        data, found = DATA[data_name](), {}
+        for name in tqdm(args.losses, disable=None, desc=data_name):
+            try:
+                found[name] = summed(runs(name, data, args))
+            except TrainingDivergedError as error:
+                parts.append(f"{data_name}, {name}: {error}")
+        count = min(POINTS, len(data.held_out))
+        parts += [
+            f"## {data_name}",
+            f"{count} samples against {count} held-out points.",
+            table(found, floor(data)),
+            answer(found),
+        ]
+        if args.out is not None:
+            draw(found, data_name).savefig(args.out / f"losses_{data_name}.png", dpi=120)
+            parts.append(f"![Ranks of the losses on {data_name}](losses_{data_name}.png)")
+    text = "\n\n".join(parts) + "\n"
+    print(text)
+    if args.out is not None:
+        files.write_text(args.out / "losses.md", text)
+
+
+if __name__ == "__main__":
+    main()

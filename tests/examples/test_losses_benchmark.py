@@ -1,0 +1,55 @@
+"""The matrix of losses and measures: its ranks, its answer, and a run that goes on."""
+
+import json
+import sys
+
+from losses import main
+from losses_page import answer, draw, ranks, tied
+
+FOUND = {
+    "energy": {"energy": (1.0, 0.1), "coverage": (0.5, 0.01), "1-NN": (0.45, 0.01)},
+    "mmd": {"energy": (1.25, 0.1), "coverage": (0.9, 0.01), "1-NN": (0.7, 0.01)},
+    "js": {"energy": (2.0, 0.1), "coverage": (0.7, 0.01), "1-NN": (0.55, 0.0)},
+}
+
+
+def test_ranks_know_which_way_is_better():
+    assert ranks(FOUND, "energy") == {"energy": 1, "mmd": 2, "js": 3}
+    assert ranks(FOUND, "coverage") == {"energy": 3, "mmd": 1, "js": 2}
+    assert ranks(FOUND, "1-NN")["mmd"] == 3  # .45 and .55 are as near to .5 but for rounding
+
+
+def test_level_is_within_two_standard_errors_of_the_difference():
+    # .25 against 2·√(.1² + .1²) = .283.
+    assert tied(FOUND, "energy") == ["energy", "mmd"]
+    assert tied(FOUND, "coverage") == ["mmd"]
+
+
+def test_the_answer_counts_losses_that_win_under_their_own():
+    told = answer(FOUND)
+    assert "- energy: energy (not clearly better than mmd)" in told
+    assert "Of 1 losses that descend a measure here 1 are the best under it, and 1 are best" in told
+    assert "- energy under energy: rank 1 of 3" in told
+    assert draw(FOUND, "ring").axes
+
+
+def test_a_table_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    words = ["losses", "--data", "ring", "--losses", "js", "hinge", "--seeds", "2", "--steps", "2"]
+    monkeypatch.setattr(sys, "argv", [*words, "--folder", str(tmp_path), "--out", str(tmp_path)])
+    main()
+    first = (tmp_path / "losses.md").read_text()
+    kept = sorted(tmp_path.glob("*.json"))
+    assert [path.name for path in kept] == [f"ring-{n}-{s}-2.json" for n in ("hinge", "js") for s in (0, 1)]
+    changed = json.loads(kept[2].read_text()) | {"W1": -1.0}
+    kept[2].write_text(json.dumps(changed))  # what is there is taken
+    kept[1].unlink()
+    main()
+    second = (tmp_path / "losses.md").read_text()
+    assert second != first
+    assert kept[1].exists()
+    assert (tmp_path / "losses_ring.png").exists()
+    # What was made again is what it was; only who is best has changed.
+    rows = [
+        next(line for line in page.splitlines() if line.startswith("| hinge")) for page in (first, second)
+    ]
+    assert rows[0].replace("**", "") == rows[1].replace("**", "")
