@@ -34,7 +34,7 @@ def draw_images(
 ) -> None:
     """Digits beside what they are compared with, all pairs in the plane of JS and W₂, and KL over a floor."""
     canvas.suptitle("An image as a distribution of ink: what is near it?", fontsize="x-large")
-    above, below = canvas.subfigures(2, 1, height_ratios=(1.75, 1), hspace=0.02)
+    above, below = canvas.subfigures(2, 1, squeeze=False, height_ratios=(1.75, 1), hspace=0.02)[:, 0]
     columns = 1 + len(shown[0][2])
     for row, (axes, (_, image, others)) in enumerate(
         zip(above.subplots(len(shown), columns, squeeze=False), shown, strict=True)
@@ -72,7 +72,7 @@ def draw_supports(
 ) -> None:
     """Divergences over the distance, their slopes, and a digit that leaves itself."""
     canvas.suptitle("Two supports that move apart", fontsize="x-large")
-    top, bottom = canvas.subfigures(2, 1, height_ratios=(3.4, 1), hspace=0.02)
+    top, bottom = canvas.subfigures(2, 1, squeeze=False, height_ratios=(3.4, 1), hspace=0.02)[:, 0]
     values, slopes, moved = top.subplots(1, 3)
     theta = squares["distance"]
     for (name, colour), marker in zip(LINES.items(), MARKERS, strict=False):
