@@ -60,8 +60,8 @@ def test_the_lecture_as_a_user_runs_it(tmp_path):
 
 def test_a_hole_has_the_divergences_of_its_mass(parts):
     """With the mass m gone q = p/(1 − m) elsewhere: KL(q‖p) = −ln(1 − m), KL(p‖q) = ∞."""
-    image = picture((2, 2, 3.0), (2, 3, 4.0), (5, 5, 3.0))
-    m = 0.4
+    image = picture((2, 2, 2.0), (2, 3, 5.0), (5, 5, 3.0))
+    m = 0.5
     found = parts.compare(image, parts.hole(image))
     assert found["KL"] == math.inf
     assert found["KL back"] == pytest.approx(-math.log(1 - m), rel=1e-12)
@@ -69,8 +69,8 @@ def test_a_hole_has_the_divergences_of_its_mass(parts):
     ratio = (2 - m) / (2 * (1 - m))
     js = 0.5 * m * math.log(2) - 0.5 * (1 - m) * math.log(ratio) - 0.5 * math.log(ratio * (1 - m))
     assert found["JS"] == pytest.approx(js, rel=1e-12)
-    # Of both ends' mass .3 a half goes to q's .5: .2 of the hole's to each, at distances 1 and √13.
-    assert found["W2"] == pytest.approx(math.sqrt(0.2 * 1 + 0.2 * 13), rel=1e-12)
+    # Elsewhere .2 and .3 become .4 and .6: the hole's .5 goes .2 and .3 there, over the distances 1 and √13.
+    assert found["W2"] == pytest.approx(math.sqrt(0.2 * 1 + 0.3 * 13), rel=1e-12)
 
 
 def test_a_speck_moves_its_mass_to_the_corner(parts):
