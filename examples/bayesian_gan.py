@@ -207,7 +207,7 @@ def write(found: Found, plan: Plan, args: argparse.Namespace, seeds: int, second
     """Write the numbers and the figures of the seeds that are done; the report."""
     args.out.mkdir(parents=True, exist_ok=True)
     told = differences(found)
-    draw_samples(found.samples, plan.data).savefig(args.out / "samples.png", dpi=110)
+    draw_samples(found.samples, plan.data).savefig(args.out / "samples.png", dpi=110, bbox_inches="tight")
     draw_scores(found).savefig(args.out / "scores.png", dpi=120)
     config = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
     names = ("gain", "stderr", "word")
