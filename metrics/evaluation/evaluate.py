@@ -10,8 +10,9 @@ which grows like n³, is measured on a random subset of 3000 points where there 
 of 10 000 (`metrics.evaluation.standard`); the report says so. `metrics.evaluation.plan` foretells what it will take.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, SupportsFloat, SupportsIndex
 
 import torch
@@ -25,7 +26,7 @@ from metrics.evaluation.pair import Pair
 from metrics.evaluation.plan import Job, forecast, planned, within_budget
 from metrics.evaluation.report import Report, same_sizes
 from metrics.evaluation.standard import standard_measures
-from metrics.features.fingerprint import fingerprint_of_module
+from metrics.features.sources import identity, read_source
 from metrics.inputs import (
     SupportsDLPack,
     as_cloud,
@@ -42,19 +43,22 @@ __all__ = ["Features", "evaluate"]
 Features = Callable[[Tensor], Tensor]
 Measures = Sequence[Measure] | Mapping[str, Callable[[Tensor, Tensor], Tensor | SupportsFloat]]
 
+Source = SupportsDLPack | str | Path | Iterable[Any]
+"""A tensor, an array, batches, a Dataset, or the path of a folder of pictures or of a file of arrays."""
+
 LEAST = 20
 """Points that a cloud must have: halves of 10 leave the neighbours of standard measures some to choose from."""
 
 
 @full_precision
 def evaluate(
-    samples: SupportsDLPack,
-    reference: SupportsDLPack,
+    samples: Source,
+    reference: Source,
     *,
     measures: Measures | None = None,
     features: Features | None = None,
     features_for: Literal["frechet", "all"] = "frechet",
-    train: SupportsDLPack | None = None,
+    train: Source | None = None,
     floor: Report | None = None,
     generator: torch.Generator | None = None,
     splits: SupportsIndex = 40,
@@ -67,7 +71,8 @@ def evaluate(
 
     Args:
         samples: The cloud to judge, [n, d], n ≥ 20; or images [n, c, h, w], which are flattened. Tensors, numpy and
-            DLPack arrays; float16 and bfloat16 are computed in float32, uint8 images with their values 0 … 255.
+            DLPack arrays; float16 and bfloat16 are computed in float32, uint8 images with their values 0 … 255. Also
+            whatever `metrics.features.read_source` reads: batches, a Dataset, a folder of pictures, a file of arrays.
         reference: The truth, held out from whatever made the samples, [m, d], m ≥ 20.
         measures: A list of measures (`standard_measures`, `measure`), or a mapping from a name to a function of two
             clouds where lower is better; `None` is `standard_measures()`.
@@ -114,13 +119,13 @@ def evaluate(
     chosen = standard_measures() if measures is None else chosen_measures(measures)
     through = _through(features, features_for)
     random = generator if generator is not None else torch.Generator().manual_seed(0)
-    given = from_array(samples, "samples"), from_array(reference, "reference")
+    given = _whole(samples, "samples"), _whole(reference, "reference")
     if train is not None and floor is not None:
         raise ValueError("train and floor must not both be given; train is what the floor is measured on")
     pairs = _pairs(*given, features, memory)
     truth = None
     if train is not None:
-        drawn = _truth(from_array(train, "train"), given[0], random)
+        drawn = _truth(_whole(train, "train"), given[0], random)
         truth = _pairs(drawn, given[1], features, memory)
     settings = Settings(splits, permutations, int(torch.randint(2**31, (), generator=random)))
 
@@ -159,7 +164,7 @@ def _report(
 ) -> Report:
     names = [row.name for measure in measures if through(measure) for row in measure.rows]
     on_features = tuple(name for name in names if name in estimates) if features else ()
-    return Report(estimates, features=_identity(features), on_features=on_features)
+    return Report(estimates, features=identity(features), on_features=on_features)
 
 
 def _told(
@@ -174,6 +179,14 @@ def _told(
                 told = f"{row.convention}; random subsets of {n} and {m} points"
                 found[row.name] = replace(found[row.name], convention=told)
     return found
+
+
+def _whole(source: object, name: str) -> Tensor:
+    """A source as one tensor."""
+    rows = isinstance(source, list | tuple) and not (source and isinstance(source[0], SupportsDLPack | tuple))
+    if rows or isinstance(source, SupportsDLPack) or not isinstance(source, str | Path | Iterable):
+        return from_array(source, name)
+    return read_source(source)
 
 
 def _through(features: Features | None, features_for: str) -> Callable[[Measure], bool]:
@@ -226,14 +239,3 @@ def _check_kind(a: Tensor, b: Tensor, names: tuple[str, str]) -> None:
             f"{names[0]} and {names[1]} must both be uint8 or both be floats, got {a.dtype} and {b.dtype}; "
             "bring both to one scale"
         )
-
-
-def _identity(features: Features | None) -> str:
-    if features is None:
-        return "none"
-    name = getattr(features, "name", getattr(features, "__name__", type(features).__name__))
-    fingerprint = getattr(features, "hash", None)
-    if fingerprint is None and isinstance(features, torch.nn.Module):
-        fingerprint = fingerprint_of_module(features)
-    # 64 bits of the hash: enough to tell two sets of weights apart, short enough for a table.
-    return f"{name}, weights {fingerprint[:16]}" if fingerprint else str(name)
