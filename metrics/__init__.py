@@ -57,7 +57,15 @@ from metrics.gaussians import (
     frechet_distance,
     gaussian_kl,
 )
-from metrics.kernels import energy_distance, median_heuristic, mmd2, mmd2_variance, mmd_witness, vendi_score
+from metrics.kernels import (
+    aggregated_mmd_test,
+    energy_distance,
+    median_heuristic,
+    mmd2,
+    mmd2_variance,
+    mmd_witness,
+    vendi_score,
+)
 from metrics.neighbours import (
     classifier_two_sample_test,
     knn_kl,
@@ -139,6 +147,7 @@ __all__ = [
     "SinkhornResult",
     "TemperatureScaling",
     "VectorScaling",
+    "aggregated_mmd_test",
     "agreement",
     "brier_decomposition",
     "brier_score",

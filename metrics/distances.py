@@ -20,10 +20,16 @@ from torch import Tensor
 from metrics.inputs import check_pair
 from metrics.precision import full_precision
 
-__all__ = ["distance_blocks", "distances", "off_diagonal", "paired_distances"]
+__all__ = ["distance_blocks", "distances", "off_diagonal", "paired_distances", "product_distances"]
 
 BLOCK = 2**24
 """Entries of a block of distances: 128 MiB in float64."""
+
+DIRECT = 16
+"""Columns up to which differences are as fast as a product."""
+
+CLOSE = 1e-4
+"""A squared distance below this share of the points' squared norms has lost four digits of the product's fifteen."""
 
 
 @full_precision
@@ -81,6 +87,36 @@ def paired_distances(
         for i, j in zip(rows.split(size), columns.split(size), strict=True)
     ]
     return torch.cat(pieces).to(x.dtype)
+
+
+@torch.no_grad()
+@full_precision
+def product_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    """Return `distances(x, y)` in float64 by a matrix product, to a relative error of about 1e-10; not differentiable.
+
+    For sums over tiles of pairs, where no neighbour is decided. Seen from the middle of y the product form errs by some
+    d·2⁻⁵³(‖x_i‖² + ‖y_j‖²); pairs whose D² is below 1e-4 of that size are computed from their differences, and all are
+    up to 16 columns, where that is as fast.
+
+    >>> product_distances(torch.tensor([[1e6]]), torch.tensor([[1e6 + 1], [1e6]]))
+    tensor([[1., 0.]], dtype=torch.float64)
+    """
+    x, y = x.double(), y.double()
+    if x.shape[1] <= DIRECT:
+        return _direct(x, y)
+    centre = y.mean(0)
+    a, b = x - centre, y - centre
+    size_a, size_b = a.square().sum(1), b.square().sum(1)
+    squares = torch.addmm(size_b[None], a, b.T, alpha=-2).add_(size_a[:, None])
+    close = squares <= CLOSE * (size_a + size_b.max())[:, None]
+    found = squares.clamp_(min=0).sqrt_()
+    count = int(close.count_nonzero())
+    if 4 * count > close.numel():
+        return _direct(x, y)
+    if count:
+        rows, columns = close.nonzero(as_tuple=True)
+        found[rows, columns] = paired_distances(x, y, rows, columns)
+    return found
 
 
 def off_diagonal(square: Float[Tensor, "n n"]) -> Float[Tensor, " pairs"]:

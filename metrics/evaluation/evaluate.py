@@ -1,35 +1,50 @@
 """Many measures of one pair of clouds, each with a standard error, a floor and, where there is a test, a p-value.
 
 A measure that has a formula for its error brings it (`metrics.kernels.mmd`, `metrics.evaluation.influence`); the
-others are computed on random halves of both clouds (`metrics.evaluation.jackknife`), which share one set of splits
-and, as everything here, one set of distances. The error describes the spread over fresh samples, not the bias: that
-is what the floor shows. Whether the clouds differ at all is asked by permuting their labels
-(`metrics.evaluation.permutation`).
+others are computed on random halves of both clouds (`metrics.evaluation.jackknife`), which share one set of splits. The
+error describes the spread over fresh samples, not the bias: that is what the floor shows. Whether the clouds differ
+at all is asked by permuting their labels (`metrics.evaluation.permutation`).
+
+Nothing of the size n × n is kept: sums go over tiles of pairs, neighbours are searched for once. Exact transport,
+which grows like n³, is measured on a random subset of 3000 points where there are more, the Sinkhorn divergence on one
+of 10 000 (`metrics.evaluation.standard`); the report says so. `metrics.evaluation.plan` foretells what it will take.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, SupportsFloat, SupportsIndex
+from pathlib import Path
+from typing import Any, Literal, SupportsFloat, SupportsIndex
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from metrics.estimate import Estimate
-from metrics.evaluation.jackknife import degrees_of_freedom, jackknife
 from metrics.evaluation.measures import Measure, chosen_measures
+from metrics.evaluation.measuring import Settings, Spent, measured
 from metrics.evaluation.pair import Pair
-from metrics.evaluation.permutation import p_value, permuted_labels
+from metrics.evaluation.plan import Job, forecast, planned, within_budget
 from metrics.evaluation.report import Report, same_sizes
-from metrics.features.fingerprint import fingerprint_of_module
-from metrics.inputs import SupportsDLPack, as_cloud, as_tensor, check_count, check_pair, from_array
+from metrics.evaluation.standard import standard_measures
+from metrics.features.sources import identity, read_source
+from metrics.inputs import (
+    SupportsDLPack,
+    as_cloud,
+    as_tensor,
+    check_count,
+    check_pair,
+    check_positive,
+    from_array,
+)
 from metrics.precision import full_precision
-from metrics.predictions.binning import binomial_stderr
 
 __all__ = ["Features", "evaluate"]
 
 Features = Callable[[Tensor], Tensor]
 Measures = Sequence[Measure] | Mapping[str, Callable[[Tensor, Tensor], Tensor | SupportsFloat]]
+
+Source = SupportsDLPack | str | Path | Iterable[Any]
+"""A tensor, an array, batches, a Dataset, or the path of a folder of pictures or of a file of arrays."""
 
 LEAST = 20
 """Points that a cloud must have: halves of 10 leave the neighbours of standard measures some to choose from."""
@@ -37,23 +52,27 @@ LEAST = 20
 
 @full_precision
 def evaluate(
-    samples: SupportsDLPack,
-    reference: SupportsDLPack,
+    samples: Source,
+    reference: Source,
     *,
     measures: Measures | None = None,
     features: Features | None = None,
     features_for: Literal["frechet", "all"] = "frechet",
-    train: SupportsDLPack | None = None,
+    train: Source | None = None,
     floor: Report | None = None,
     generator: torch.Generator | None = None,
     splits: SupportsIndex = 40,
     permutations: SupportsIndex = 199,
+    memory: float | int = 2**30,
+    budget: float | int | None = None,
+    progress: bool = True,
 ) -> Report:
     """Measure how far samples are from a reference.
 
     Args:
         samples: The cloud to judge, [n, d], n ≥ 20; or images [n, c, h, w], which are flattened. Tensors, numpy and
-            DLPack arrays; float16 and bfloat16 are computed in float32, uint8 images with their values 0 … 255.
+            DLPack arrays; float16 and bfloat16 are computed in float32, uint8 images with their values 0 … 255. Also
+            whatever `metrics.features.read_source` reads: batches, a Dataset, a folder of pictures, a file of arrays.
         reference: The truth, held out from whatever made the samples, [m, d], m ≥ 20.
         measures: A list of measures (`standard_measures`, `measure`), or a mapping from a name to a function of two
             clouds where lower is better; `None` is `standard_measures()`.
@@ -67,6 +86,11 @@ def evaluate(
         generator: For the splits, the permutations and the choice of floor samples; `None` is seeded with 0.
         splits: Random halvings behind the error of a measure that has no formula for it.
         permutations: B of the p-values, the least of which is 1/(B + 1); 0 skips the tests.
+        memory: Bytes that one measure may take beside the clouds, 1 GiB; what would need more is measured on a smaller
+            random subset, and a matrix of distances that a measure of one's own asks for is refused.
+        budget: Seconds that the call may take; measures that would not fit, by a forecast that is right to a factor of
+            two or so, are left out, and the report says which and why. `None`: all of them.
+        progress: Show a bar with the measure at work, where there is a terminal.
 
     Returns:
         A report with an `Estimate` per number. A p-value is that of the hypothesis that samples and reference come
@@ -90,36 +114,79 @@ def evaluate(
     """
     splits = check_count(splits, "splits", least=2)
     permutations = check_count(permutations, "permutations", least=0)
-    chosen, through = chosen_measures(measures), _through(features, features_for)
+    memory = check_positive(memory, "memory")
+    spent = Spent(None if budget is None else check_positive(budget, "budget"))
+    chosen = standard_measures() if measures is None else chosen_measures(measures)
+    through = _through(features, features_for)
     random = generator if generator is not None else torch.Generator().manual_seed(0)
-    given = from_array(samples, "samples"), from_array(reference, "reference")
-    plain, seen = _pairs(*given, features)
+    given = _whole(samples, "samples"), _whole(reference, "reference")
+    if train is not None and floor is not None:
+        raise ValueError("train and floor must not both be given; train is what the floor is measured on")
+    pairs = _pairs(*given, features, memory)
+    truth = None
     if train is not None:
-        if floor is not None:
-            raise ValueError("train and floor must not both be given; train is what the floor is measured on")
-        floor = evaluate(
-            _truth(from_array(train, "train"), given[0], random),
-            reference,
-            measures=chosen,
-            features=features,
-            features_for=features_for,
-            splits=splits,
-            permutations=0,
-        )
-    seed = int(torch.randint(2**31, (), generator=random))
-    estimates: dict[str, Estimate] = {}
-    with torch.no_grad():
-        for pair, those in (
-            (plain, [m for m in chosen if not through(m)]),
-            (seen, [m for m in chosen if through(m)]),
-        ):
-            estimates |= _measured(those, pair, splits, seed)
-            if permutations:
-                _test(those, pair, permutations, seed, estimates)
-    ordered = {row.name: estimates[row.name] for measure in chosen for row in measure.rows}
-    on_features = tuple(row.name for measure in chosen if through(measure) for row in measure.rows)
-    report = Report(ordered, features=_identity(features), on_features=on_features if features else ())
+        drawn = _truth(_whole(train, "train"), given[0], random)
+        truth = _pairs(drawn, given[1], features, memory)
+    settings = Settings(splits, permutations, int(torch.randint(2**31, (), generator=random)))
+
+    def seen(of: tuple[Pair, Pair], measure: Measure) -> Pair:
+        return of[1] if through(measure) else of[0]
+
+    rules = {"splits": splits, "permutations": permutations}
+    runs = 1 if truth is None else 2
+    jobs = planned(chosen, [seen(pairs, measure) for measure in chosen], **rules, runs=runs)
+    jobs, left_out = within_budget(jobs, spent.budget)
+    kept = [job.measure for job in jobs]
+    bar: tqdm[Any] = tqdm(total=runs * len(jobs), disable=None if progress else True, unit="measure")
+    with bar:
+        task = f"evaluate, {forecast(jobs)}"
+        if truth is not None:
+            seed = int(torch.randint(2**31, (), generator=torch.Generator().manual_seed(0)))
+            under = planned(kept, [seen(truth, measure) for measure in kept], **rules)
+            plain = Settings(splits, 0, seed)
+            floors, _ = measured(under, plain, bar=bar, task=f"{task}, floor", spent=Spent(None))
+            floor = _report(floors, kept, through, features)
+        estimates, late = measured(jobs, settings, bar=bar, task=task, spent=spent)
+    notes = [job.note(seen(pairs, job.measure)) for job in jobs]
+    report = replace(
+        _report(_told(estimates, jobs, pairs), kept, through, features),
+        notes=tuple(note for note in notes if note is not None),
+        left_out=left_out | late,
+    )
     return report if floor is None else report.above(floor)
+
+
+def _report(
+    estimates: Mapping[str, Estimate],
+    measures: Sequence[Measure],
+    through: Callable[[Measure], bool],
+    features: Features | None,
+) -> Report:
+    names = [row.name for measure in measures if through(measure) for row in measure.rows]
+    on_features = tuple(name for name in names if name in estimates) if features else ()
+    return Report(estimates, features=identity(features), on_features=on_features)
+
+
+def _told(
+    estimates: Mapping[str, Estimate], jobs: Sequence[Job], pairs: tuple[Pair, Pair]
+) -> dict[str, Estimate]:
+    """Estimates whose convention says of how many points a subset was."""
+    found = dict(estimates)
+    for job in jobs:
+        for row in job.measure.rows:
+            if row.name in found and job.pair.sizes != pairs[0].sizes:
+                n, m = job.pair.sizes
+                told = f"{row.convention}; random subsets of {n} and {m} points"
+                found[row.name] = replace(found[row.name], convention=told)
+    return found
+
+
+def _whole(source: object, name: str) -> Tensor:
+    """A source as one tensor."""
+    rows = isinstance(source, list | tuple) and not (source and isinstance(source[0], SupportsDLPack | tuple))
+    if rows or isinstance(source, SupportsDLPack) or not isinstance(source, str | Path | Iterable):
+        return from_array(source, name)
+    return read_source(source)
 
 
 def _through(features: Features | None, features_for: str) -> Callable[[Measure], bool]:
@@ -145,14 +212,14 @@ def _truth(train: Tensor, samples: Tensor, random: torch.Generator) -> Tensor:
     return train[pick[: len(samples)].to(train.device)]
 
 
-def _pairs(samples: Tensor, reference: Tensor, features: Features | None) -> tuple[Pair, Pair]:
+def _pairs(samples: Tensor, reference: Tensor, features: Features | None, memory: float) -> tuple[Pair, Pair]:
     """The points themselves, and what the features make of them."""
     names = ("samples", "reference")
     _check_kind(samples, reference, names)
     clouds = [
         as_cloud(x, name, least=LEAST).detach() for x, name in zip((samples, reference), names, strict=True)
     ]
-    raw = Pair(*check_pair(clouds[0], clouds[1], names))
+    raw = Pair(*check_pair(clouds[0], clouds[1], names), memory=memory)
     if features is None:
         return raw, raw
     with torch.no_grad():
@@ -161,7 +228,8 @@ def _pairs(samples: Tensor, reference: Tensor, features: Features | None) -> tup
             as_tensor(features(x.detach() if x.ndim > 2 else cloud), "features(x)")
             for x, cloud in zip((samples, reference), clouds, strict=True)
         )
-        return raw, Pair(x.flatten(1) if x.ndim > 2 else x, y.flatten(1) if y.ndim > 2 else y)
+        x, y = (c.flatten(1) if c.ndim > 2 else c for c in (x, y))
+        return raw, Pair(x, y, memory=memory)
 
 
 def _check_kind(a: Tensor, b: Tensor, names: tuple[str, str]) -> None:
@@ -171,67 +239,3 @@ def _check_kind(a: Tensor, b: Tensor, names: tuple[str, str]) -> None:
             f"{names[0]} and {names[1]} must both be uint8 or both be floats, got {a.dtype} and {b.dtype}; "
             "bring both to one scale"
         )
-
-
-def _measured(measures: Sequence[Measure], pair: Pair, splits: int, seed: int) -> dict[str, Estimate]:
-    found: dict[str, Estimate] = {}
-    for measure in measures:
-        if measure.with_stderr is not None:
-            found |= _estimates([measure], *measure.with_stderr(pair), math.inf, pair)
-    rest = [measure for measure in measures if measure.with_stderr is None]
-    if rest:
-        # One set of splits for all of them: half of a pair holds its distances for every measure.
-        def compute(of: Pair) -> Tensor:
-            return torch.cat([measure.compute(of).double() for measure in rest])
-
-        random = torch.Generator().manual_seed(seed)
-        stderr = jackknife(compute, pair, splits=splits, generator=random)
-        found |= _estimates(rest, compute(pair), stderr, degrees_of_freedom(splits), pair)
-    return found
-
-
-def _estimates(
-    measures: Sequence[Measure], value: Tensor, stderr: Tensor, dof: float, pair: Pair
-) -> dict[str, Estimate]:
-    rows = [row for measure in measures for row in measure.rows]
-    numbers = zip(rows, value.double().tolist(), stderr.double().tolist(), strict=True)
-    sizes = (len(pair.x), len(pair.y))
-    found = {}
-    for row, number, error in numbers:
-        if row.share and error == 0:
-            # All halves agree, at 0 or 1 as a rule: that is no certainty about the next point.
-            error = _stderr_of_a_share(number, min(sizes))
-        found[row.name] = Estimate(number, error, row.better, row.convention, sizes, dof=dof, share=row.share)
-    return found
-
-
-def _stderr_of_a_share(share: float, count: int) -> float:
-    total = torch.tensor(float(count), dtype=torch.float64)
-    return float(binomial_stderr(share * total, total))
-
-
-def _test(
-    measures: Sequence[Measure], pair: Pair, permutations: int, seed: int, estimates: dict[str, Estimate]
-) -> None:
-    """Add the p-values; the same permutations for every measure, so that they can be compared."""
-    tested = [measure for measure in measures if measure.permuted is not None]
-    if not tested:
-        return
-    random = torch.Generator().manual_seed(seed)
-    labels = permuted_labels(len(pair.x), len(pair.y), permutations, random).to(pair.x.device)
-    for measure in tested:
-        statistics = measure.permuted(pair, labels) if measure.permuted is not None else None
-        if statistics is not None:
-            for row in measure.rows:
-                estimates[row.name] = replace(estimates[row.name], p_value=p_value(statistics))
-
-
-def _identity(features: Features | None) -> str:
-    if features is None:
-        return "none"
-    name = getattr(features, "name", getattr(features, "__name__", type(features).__name__))
-    fingerprint = getattr(features, "hash", None)
-    if fingerprint is None and isinstance(features, torch.nn.Module):
-        fingerprint = fingerprint_of_module(features)
-    # 64 bits of the hash: enough to tell two sets of weights apart, short enough for a table.
-    return f"{name}, weights {fingerprint[:16]}" if fingerprint else str(name)

@@ -14,7 +14,8 @@ of others. Such errors come out up to twice too large, and with single points at
 Here nothing is asked of the measure but that its variance falls like 1/n. At P = Q a squared distance has a variance
 that falls like 1/n²: the error is then √2 times too large.
 
-Half of a pair costs a quarter of its distances, none of which is computed again.
+Measures of neighbours bring all halves from one search (`metrics.neighbours.subsets`); any other function is called on
+each half by itself.
 
 **Degrees of freedom.** Given the points, se² has the relative variance 2/S over splits; over points it varies as
 well, by 2/ν. ν has no general value: between 500 points each of two Gaussians it is 20 or more for most measures of
@@ -26,12 +27,12 @@ decide. The error counts as one with 1/(1/S + 1/ν) degrees of freedom, ν = 20;
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from metrics.evaluation.pair import Pair
 
-__all__ = ["degrees_of_freedom", "jackknife"]
+__all__ = ["degrees_of_freedom", "halves", "jackknife", "spread_of_halves"]
 
 OVER_POINTS = 20
 """ν, the degrees of freedom that infinitely many splits would leave."""
@@ -66,17 +67,40 @@ def jackknife(
     >>> bool((jackknife(mean, Pair(y, y)) - 1 / 400**0.5).abs() < 0.02)  # the standard error of a mean
     True
     """
+    in_x, in_y = halves(*pair.sizes, splits, generator, pair.x.device)
+    parts = zip(in_x, in_y, strict=True)
+    return spread_of_halves(torch.stack([measure(pair.subset(*_indices(*part))).double() for part in parts]))
+
+
+def halves(
+    n: int, m: int, splits: int, generator: torch.Generator | None = None, device: torch.device | None = None
+) -> tuple[Bool[Tensor, "s n"], Bool[Tensor, "s m"]]:
+    """Return random halves of two clouds as booleans, each followed by its complement: 2·splits rows.
+
+    >>> in_x, in_y = halves(4, 3, splits=1)
+    >>> in_x.sum(1), in_y.sum(1)
+    (tensor([2, 2]), tensor([2, 1]))
+    """
     random = generator if generator is not None else torch.Generator().manual_seed(0)
-    squares = []
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
     for _ in range(splits):
-        one, other = (measure(half).double() for half in _halves(pair, random))
-        squares.append((one - other).square())
-    return torch.stack(squares).mean(0).sqrt() / 2
+        for rows, count in zip(found, (n, m), strict=True):
+            order = torch.randperm(count, generator=random, device=random.device)
+            half = torch.zeros(count, dtype=torch.bool)
+            half[order[: (count + 1) // 2].cpu()] = True
+            rows += [half, ~half]
+    in_x, in_y = (torch.stack(rows).to(device) for rows in found)
+    return in_x, in_y
 
 
-def _halves(pair: Pair, random: torch.Generator) -> tuple[Pair, Pair]:
-    (i, k), (j, l) = (
-        torch.randperm(len(cloud), generator=random, device=random.device).to(cloud.device).tensor_split(2)
-        for cloud in (pair.x, pair.y)
-    )
-    return pair.subset(i, j), pair.subset(k, l)
+def spread_of_halves(values: Float[Tensor, "s rows"]) -> Float[Tensor, " rows"]:
+    """Return the standard error of every row from its values on the subsets of `halves`.
+
+    >>> spread_of_halves(torch.tensor([[1.0], [3.0]]))
+    tensor([1.])
+    """
+    return (values[::2] - values[1::2]).square().mean(0).sqrt() / 2
+
+
+def _indices(*masks: Tensor) -> list[Tensor]:
+    return [mask.nonzero()[:, 0] for mask in masks]

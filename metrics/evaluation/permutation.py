@@ -14,20 +14,22 @@ Most statistics see the labels a ∈ {0, 1}ᴺ through sums over the blocks of o
     xx = aᵀMa,    xy = aᵀM(1 − a),    yy = (1 − a)ᵀM(1 − a),
 
 the kernel matrix of an MMD, the distances of the energy distance, the matrix of nearest neighbours. B permutations are
-then one product of M with B label vectors; no distance is computed again. The Fréchet distance sees them through the
-moments of the two halves, which are those of the pooled points less the other's.
+then one product of M with B label vectors, tile by tile of M: no distance is computed twice and none is kept. The
+Fréchet distance sees them through the moments of the two halves, which are those of the pooled points less the other's.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.evaluation.pair import Pair
+from metrics.evaluation.pair import Pair, median_of_some
 from metrics.inputs import check_count
-from metrics.kernels.kernel import median_kernel
-from metrics.neighbours.two_sample import nearest_others
+from metrics.kernels.kernel import octaves
+from metrics.kernels.sums import tiles_within
+from metrics.neighbours.search import nearest_pairs
 
 __all__ = [
     "BlockSums",
@@ -38,6 +40,7 @@ __all__ = [
     "nearest_neighbour_permuted",
     "p_value",
     "permuted_labels",
+    "tiled_block_sums",
 ]
 
 WIDEST = 256
@@ -81,6 +84,30 @@ def block_sums(matrix: Float[Tensor, "N N"], labels: Float[Tensor, "b N"]) -> Bl
     return BlockSums(xx, xy, m.sum() - xx - xy - yx)
 
 
+def tiled_block_sums(
+    pooled: Float[Tensor, "N d"], matrix: Callable[[Tensor], Tensor], labels: Float[Tensor, "b N"]
+) -> BlockSums:
+    """Return `block_sums` of a function of the distances between pooled points, off the diagonal, tile by tile.
+
+    >>> sums = tiled_block_sums(torch.tensor([[0.0], [1.0], [3.0]]), lambda r: r, torch.tensor([[1.0, 1.0, 0.0]]))
+    >>> sums.xx, sums.xy, sums.yy
+    (tensor([2.], dtype=torch.float64), tensor([5.], dtype=torch.float64), tensor([0.], dtype=torch.float64))
+    """
+    a = labels.double().to(pooled.device)
+    xx, totals = a.new_zeros(len(a)), a.new_zeros(len(pooled))
+    for rows, columns, r in tiles_within(pooled.double()):
+        tile = matrix(r)
+        if rows == columns:
+            tile.fill_diagonal_(0)
+        else:
+            totals[columns] += tile.sum(0)
+        totals[rows] += tile.sum(1)
+        # Both triangles: each pair of tiles stands for its mirror image too.
+        xx += (1 if rows == columns else 2) * ((a[:, rows] @ tile) * a[:, columns]).sum(1)
+    xy = a @ totals - xx
+    return BlockSums(xx, xy, totals.sum() - xx - 2 * xy)
+
+
 def p_value(statistics: Float[Tensor, " b"]) -> float:
     """Return (1 + #{b ≥ 1 : T_b ≥ T_0})/(1 + B) of statistics of which the first is the true one.
 
@@ -96,15 +123,16 @@ def p_value(statistics: Float[Tensor, " b"]) -> float:
 def mmd2_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
     """Return the U-statistic of MMD² under every labelling, five Gaussian kernels of the *pooled* median distance.
 
+    The median is that of 3000 of the pooled points at most.
+
     >>> pair = Pair(torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0], [6.0]]))
     >>> statistics = mmd2_permuted(pair, torch.tensor([[1.0, 1, 0, 0], [1, 0, 1, 0]]))
     >>> bool(statistics[0] > statistics[1])
     True
     """
-    pooled = pair.pooled.double()
-    kernel = median_kernel(pooled, pooled[:, :0], pooled[:0, :0])
-    gram = kernel.from_distances(pooled).fill_diagonal_(0)
-    sums, (n, m) = block_sums(gram, labels), pair.xy.shape
+    pooled, (n, m) = torch.cat([pair.x, pair.y]), pair.sizes
+    kernel = octaves(median_of_some(pooled))
+    sums = tiled_block_sums(pooled, kernel.from_distances, labels)
     return sums.xx / (n * (n - 1)) + sums.yy / (m * (m - 1)) - 2 * sums.xy / (n * m)
 
 
@@ -115,7 +143,7 @@ def energy_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, "
     >>> energy_permuted(pair, torch.tensor([[1.0, 0.0]]))
     tensor([4.], dtype=torch.float64)
     """
-    sums, (n, m) = block_sums(pair.pooled, labels), pair.xy.shape
+    sums, (n, m) = tiled_block_sums(torch.cat([pair.x, pair.y]), lambda r: r, labels), pair.sizes
     return 2 * sums.xy / (n * m) - sums.xx / n**2 - sums.yy / m**2
 
 
@@ -123,15 +151,23 @@ def nearest_neighbour_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Floa
     """Return how far the balanced 1-NN accuracy is from its expectation (n + m − 2)/2(n + m − 1), on either side.
 
     Above it the clouds are apart, below it one repeats the other: neither are two independent samples of one
-    distribution.
+    distribution. Of t equally near neighbours each counts 1/t.
 
     >>> pair = Pair(torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0], [6.0]]))
     >>> nearest_neighbour_permuted(pair, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))  # 1 − 1/3
     tensor([0.6667], dtype=torch.float64)
     """
-    sums, (n, m) = block_sums(nearest_others(pair.pooled), labels), pair.xy.shape
+    n, m = pair.sizes
+    rows, columns = nearest_pairs(torch.cat([pair.x, pair.y]).double())
+    share = (1 / rows.bincount().double())[rows]
+    a = labels.double().to(rows.device)
+    # A row of labels at a time: with many copies there are far more pairs than points.
+    right = [
+        ((row[rows] * row[columns]) @ share / n, ((1 - row)[rows] * (1 - row)[columns]) @ share / m)
+        for row in a
+    ]
     expected = (n + m - 2) / (2 * (n + m - 1))
-    return ((sums.xx / n + sums.yy / m) / 2 - expected).abs()
+    return torch.stack([((x + y) / 2 - expected).abs() for x, y in right])
 
 
 def frechet_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"] | None:
@@ -141,7 +177,7 @@ def frechet_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, 
     >>> frechet_permuted(pair, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))  # (2 − 1)² + (√8 − √2)²
     tensor([3.], dtype=torch.float64)
     """
-    z, (n, m) = torch.cat([pair.x, pair.y]).double(), pair.xy.shape
+    z, (n, m) = torch.cat([pair.x, pair.y]).double(), pair.sizes
     if z.shape[1] > WIDEST:
         return None
     z = z - z.mean(0)

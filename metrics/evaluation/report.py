@@ -6,7 +6,7 @@ A report keeps the features that its numbers came from: numbers from different f
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from metrics.estimate import Estimate, ends, with_error
@@ -41,6 +41,8 @@ class Report:
         estimates: From a number's name to its estimate.
         features: The feature map's name and fingerprint; "none" without one.
         on_features: The numbers that were measured through it.
+        notes: What the numbers alone do not say, such as the size of a random subset.
+        left_out: From a number that was asked for and not measured to the reason.
 
     >>> report = Report({"energy_distance": Estimate(0.2, 0.01, "lower", "D", (50, 60), p_value=0.005)})
     >>> print(report.to_markdown())
@@ -52,6 +54,8 @@ class Report:
     estimates: Mapping[str, Estimate]
     features: str = "none"
     on_features: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Estimate:
         return self.estimates[name]
@@ -105,12 +109,17 @@ class Report:
         return replace(first, estimates=merged)
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON."""
-        return {
+        """As JSON; notes and what was left out only where there are any."""
+        told: dict[str, object] = {
             "features": self.features,
             "on_features": list(self.on_features),
             "metrics": {n: e.to_dict() for n, e in self.estimates.items()},
         }
+        if self.notes:
+            told["notes"] = list(self.notes)
+        if self.left_out:
+            told["left_out"] = dict(self.left_out)
+        return told
 
     def to_markdown(self) -> str:
         """As a Markdown table, with 95 % intervals; p is the permutation test's, where there is one."""
@@ -129,7 +138,7 @@ class Report:
             ]
             cells.append(f"{e.sizes[0]}, {e.sizes[1]}")
             lines.append("".join(f"| {cell} " if cell else "| " for cell in cells) + "|")
-        return "\n".join([*lines, *_through_features(self)])
+        return "\n".join([*lines, *_through_features(self), *_remarks([self])])
 
     def plot(self) -> "matplotlib.figure.Figure":
         """A panel per measure: the value with its 95 % interval beside the floor."""
@@ -185,14 +194,15 @@ class Comparison:
     def _notes(self) -> list[str]:
         """What the table cannot say: the features, and why no best is marked."""
         notes = _through_features(next(iter(self.reports.values())))
-        sizes = sorted({size for measure in self.measures() for size in self._sizes(measure)})
-        if any(len(self._sizes(measure)) > 1 for measure in self.measures()):
+        uneven = [measure for measure in self.measures() if len(self._sizes(measure)) > 1]
+        sizes = sorted({size for measure in uneven for size in self._sizes(measure)})
+        if uneven:
             told = " and ".join(f"{n} samples against {m}" for n, m in sizes)
             notes += [
                 "",
                 f"No best is marked where the sizes differ ({told}): evaluate as many samples of each.",
             ]
-        return notes
+        return [*notes, *_remarks(list(self.reports.values()))]
 
     def to_markdown(self) -> str:
         """As a Markdown table, the best of each row in bold."""
@@ -254,3 +264,10 @@ def _through_features(report: Report) -> list[str]:
     if not report.on_features:
         return []
     return ["", f"Through the features ({report.features}): {', '.join(report.on_features)}."]
+
+
+def _remarks(reports: Sequence[Report]) -> list[str]:
+    """The notes of some reports, and what they left out, each once."""
+    left = [f"Left out: {name} {why}." for r in reports for name, why in r.left_out.items()]
+    told = dict.fromkeys([*(note for r in reports for note in r.notes), *left])
+    return [line for remark in told for line in ("", remark)]

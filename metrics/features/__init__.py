@@ -6,6 +6,7 @@ from metrics.features.fingerprint import fingerprint, fingerprint_of_module
 from metrics.features.images import find_images, picture, read_image, read_images
 from metrics.features.inception import InceptionFeatures
 from metrics.features.layers import LayerFeatures
+from metrics.features.sources import features_of, identity, read_source
 
 __all__ = [
     "DigitsSplit",
@@ -14,11 +15,14 @@ __all__ = [
     "LayerFeatures",
     "cache_folder",
     "digits_classifier",
+    "features_of",
     "find_images",
     "fingerprint",
     "fingerprint_of_module",
+    "identity",
     "load_digits_split",
     "picture",
     "read_image",
     "read_images",
+    "read_source",
 ]

@@ -1,5 +1,11 @@
 """Kernels, and what is measured with them: MMD, energy distance, witness function, Vendi score."""
 
+from metrics.kernels.aggregated import (
+    AggregatedTest,
+    ProductLaplace,
+    aggregated_mmd_test,
+    kernel_collection,
+)
 from metrics.kernels.energy import energy_distance
 from metrics.kernels.kernel import (
     Gaussian,
@@ -17,14 +23,18 @@ from metrics.kernels.vendi import vendi_score
 from metrics.kernels.witness import mmd_witness
 
 __all__ = [
+    "AggregatedTest",
     "Gaussian",
     "Kernel",
     "Laplace",
     "NegativeDistance",
     "Polynomial",
+    "ProductLaplace",
     "Radial",
     "RationalQuadratic",
+    "aggregated_mmd_test",
     "energy_distance",
+    "kernel_collection",
     "median_heuristic",
     "median_kernel",
     "mmd2",

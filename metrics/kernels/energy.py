@@ -21,9 +21,15 @@ from torch import Tensor
 from metrics.distances import distance_blocks
 from metrics.inputs import check_pair
 from metrics.kernels.mmd import mmd2_stderr_from_grams
+from metrics.kernels.sums import KernelSums
 from metrics.precision import full_precision
 
-__all__ = ["energy_distance", "energy_distance_from_distances", "energy_stderr_from_distances"]
+__all__ = [
+    "energy_distance",
+    "energy_distance_from_distances",
+    "energy_of_sums",
+    "energy_stderr_from_distances",
+]
 
 
 @full_precision
@@ -87,6 +93,21 @@ def energy_stderr_from_distances(
     distance = energy_distance_from_distances(xx, xy, yy).double()
     slope = torch.where(distance > 0, 0.5 / distance, 1.0)
     return (of_square if squared else slope * of_square).to(xy.dtype)
+
+
+def energy_of_sums(sums: KernelSums) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return D and its standard error from the sums of the kernel −‖x − y‖, in float64.
+
+    >>> far, zero = torch.full((4, 4), -2.0), torch.zeros(4, 4)
+    >>> energy_of_sums(KernelSums.of_grams(zero, far, zero))
+    (tensor(2., dtype=torch.float64), tensor(0., dtype=torch.float64))
+    """
+    n, m, c = len(sums.xx), len(sums.yy), sums.centre
+    between = -sums.rows.sum() / (n * m) - c
+    within_x, within_y = (-(d.sum() / len(d) ** 2) - c * (len(d) - 1) / len(d) for d in (sums.xx, sums.yy))
+    distance = _from_means(between, within_x, within_y, squared=False)
+    slope = torch.where(distance > 0, 0.5 / distance, 1.0)
+    return distance, slope * sums.shrunk().stderr()
 
 
 def _mean_distance(x: Tensor, y: Tensor) -> Tensor:

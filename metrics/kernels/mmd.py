@@ -26,6 +26,7 @@ from torch import Tensor
 from metrics.distances import distances
 from metrics.inputs import check_pair
 from metrics.kernels.kernel import Kernel, Radial, check_kernel, median_kernel
+from metrics.kernels.sums import KernelSums
 from metrics.kernels.tiles import mean_between, mean_within
 from metrics.precision import full_precision
 
@@ -159,7 +160,7 @@ def mmd2_variance_from_grams(
     kxx: Float[Tensor, "n n"], kxy: Float[Tensor, "n m"], kyy: Float[Tensor, "m m"]
 ) -> Float[Tensor, ""]:
     """Return `mmd2_variance` from the Gram matrices within and between the clouds, n ≥ 4 and m ≥ 4."""
-    first, second = _variance_by_order(kxx, kxy, kyy)
+    first, second = KernelSums.of_grams(kxx, kxy, kyy).variance_by_order()
     return (first + second).to(kxy.dtype)
 
 
@@ -177,30 +178,7 @@ def mmd2_stderr_from_grams(
     >>> mmd2_stderr_from_grams(torch.eye(4), torch.zeros(4, 4), torch.eye(4))
     tensor(0.)
     """
-    first, second = _variance_by_order(kxx, kxy, kyy)
-    return (first.clamp(min=0) + second.clamp(min=0)).sqrt().to(kxy.dtype)
-
-
-def _variance_by_order(kxx: Tensor, kxy: Tensor, kyy: Tensor) -> tuple[Tensor, Tensor]:
-    """The two lines of the variance in the module's docstring, each without a bias."""
-    # A constant added to the kernel changes no variance; taking the mean out saves digits.
-    centre = kxy.double().mean()
-    a, b, c = (k.double() - centre for k in (kxx, kxy, kyy))
-    n, m = b.shape
-    square_x, path_x, apart_x = _within(a)
-    square_y, path_y, apart_y = _within(c)
-    # Of k(x, y): its square, two factors that share x, two that share y, two that share nothing.
-    square, rows, columns = b.square().mean(), _sharing(b), _sharing(b.T)
-    apart = b.sum().square() - b.sum(1).square().sum() - b.sum(0).square().sum() + b.square().sum()
-    apart = apart / (n * (n - 1) * m * (m - 1))
-    first_x = path_x - apart_x + rows - apart - 2 * _mixed(a, b)
-    first_y = path_y - apart_y + columns - apart - 2 * _mixed(c, b.T)
-    second_x = square_x - 2 * path_x + apart_x
-    second_y = square_y - 2 * path_y + apart_y
-    second_xy = square - rows - columns + apart
-    first = 4 * first_x / n + 4 * first_y / m
-    second = 2 * second_x / (n * (n - 1)) + 2 * second_y / (m * (m - 1)) + 4 * second_xy / (n * m)
-    return first, second
+    return KernelSums.of_grams(kxx, kxy, kyy).stderr().to(kxy.dtype)
 
 
 def _grams(x: Tensor, y: Tensor, kernel: Kernel | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -216,29 +194,3 @@ def _grams(x: Tensor, y: Tensor, kernel: Kernel | None) -> tuple[Tensor, Tensor,
 def _mean_of_pairs(k: Tensor) -> Tensor:
     n = len(k)
     return (k.sum() - k.diagonal().sum()) / (n * (n - 1))
-
-
-def _within(k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Unbiased E k(1,2)², E k(1,2)k(1,3) and E k(1,2)k(3,4) over distinct points of one cloud."""
-    n = len(k)
-    k = k - k.diagonal().diag()
-    square, degrees = k.square().sum(), k.sum(1)
-    pairs, total = degrees.square().sum(), degrees.sum()
-    path = (pairs - square) / (n * (n - 1) * (n - 2))
-    apart = (total.square() - 4 * pairs + 2 * square) / (n * (n - 1) * (n - 2) * (n - 3))
-    return square / (n * (n - 1)), path, apart
-
-
-def _sharing(k: Tensor) -> Tensor:
-    """Unbiased E k(x, y)k(x, y') over two distinct columns."""
-    n, m = k.shape
-    return (k.sum(1).square().sum() - k.square().sum()) / (n * m * (m - 1))
-
-
-def _mixed(within: Tensor, between: Tensor) -> Tensor:
-    """Unbiased Cov[μ(X), ν(X)] = E k(x,x')k(x,y) − E k(x,x') E k(x,y), over distinct points."""
-    n, m = between.shape
-    degrees, rows = within.sum(1) - within.diagonal(), between.sum(1)
-    shared = degrees @ rows
-    apart = (degrees.sum() * rows.sum() - 2 * shared) / (n * (n - 1) * (n - 2) * m)
-    return shared / (n * (n - 1) * m) - apart

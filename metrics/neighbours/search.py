@@ -29,7 +29,7 @@ from torch import Tensor
 
 from metrics.distances import distances, paired_distances
 
-__all__ = ["ball_blocks", "kth_neighbour", "near_pairs", "nearest_pairs"]
+__all__ = ["ball_blocks", "kth_neighbour", "near_pairs", "nearest_pairs", "pairs_within"]
 
 BLOCK = 2**20
 """Entries of a block of products: 8 MiB, to stay in a processor's cache."""
@@ -146,6 +146,38 @@ def ball_blocks(
         around_x = _settled(product, radius_x[rows].square() - norm, error, x[rows], y, radius_x[rows, None])
         around_y = _settled(product.sub_(radius_y.square()), -norm, error, x[rows], y, radius_y[None])
         yield around_x, around_y
+
+
+@torch.no_grad()
+def pairs_within(
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    *,
+    radius_x: Float[Tensor, " n"],
+    radius_y: Float[Tensor, " m"],
+) -> Iterator[tuple[int, Int[Tensor, " p"], Int[Tensor, " p"], Float[Tensor, " p"]]]:
+    """Yield pairs with their exact distances, among them all with ‖x_i − y_j‖ within the radius of x_i or that of y_j.
+
+    Args:
+        x: [n, d], float64.
+        y: [m, d], float64.
+        radius_x: Radii of the closed balls around the x.
+        radius_y: Those around the y.
+
+    Yields:
+        The first row of a block; then of each pair the row within the block, the column, and the distance.
+
+    >>> x = torch.tensor([[0.0], [5.0]], dtype=torch.float64)
+    >>> radii = {"radius_x": torch.tensor([1.0, 0.5]).double(), "radius_y": torch.zeros(2).double()}
+    >>> [(rows.tolist(), columns.tolist(), d.tolist()) for _, rows, columns, d in pairs_within(x, x + 1, **radii)]
+    [([0], [0], [1.0])]
+    """
+    for start, product, norm, error in _screened(x, y):
+        rows = slice(start, start + len(product))
+        slack = (error - norm)[:, None]
+        # Squares of the radii of y are beside ‖x_i‖², which is not in the product.
+        close = (product - slack <= radius_x[rows].square()[:, None]) | (product - slack <= radius_y.square())
+        yield start, *_exact(x[rows], y, close)
 
 
 def _screened(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:

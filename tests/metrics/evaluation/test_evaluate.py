@@ -2,14 +2,18 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tqdm.auto import tqdm
 
 import metrics
 from metrics.evaluation.jackknife import degrees_of_freedom
-from metrics.evaluation.measures import Measure, Row, mode_measure, standard_measures
+from metrics.evaluation.measures import Measure, Row, mode_measure
+from metrics.evaluation.pair import some_rows
+from metrics.evaluation.standard import standard_measures
 from metrics.kernels.kernel import Gaussian, median_heuristic
 
 QUICK = {"splits": 3, "permutations": 9}
@@ -117,7 +121,7 @@ def test_errors_with_a_formula_have_no_degrees_of_freedom_to_lose():
     report = metrics.evaluate(x, y, splits=7, permutations=0)
     resampled = {name for name, e in report.estimates.items() if e.dof == degrees_of_freedom(7)}
     neighbours = {"precision", "recall", "density", "coverage", "nn_accuracy"}
-    assert resampled == {"wasserstein", "sinkhorn_divergence"} | neighbours
+    assert resampled == neighbours
     assert all(e.dof == math.inf for name, e in report.estimates.items() if name not in resampled)
 
 
@@ -134,8 +138,8 @@ def test_a_share_of_which_all_halves_agree_is_not_certain():
     assert report["density"].stderr == 0  # a mean count: no share
 
 
-def test_distances_are_computed_once(monkeypatch):
-    """Three matrices for all measures, their errors and their tests."""
+def test_no_matrix_of_all_pairs_is_kept(monkeypatch):
+    """But one for exact transport, on at most 3000 points."""
     calls = []
 
     def counted(a, b):
@@ -144,7 +148,78 @@ def test_distances_are_computed_once(monkeypatch):
 
     monkeypatch.setattr("metrics.evaluation.pair.distances", counted)
     metrics.evaluate(*clouds(2), **QUICK)
-    assert sorted(calls) == [(100, 100), (120, 100), (120, 120)]
+    assert calls == [(120, 100)]
+
+
+def test_what_grows_fast_is_measured_on_a_random_subset_and_says_so():
+    x, y = clouds(2)
+    few = [replace(m, most=40) if m.rows[0].name == "wasserstein" else m for m in standard_measures()]
+    report = metrics.evaluate(x, y, measures=few, train=y.repeat(2, 1) + 0.1, **QUICK)
+    e = report["wasserstein"]
+    assert (e.sizes, report["mmd2"].sizes) == ((40, 40), (120, 100))
+    assert e.convention == "exact W_2; random subsets of 40 and 40 points"
+    assert e.floor is not None
+    assert e.value == float(metrics.wasserstein(some_rows(x, 40, 0), some_rows(y, 40, 1)))
+    assert "wasserstein: on random subsets, 40 of 120 and 40 of 100 points" in report.to_markdown()
+    assert report.to_dict()["notes"] == list(report.notes)
+    own = metrics.measure("points", lambda a, b: float(len(a) + len(b)), better="lower", most=30)
+    assert metrics.evaluate(x, y, measures=[own], **QUICK)["points"].value == 60
+
+
+def test_memory_bounds_exact_transport_and_refuses_matrices_that_do_not_fit():
+    x, y = clouds(2, n=400, m=300)
+    report = metrics.evaluate(x, y, measures=standard_measures()[:1], memory=64 * 200**2, **QUICK)
+    assert 150 < report["wasserstein"].sizes[0] <= 200
+    own = Measure((Row("mean", "lower", "mean distance"),), lambda pair: pair.xy.mean()[None])
+    needed = 8 * 400**2
+    kept = metrics.evaluate(x, y, measures=[own], memory=needed, **QUICK)
+    assert kept["mean"].value == pytest.approx(float(torch.cdist(x, y).mean()))
+    with pytest.raises(
+        ValueError, match=r"1,280,000 bytes for 400 and 300 points, got 1,279,999; raise memory="
+    ):
+        metrics.evaluate(x, y, measures=[own], memory=needed - 1, **QUICK)
+    # Obeying the message's other remedy.
+    small = metrics.evaluate(x, y, measures=[replace(own, most=200)], memory=needed - 1, **QUICK)
+    assert small["mean"].sizes == (200, 200)
+
+
+def test_a_budget_leaves_out_what_would_not_fit_and_says_so():
+    x, y = clouds(2)
+    slow = replace(metrics.measure("slow", lambda a, b: 0.0, better="lower"), seconds=lambda work: 1e6)
+    quick = metrics.measure("quick", lambda a, b: 1.0, better="lower")
+    report = metrics.evaluate(x, y, measures=[slow, quick], budget=100, train=y.repeat(2, 1), **QUICK)
+    assert list(report.estimates) == ["quick"]
+    assert report["quick"].floor == 1
+    assert "the budget of 100 s has 1e+02 s left" in report.left_out["slow"]
+    assert "Left out: slow would take about" in report.to_markdown()
+    assert report.to_dict()["left_out"] == report.left_out
+    with pytest.raises(ValueError, match=r"budget must be enough for one measure.*got 1; raise it"):
+        metrics.evaluate(x, y, measures=[slow], budget=1, **QUICK)
+    without = metrics.evaluate(x, y, measures=[slow, quick], **QUICK)
+    assert not without.left_out
+
+
+def test_a_budget_that_is_spent_ends_the_call(monkeypatch):
+    answers = iter([False, True, True])
+    monkeypatch.setattr("metrics.evaluation.measuring.Spent.over", lambda spent: next(answers))
+    measures = [metrics.measure(name, lambda a, b: 1.0, better="lower") for name in "abcd"]
+    report = metrics.evaluate(*clouds(2), measures=measures, budget=2, **QUICK)
+    assert list(report.estimates) == ["a", "b"]
+    assert report.left_out == dict.fromkeys("cd", "the budget of 2 s was spent")
+
+
+@pytest.mark.parametrize("name", ["memory", "budget"])
+def test_refusals_of_bounds(name):
+    with pytest.raises(ValueError, match=f"{name} must be finite and above 0"):
+        metrics.evaluate(*clouds(2), **{name: 0})
+
+
+def test_the_bar_names_the_measure_at_work(monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(tqdm, "set_description", lambda bar, told: seen.append(told))
+    metrics.evaluate(*clouds(2), measures={"gap": lambda a, b: (a.mean() - b.mean()).abs()}, **QUICK)
+    assert seen == ["evaluate, about 0.0 s and 0.0 GB: gap"]
+    assert capsys.readouterr().err == ""  # no terminal
 
 
 def test_plain_functions_can_be_measures():

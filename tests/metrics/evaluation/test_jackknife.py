@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from metrics.evaluation.jackknife import degrees_of_freedom, jackknife
-from metrics.evaluation.measures import standard_measures
 from metrics.evaluation.pair import Pair
+from metrics.evaluation.standard import standard_measures
 
 
 def gap(pair):
@@ -31,7 +31,7 @@ def test_of_a_median_and_of_neighbours_is_the_spread_over_fresh_samples():
     Over 100 fresh pairs the spread has a relative error of 7 %, the root mean square of as many errors with 12 splits
     each 1/√(2·12·100) = 2 %; beyond these it may be off by some percent, since the variance of neighbours does not fall
     quite like 1/n."""
-    neighbours = [m for m in standard_measures(k=3) if m.with_stderr is None][2:]
+    neighbours = [m for m in standard_measures(k=3) if m.with_stderr is None]
 
     def measure(pair):
         rows = torch.cat([m.compute(pair) for m in neighbours])

@@ -39,6 +39,28 @@ def test_a_sum_of_kernels_and_an_inner_product_are_normalised(gen):
     torch.testing.assert_close(vendi_score(x, kernel=cosine), want)
 
 
+@pytest.mark.parametrize("order", [0.1, 0.5, 1, 2, 30.0, math.inf])
+def test_of_any_order_counts_equal_groups_alike(order):
+    x = 100 * torch.arange(3.0).double().repeat(4)[:, None]
+    assert vendi_score(x, kernel=Gaussian(1.0), order=order).item() == pytest.approx(3, rel=1e-10)
+
+
+def test_orders_are_hill_numbers_of_unequal_groups():
+    """Shares .9 and .1: 1/Σp², 1/.9, (√.9 + √.1)²; near 1 that of 1."""
+    x = torch.tensor([0.0] * 9 + [100.0], dtype=torch.float64)[:, None]
+    found = [vendi_score(x, kernel=Gaussian(1.0), order=q).item() for q in (2, math.inf, 0.5, 1 + 1e-4, 1)]
+    assert found[:2] == pytest.approx([1 / 0.82, 1 / 0.9], rel=1e-10)
+    assert found[2] == pytest.approx((0.9**0.5 + 0.1**0.5) ** 2, rel=1e-6)
+    assert found[3] == pytest.approx(found[4], rel=1e-3)
+    assert found[2] > found[4] > found[0] > found[1]
+
+
+@pytest.mark.parametrize("order", [0, -1.0, math.nan])
+def test_refusals_of_orders(order):
+    with pytest.raises(ValueError, match="order must be finite and above 0"):
+        vendi_score(torch.zeros(3, 1), kernel=Gaussian(1.0), order=order)
+
+
 @pytest.mark.parametrize(
     ("x", "kernel", "error", "message"),
     [

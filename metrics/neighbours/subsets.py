@@ -1,0 +1,152 @@
+"""Neighbour measures of many subsets of two clouds at once, exactly, from one search.
+
+A resampled error asks for a measure on many random halves. The k-th neighbour of a point within a half is the k-th of
+its neighbours in the whole cloud, in order of distance, that survive. Each survives with chance ½, and fewer than k of
+the L = 8k + 24 nearest do so with a chance below 10⁻⁹: one search for L neighbours serves every half, and the rare rest
+is searched anew. Balls work the same way: only pairs that are within the largest radius of any half are looked at
+again. Each number is the one that the plain function gives for the subset.
+
+A subset is a row of booleans over the points of a cloud.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from metrics.distances import distances
+from metrics.neighbours.search import near_pairs, pairs_within
+
+__all__ = ["accuracy_of_subsets", "radii_of_subsets", "scores_of_subsets"]
+
+ENTRIES = 2**22
+"""Entries of (subsets × pairs) that are looked at in one go."""
+
+
+@torch.no_grad()
+def scores_of_subsets(
+    real: Float[Tensor, "n d"],
+    fake: Float[Tensor, "m d"],
+    in_real: Bool[Tensor, "s n"],
+    in_fake: Bool[Tensor, "s m"],
+    k: int,
+) -> Float[Tensor, "s 4"]:
+    """Return precision, recall, density and coverage of every pair of subsets, each of more than k points.
+
+    >>> real, fake = torch.tensor([[0.0], [1.0], [2.0], [9.0]]), torch.tensor([[0.5], [9.0]])
+    >>> subsets = torch.tensor([[True, True, True, False]]), torch.tensor([[True, True]])
+    >>> scores_of_subsets(real, fake, *subsets, k=1)  # recall: the ball of 0.5 has the radius 8.5
+    tensor([[0.5000, 1.0000, 1.0000, 0.6667]], dtype=torch.float64)
+    """
+    least = int(min(in_real.sum(1).min(), in_fake.sum(1).min()))
+    if k >= least:
+        raise ValueError(
+            f"k must be below the points of every subset, {least} in the smallest, got {k}; lower it"
+        )
+    x, y = real.double(), fake.double()
+    radius_x, radius_y = radii_of_subsets(x, in_real, k), radii_of_subsets(y, in_fake, k)
+    precise, recalled, covered = (torch.zeros_like(at) for at in (in_fake, in_real, in_real))
+    balls = x.new_zeros(len(in_real))
+    widest = radius_x.amax(0).clamp(min=0), radius_y.amax(0).clamp(min=0)
+    for start, rows, columns, distance in pairs_within(x, y, radius_x=widest[0], radius_y=widest[1]):
+        step = max(1, ENTRIES // len(in_real))
+        for i, j, d in zip(*(t.split(step) for t in (rows + start, columns, distance)), strict=True):
+            both = in_real[:, i] & in_fake[:, j]
+            # Radii of points outside of a subset are −1: no ball of theirs holds anything.
+            in_ball = both & (d <= radius_x[:, i])
+            balls += in_ball.sum(1)
+            at, pair = in_ball.nonzero(as_tuple=True)
+            precise[at, j[pair]] = True
+            covered[at, i[pair]] = True
+            at, pair = (both & (d <= radius_y[:, j])).nonzero(as_tuple=True)
+            recalled[at, i[pair]] = True
+    of_real, of_fake = in_real.sum(1).double(), in_fake.sum(1).double()
+    shares = (
+        precise.sum(1) / of_fake,
+        recalled.sum(1) / of_real,
+        balls / of_fake / k,
+        covered.sum(1) / of_real,
+    )
+    return torch.stack(shares, 1)
+
+
+@torch.no_grad()
+def accuracy_of_subsets(
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], in_x: Bool[Tensor, "s n"], in_y: Bool[Tensor, "s m"]
+) -> Float[Tensor, " s"]:
+    """Return the balanced leave-one-out 1-NN accuracy of every pair of subsets.
+
+    >>> x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.5], [8.0], [9.0]])
+    >>> accuracy_of_subsets(x, y, torch.tensor([[True, True]]), torch.tensor([[False, True, True]]))
+    tensor([1.], dtype=torch.float64)
+    """
+    pooled, alive = torch.cat([x, y]).double(), torch.cat([in_x, in_y], 1)
+    of_x = torch.arange(len(pooled), device=x.device) < len(x)
+    right = torch.zeros_like(alive, dtype=torch.float64)
+    for rows, columns, distance in _neighbour_tables(pooled, _enough(1)):
+        for s in _chunks(len(alive), columns.numel()):
+            d = torch.where(alive[s][:, columns], distance, torch.inf)
+            nearest = d.amin(2, keepdim=True)
+            tied = d == nearest
+            own = tied & (of_x[columns] == of_x[rows][:, None])
+            share = own.sum(2).double() / tied.sum(2)
+            for at, row in (nearest[..., 0].isinf() & alive[s][:, rows]).nonzero().tolist():
+                share[at, row] = _share_of_own(pooled, of_x, alive[s][at], int(rows[row]))
+            right[s, rows] = share
+    right = right.masked_fill(~alive, 0)
+    shares = right[:, : len(x)].sum(1) / in_x.sum(1), right[:, len(x) :].sum(1) / in_y.sum(1)
+    return (shares[0] + shares[1]) / 2
+
+
+@torch.no_grad()
+def radii_of_subsets(x: Float[Tensor, "n d"], alive: Bool[Tensor, "s n"], k: int) -> Float[Tensor, "s n"]:
+    """Return each point's distance to its k-th neighbour within every subset that holds it, and −1 in the others.
+
+    >>> x = torch.tensor([[0.0], [1.0], [3.0]], dtype=torch.float64)
+    >>> radii_of_subsets(x, torch.tensor([[True, True, True], [True, False, True]]), 1).tolist()
+    [[1.0, 1.0, 2.0], [3.0, -1.0, 3.0]]
+    """
+    radii = x.new_full(alive.shape, -1.0)
+    for rows, columns, distance in _neighbour_tables(x, _enough(k)):
+        for s in _chunks(len(alive), columns.numel()):
+            d = torch.where(alive[s][:, columns], distance, torch.inf)
+            found = d.kthvalue(k, dim=2).values if d.shape[2] >= k else d.new_full(d.shape[:2], torch.inf)
+            for at, row in (found.isinf() & alive[s][:, rows]).nonzero().tolist():
+                i = int(rows[row])
+                found[at, row] = distances(x[i : i + 1], x[alive[s][at]])[0].kthvalue(k + 1).values
+            radii[s, rows] = torch.where(alive[s][:, rows], found, -1.0)
+    return radii
+
+
+def _share_of_own(pooled: Tensor, of_x: Tensor, alive: Tensor, i: int) -> Tensor:
+    """The share of its own cloud among the nearest others of one point, from all distances."""
+    d = distances(pooled[i : i + 1], pooled)[0].masked_fill(~alive, torch.inf)
+    d[i] = torch.inf
+    return (of_x == of_x[i])[d == d.min()].double().mean()
+
+
+def _enough(k: int) -> int:
+    """Neighbours of whom at least k survive a halving, with a chance of all but 1e-9."""
+    return 8 * k + 24
+
+
+def _chunks(subsets: int, entries: int) -> list[slice]:
+    step = max(1, ENTRIES // max(1, entries))
+    return [slice(start, start + step) for start in range(0, subsets, step)]
+
+
+def _neighbour_tables(x: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Rows of points [b], and their nearest others, at least `count` of them: columns and distances [b, t].
+
+    Where a row has fewer than another the rest is at infinity.
+    """
+    for start, height, rows, columns, distance in near_pairs(x, x, min(count + 1, len(x))):
+        other = rows + start != columns
+        rows, columns, distance = rows[other], columns[other], distance[other]
+        each = rows.bincount(minlength=height)
+        place = torch.arange(len(rows), device=x.device) - (each.cumsum(0) - each)[rows]
+        table = x.new_full((height, int(each.max())), torch.inf)
+        which = torch.zeros_like(table, dtype=torch.int64)
+        table[rows, place], which[rows, place] = distance, columns
+        yield torch.arange(start, start + height, device=x.device), which, table

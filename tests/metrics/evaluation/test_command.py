@@ -1,0 +1,144 @@
+"""The command as people call it: two folders in, a table and files out; one line for every mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import metrics
+from metrics.evaluation.command import main
+
+ROOT = Path(__file__).parents[3]
+
+
+def folder(path, gen, count, shift):
+    path.mkdir()
+    for i in range(count):
+        noise = 200 * torch.rand(4, 4, 3, generator=gen) + shift * torch.rand(1, generator=gen)
+        Image.fromarray(noise.to(torch.uint8).numpy()).save(path / f"{i:03d}.png")
+    return path
+
+
+@pytest.fixture
+def rows(tmp_path, gen):
+    """Files of features: 90 true ones, 50 of a good model and 60 of a bad one."""
+    paths = []
+    for name, count, shift in (("real", 90, 0.0), ("good", 50, 0.0), ("bad", 60, 2.0)):
+        paths.append(tmp_path / f"{name}.npy")
+        np.save(paths[-1], (torch.randn(count, 3, generator=gen) + shift).numpy())
+    return paths
+
+
+def test_two_folders_in_a_table_and_files_out(tmp_path, gen):
+    real, fake = folder(tmp_path / "real", gen, 60, 0), folder(tmp_path / "fake", gen, 40, 50)
+    out = tmp_path / "out"
+    asked = [str(real), str(fake), "--measures", "mmd2", "frechet_distance", "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-m", "metrics", *asked], capture_output=True, text=True, cwd=ROOT, timeout=300
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    head = done.stdout.splitlines()[0].split()
+    assert head == ["measure", "fake", "floor", "better"]
+    results = json.loads((out / "results.json").read_text())
+    mmd = results["models"]["fake"]["metrics"]["mmd2"]
+    assert mmd["sizes"] == [30, 30]  # REAL is halved
+    assert mmd["value"] > mmd["floor"] == results["floor"]["metrics"]["mmd2"]["value"]
+    assert mmd["p_value"] < 0.05
+    assert results["models"]["fake"]["features"] == "pixels"
+    assert "| mmd2 |" in (out / "report.md").read_text()
+    with Image.open(out / "measures.png") as figure:
+        assert figure.size[0] > 100
+
+
+def test_help_reads_like_a_tool_and_mistakes_are_one_line():
+    told = subprocess.run(
+        [sys.executable, "-m", "metrics", "--help"], capture_output=True, text=True, cwd=ROOT, timeout=300
+    )
+    assert told.returncode == 0
+    for words in (
+        "usage: python -m metrics",
+        "REAL FAKE [FAKE ...]",
+        "--train DIR",
+        "inception=FILE",
+        "examples:",
+    ):
+        assert words in told.stdout
+
+
+def test_models_are_judged_by_as_many_samples_beside_one_floor(rows, tmp_path, capsys):
+    measures = ["--measures", "energy_distance", "coverage"]
+    assert main([*map(str, rows), *measures, "--out", str(tmp_path / "a")]) == 0
+    assert "good" in capsys.readouterr().out
+    models = json.loads((tmp_path / "a" / "results.json").read_text())["models"]
+    assert {m["metrics"]["energy_distance"]["sizes"][0] for m in models.values()} == {45}
+    assert len({m["metrics"]["energy_distance"]["floor"] for m in models.values()}) == 1
+    values = [models[f"{name}.npy"]["metrics"]["energy_distance"]["value"] for name in ("good", "bad")]
+    assert values[0] < values[1]
+    assert list(models["good.npy"]["metrics"]) == [
+        "energy_distance",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+    ]
+    # All of REAL is the reference where there is a training set; the same seed gives the same numbers.
+    with_train = [*map(str, rows), *measures, "--train", str(rows[0]), "--n", "40", "--out"]
+    assert main([*with_train, str(tmp_path / "b")]) == main([*with_train, str(tmp_path / "c")]) == 0
+    b, c = (json.loads((tmp_path / name / "results.json").read_text())["models"] for name in "bc")
+    assert b == c
+    assert b["good.npy"]["metrics"]["energy_distance"]["sizes"] == [40, 40]
+
+
+def test_numbers_are_those_of_evaluate(rows, tmp_path):
+    main(
+        [
+            *map(str, rows[:2]),
+            "--train",
+            str(rows[0]),
+            "--measures",
+            "frechet_distance",
+            "--out",
+            str(tmp_path),
+        ]
+    )
+    found = json.loads((tmp_path / "results.json").read_text())["models"]["good.npy"]["metrics"][
+        "frechet_distance"
+    ]
+    real, good = (torch.from_numpy(np.load(path)) for path in rows[:2])
+    assert found["value"] == pytest.approx(float(metrics.frechet_distance(good, real)), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--n", "80"], "--n must be at most 45, what the floor has, got 80; lower it"),
+        (["--features", "dinov9"], "--features must be pixels or inception=FILE, got 'dinov9'"),
+        (["--features", "inception=none.pth"], "no file of Inception weights at none.pth"),
+        (["--train", "none"], "no folder or file at none"),
+        (["--budget", "0"], "budget must be finite and above 0"),
+        (["--budget", "1e-12"], "budget must be enough for one measure"),
+    ],
+)
+def test_refusals(rows, more, message, capsys):
+    assert main([*map(str, rows), *more]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("metrics: error: ")
+    assert message in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_refusals_of_sources(rows, tmp_path, capsys):
+    np.save(tmp_path / "few.npy", np.zeros((5, 3), dtype=np.float32))
+    assert main([str(rows[0]), str(tmp_path / "few.npy")]) == 2
+    assert (
+        "leave at least 20 samples on each side, got 5 against 45 (few.npy has the fewest"
+        in capsys.readouterr().err
+    )
+    assert main([str(rows[0]), str(rows[1]), str(rows[1])]) == 2
+    assert "FAKE must be different sources" in capsys.readouterr().err

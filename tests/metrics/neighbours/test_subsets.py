@@ -1,0 +1,76 @@
+"""Neighbour measures of many subsets at once: each number is the plain function's of the subset."""
+
+import pytest
+import torch
+
+import metrics
+from metrics.distances import distances
+from metrics.neighbours import subsets
+from metrics.neighbours.search import pairs_within
+from metrics.neighbours.subsets import accuracy_of_subsets, radii_of_subsets, scores_of_subsets
+
+
+def clouds(gen, n=60, m=50, d=3):
+    x = torch.randn(n, d, dtype=torch.float64, generator=gen)
+    return x + 0.4, torch.randn(m, d, dtype=torch.float64, generator=gen)
+
+
+def lattice(gen):
+    """Many equal distances and copies."""
+    x = torch.randint(4, (60, 2), generator=gen).double()
+    return x, torch.randint(4, (50, 2), generator=gen).double()
+
+
+def halves(gen, n, count=6):
+    alive = torch.rand(count, n, generator=gen) < 0.5
+    alive[0] = True
+    return alive
+
+
+@pytest.fixture(params=["enough", "too few", "small blocks"])
+def _searches(request, monkeypatch):
+    if request.param == "too few":
+        monkeypatch.setattr(subsets, "_enough", lambda k: k)
+    if request.param == "small blocks":
+        monkeypatch.setattr(subsets, "ENTRIES", 50)
+        monkeypatch.setattr("metrics.neighbours.search.BLOCK", 128)
+
+
+@pytest.mark.usefixtures("_searches")
+@pytest.mark.parametrize("make", [clouds, lattice])
+@pytest.mark.parametrize("k", [1, 5])
+def test_each_subset_has_the_scores_of_the_plain_functions(gen, make, k):
+    x, y = make(gen)
+    in_x, in_y = halves(gen, len(x)), halves(gen, len(y))
+    scores, accuracies = scores_of_subsets(x, y, in_x, in_y, k), accuracy_of_subsets(x, y, in_x, in_y)
+    for i, j, found, accuracy in zip(in_x, in_y, scores, accuracies, strict=True):
+        plain = metrics.precision_recall_density_coverage(real=x[i], fake=y[j], k=k)
+        want = torch.stack([plain.precision, plain.recall, plain.density, plain.coverage])
+        torch.testing.assert_close(found, want, rtol=1e-14, atol=0)
+        torch.testing.assert_close(
+            accuracy, metrics.nearest_neighbour_accuracy(x[i], y[j]), rtol=1e-14, atol=0
+        )
+
+
+@pytest.mark.usefixtures("_searches")
+def test_radii_are_distances_within_the_subset(gen):
+    x, _ = clouds(gen)
+    alive = halves(gen, len(x))
+    for row, radii in zip(alive, radii_of_subsets(x, alive, 3), strict=True):
+        want = distances(x[row], x[row]).sort(1).values[:, 3]
+        torch.testing.assert_close(radii[row], want, rtol=0, atol=0)
+        assert bool((radii[~row] == -1).all())
+
+
+def test_pairs_within_misses_none(gen):
+    x, y = clouds(gen)
+    radius_x, radius_y = torch.rand(60, generator=gen).double(), torch.rand(50, generator=gen).double()
+    d = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    seen = torch.zeros_like(d, dtype=torch.bool)
+    for start, rows, columns, distance in pairs_within(x, y, radius_x=radius_x, radius_y=radius_y):
+        seen[rows + start, columns] = True
+        torch.testing.assert_close(distance, d[rows + start, columns], rtol=1e-15, atol=0)
+    wanted = (d <= radius_x[:, None]) | (d <= radius_y)
+    assert wanted.any()
+    assert not bool((wanted & ~seen).any())
+    assert seen.sum() < wanted.sum() + 5
