@@ -59,7 +59,8 @@ class KernelSums:
         >>> KernelSums.of_grams(torch.eye(4), torch.ones(4, 5), torch.eye(5)).value()
         tensor(-2., dtype=torch.float64)
         """
-        centre = float(kxy.double().mean())
+        # A constant that cancels: no gradient passes through it.
+        centre = float(kxy.detach().double().mean())
         a, b, c = (k.double() - centre for k in (kxx, kxy, kyy))
         a, c = (k - k.diagonal().diag() for k in (a, c))
         squares = torch.stack([k.square().sum() for k in (a, c, b)])
