@@ -5,12 +5,20 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 INPUTS := pyproject.toml constraints.txt
 DEMO_ARGS ?=
+# Empty for the newest versions of everything; TORCH then names torch's ("torch==2.9.*").
+CONSTRAINTS ?= -c constraints.txt
+TORCH ?=
 
-.PHONY: demo test lint types contracts pytest format clean help
+.PHONY: demo test quick lint types contracts pytest docs gallery dist peers format clean help
 
 help:
 	@echo "make demo    train three GAN losses on the digits and judge them (DEMO_ARGS='--seeds 3' ...)"
 	@echo "make test    lint, types, import contracts, tests and doctests"
+	@echo "make quick   lint and the quick tests, under a minute: the inner loop"
+	@echo "make docs    the site, into site/"
+	@echo "make gallery run the examples anew and keep their reports and pictures for the site"
+	@echo "make dist    wheel and sdist, into dist/"
+	@echo "make peers   the measures beside other libraries; fails where a ratio slipped by 20 %"
 	@echo "make format  let ruff format the code"
 
 $(VENV)/.created:
@@ -20,17 +28,17 @@ $(VENV)/.created:
 	@touch $@
 
 $(VENV)/.runtime: $(VENV)/.created $(INPUTS)
-	$(PIP) install --quiet -c constraints.txt -e .
+	$(PIP) install --quiet $(CONSTRAINTS) -e . $(TORCH)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.created $(INPUTS)
-	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	$(PIP) install --quiet $(CONSTRAINTS) -e '.[dev]' $(TORCH)
 	@touch $@ $(VENV)/.runtime
 
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/gan_metrics.py --overwrite $(DEMO_ARGS)
 
-test: lint types contracts pytest
+test: lint types contracts docs pytest
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -45,9 +53,26 @@ contracts: $(VENV)/.dev
 pytest: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q
 
+quick: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q --quick
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+gallery: $(VENV)/.runtime
+	$(BIN)/python docs/hooks/gallery.py
+
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build
+
+peers: $(VENV)/.dev
+	$(PIP) install --quiet $(CONSTRAINTS) -e '.[bench]'
+	$(BIN)/python benchmarks/metrics_speed.py --against benchmarks/results/metrics.md --out out/peers.md
+
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site dist .pytest_cache .ruff_cache .hypothesis

@@ -35,6 +35,7 @@ from bayessgd.predict import predict
 from bayessgd.sampling import sample
 from bayessgd.snapshots import snapshots
 from bayessgd.subspace import Subspace, principal_subspace, subspace_nuts
+from metrics import __version__ as __version__
 
 __all__ = [
     "SWAG",

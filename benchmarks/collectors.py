@@ -118,7 +118,7 @@ def updating(repeats: int) -> list[Row]:
         Timing([t / BLOCK for t in timing.rounds])
         for timing in timed(
             repeats,
-            block(lambda: torch._foreach_add_(total, parameters)),
+            block(lambda: torch._foreach_add_(total, parameters)),  # pyright: ignore[reportPrivateImportUsage]
             block(average.update),
             block(diagonal.update),
             block(swag.update),
@@ -213,7 +213,7 @@ def drawing(repeats: int) -> list[Row]:
         ours, *theirs = timed(
             repeats,
             lambda net=net, posterior=posterior, x=x: predict(net, posterior, x, num_samples=DRAWS),
-            *[lambda call=other.predict, x=x: call(x) for other in able],
+            *[lambda call=other.predict, x=x: call(x) for other in able],  # pyright: ignore[reportOptionalCall]
         )
         rows += [
             compared(f"{other.name} / {name}", their, ours) for other, their in zip(able, theirs, strict=True)

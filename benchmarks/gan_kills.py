@@ -89,7 +89,7 @@ def killed(kind: str, path: Path, steps: int, kills: int) -> int:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0] if __doc__ else None)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--child")

@@ -63,7 +63,7 @@ def row(name: str, points: data.Data, batch: int, args: argparse.Namespace) -> s
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", choices=DATA, default="ring")
     parser.add_argument("--losses", nargs="+", default=["js", "wgan-gp"])
     parser.add_argument("--counts", nargs="+", type=int, default=[2, 4, 8])

@@ -84,7 +84,7 @@ def row(runs: list[dict[str, float]], columns: tuple[str, ...]) -> str:
 
 def main() -> None:
     """Train what is missing and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
     parser.add_argument("--losses", nargs="+", default=["js", "rpgan", "wgan-gp", "sinkhorn"])
     parser.add_argument("--seeds", type=int, default=3)

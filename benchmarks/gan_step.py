@@ -57,7 +57,7 @@ def bare(x: Tensor, steps: int) -> None:
         adam_g.zero_grad()
         value.backward(inputs=list(generator.parameters()))
         adam_g.step()
-        torch._foreach_lerp_(average, [p.detach() for p in generator.parameters()], 0.001)
+        torch._foreach_lerp_(average, [p.detach() for p in generator.parameters()], 0.001)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def ours(x: Tensor, steps: int) -> None:
@@ -77,7 +77,7 @@ def seconds(run, x: Tensor, steps: int) -> float:
 
 def main() -> None:
     """Print one line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0] if __doc__ else None)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)

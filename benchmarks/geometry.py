@@ -151,7 +151,7 @@ class Growth:
 
 def named(widths: tuple[int, ...]) -> str:
     same = len(widths) > 3 and len(set(widths)) == 1
-    return f"{widths[0]}×{len(widths)}" if same else "-".join(map(str, widths))
+    return f"{widths[0]}×{len(widths)}" if same else "-".join(map(str, widths))  # pyright: ignore[reportGeneralTypeIssues]
 
 
 def growth() -> list[str]:

@@ -146,7 +146,7 @@ def chain_steps(device: torch.device, repeats: int, steps: int) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run, print and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--steps", type=int, default=100, help="steps of training in a round")

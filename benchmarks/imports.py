@@ -25,7 +25,7 @@ def processor_seconds(package: str) -> float:
 
 def main() -> None:
     """Print one row a package."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0] if __doc__ else None)
     parser.add_argument("--repeats", type=int, default=9)
     repeats = parser.parse_args().repeats
     rounds = [{name: processor_seconds(name) for name in CONTENDERS} for _ in range(repeats + 1)][1:]

@@ -111,7 +111,7 @@ def collected(case: Case, trials: int, kept: Path) -> tuple[list[str], Tensor]:
     names, done = [], torch.zeros(0, 0, 3, dtype=torch.float64)
     if kept.exists():
         tensors, told = files.read(kept)
-        done, names = tensors["trials"], list(told["names"])
+        done, names = tensors["trials"], list(told["names"])  # pyright: ignore[reportArgumentType]
     with tqdm(total=trials, initial=len(done), desc=case.name) as bar:
         while len(done) < trials:
             fresh = []
@@ -139,7 +139,7 @@ def table(names: list[str], trials: Tensor) -> dict[str, tuple[float, float]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run all cases; print and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--points", type=int, default=500)
     parser.add_argument("--splits", type=int, default=10)

@@ -63,7 +63,7 @@ def simulated(case: Case, found: dict[str, np.ndarray]) -> dict[str, float]:
     """Return p-value, coverage and the ratio of standard deviations, root mean square, with standard errors."""
     draws = torch.as_tensor(found["draws"])
     count = len(draws)
-    verdict = judge("", case.truth[:count], draws)
+    verdict = judge("", case.truth[:count], draws)  # pyright: ignore[reportOptionalSubscript]
     exact = torch.linalg.inv(case.problem.num_data * case.A[:count]).diagonal(dim1=1, dim2=2)
     ratios = (draws.var(1) / exact).mean(1)
     sd = float(ratios.mean().sqrt())

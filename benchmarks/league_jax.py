@@ -11,6 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import blackjax
 import jax
@@ -101,7 +102,7 @@ def nuts(p: SimpleNamespace, seed: int) -> dict:
         (state, tuned), _ = adapt.run(tuning, theta, num_steps=WARM_UP)
         kernel = blackjax.nuts(density, **tuned)
 
-        def once(state: object, key: jax.Array) -> tuple[object, tuple[jax.Array, jax.Array]]:
+        def once(state: Any, key: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
             state, told = kernel.step(key, state)
             return state, (state.position, told.num_integration_steps)
 

@@ -60,7 +60,7 @@ def sizes(case: Case) -> dict[str, int]:
 
 def plain_rates(case: Case) -> list[Tensor]:
     eye = torch.eye(case.A.shape[1], dtype=case.A.dtype)
-    return [float(theory.optimal_learning_rate(C, **sizes(case))) * eye for C in case.C]
+    return [float(theory.optimal_learning_rate(C, **sizes(case))) * eye for C in case.C]  # pyright: ignore[reportArgumentType]
 
 
 def plain(case: Case, seed: int) -> Result:
@@ -70,7 +70,9 @@ def plain(case: Case, seed: int) -> Result:
 def exact(case: Case, seed: int) -> Result:
     pairs = zip(case.A, case.C, strict=True)
     return preconditioned(
-        case, seed, [theory.optimal_preconditioner(C, A=A, **sizes(case)) for A, C in pairs]
+        case,
+        seed,
+        [theory.optimal_preconditioner(C, A=A, **sizes(case)) for A, C in pairs],  # pyright: ignore[reportArgumentType]
     )
 
 

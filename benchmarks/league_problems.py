@@ -73,7 +73,7 @@ def regressions(chains: int, draws: int) -> list[Case]:
             p.x[None],
             p.y[None, :, 0].double(),
             logistic=not isinstance(likelihood, Gaussian),
-            sigma=float(likelihood.scale) if isinstance(likelihood, Gaussian) else 1.0,
+            sigma=float(likelihood.scale) if isinstance(likelihood, Gaussian) else 1.0,  # pyright: ignore[reportArgumentType]
             precision=1.0,
             mode=p.net.weight.detach().expand(chains, -1).clone(),
             **rhythm(p.A[None], p.C[None], num_data=len(p.x), batch=32),

@@ -58,11 +58,11 @@ class Problem:
         """Read what `save` wrote."""
         with np.load(path) as held:
             parts = {key: held[key] for key in held.files}
-        return cls(**{key: torch.as_tensor(t) if t.ndim else t.item() for key, t in parts.items()})
+        return cls(**{key: torch.as_tensor(t) if t.ndim else t.item() for key, t in parts.items()})  # pyright: ignore[reportArgumentType]
 
     def save(self, path: Path) -> None:
         """Write an npz."""
-        np.savez(path, **{key: np.asarray(value) for key, value in vars(self).items()})
+        np.savez(path, allow_pickle=False, **{key: np.asarray(value) for key, value in vars(self).items()})
 
     @property
     def num_data(self) -> int:

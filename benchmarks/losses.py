@@ -110,7 +110,7 @@ def summed(found: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
 
 def main() -> None:
     """Train what is missing; write the page and the pictures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", nargs="+", choices=DATA, default=["ring", "grid"])
     parser.add_argument("--losses", nargs="+", choices=gan.losses.NAMES, default=list(gan.losses.NAMES))
     parser.add_argument("--seeds", type=int, default=5)

@@ -27,7 +27,7 @@ def scipy_frechet(mean_p: Tensor, cov_p: Tensor, mean_q: Tensor, cov_q: Tensor) 
     from scipy.linalg import sqrtm
 
     p, q = cov_p.numpy(), cov_q.numpy()
-    trace = np.trace(p) + np.trace(q) - 2 * np.trace(sqrtm(p @ q).real)
+    trace = np.trace(p) + np.trace(q) - 2 * np.trace(sqrtm(p @ q).real)  # pyright: ignore[reportAttributeAccessIssue]
     return (float((mean_p - mean_q).square().sum()) + float(trace),)
 
 
@@ -111,7 +111,7 @@ def sklearn_brier(probs: Tensor, labels: Tensor) -> Numbers:
     from sklearn.metrics import brier_score_loss
 
     classes = range(probs.shape[1])
-    return (brier_score_loss(labels.numpy(), probs.numpy(), labels=classes, scale_by_half=False),)
+    return (brier_score_loss(labels.numpy(), probs.numpy(), labels=classes, scale_by_half=False),)  # pyright: ignore[reportArgumentType]
 
 
 def sklearn_auroc(inside: Tensor, outside: Tensor) -> Numbers:
@@ -144,7 +144,7 @@ def scipy_wasserstein(x: Tensor, y: Tensor) -> Numbers:
 def pot_wasserstein_line(x: Tensor, y: Tensor) -> Numbers:
     import ot
 
-    return (float(ot.wasserstein_1d(x[:, 0].numpy(), y[:, 0].numpy(), p=1)),)
+    return (float(ot.wasserstein_1d(x[:, 0].numpy(), y[:, 0].numpy(), p=1)),)  # pyright: ignore[reportArgumentType]
 
 
 def pot_wasserstein(x: Tensor, y: Tensor) -> Numbers:
@@ -152,7 +152,7 @@ def pot_wasserstein(x: Tensor, y: Tensor) -> Numbers:
 
     cost = ot.dist(x.double().numpy(), y.double().numpy())
     uniform = [np.full(len(cloud), 1 / len(cloud)) for cloud in (x, y)]
-    return (float(ot.emd2(*uniform, cost, numItermax=10**7)) ** 0.5,)
+    return (float(ot.emd2(*uniform, cost, numItermax=10**7)) ** 0.5,)  # pyright: ignore[reportCallIssue]
 
 
 def pot_sliced(x: Tensor, y: Tensor) -> Numbers:
@@ -163,7 +163,7 @@ def pot_sliced(x: Tensor, y: Tensor) -> Numbers:
     normal = torch.randn(512, x.shape[1], dtype=torch.float64, generator=generator)
     directions = (normal / normal.norm(dim=1, keepdim=True)).T.numpy()
     a, b = x.double().numpy(), y.double().numpy()
-    return (float(ot.sliced_wasserstein_distance(a, b, n_projections=512, projections=directions)),)
+    return (float(ot.sliced_wasserstein_distance(a, b, n_projections=512, projections=directions)),)  # pyright: ignore[reportArgumentType]
 
 
 def sklearn_nearest(x: Tensor, y: Tensor) -> Numbers:
@@ -186,7 +186,7 @@ def arviz_chains(draws: Tensor) -> Numbers:
     import arviz
 
     data = {"w": draws.numpy()}
-    ess, r_hat = arviz.ess(data, method="mean")["w"], arviz.rhat(data, method="split")["w"]
+    ess, r_hat = arviz.ess(data, method="mean")["w"], arviz.rhat(data, method="split")["w"]  # pyright: ignore[reportIndexIssue]
     return float(ess.mean()), float(r_hat.mean())
 
 

@@ -11,6 +11,7 @@ installed (`pip install -e '.[bench]'`) get a row that says so; `metrics_cases.p
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -30,6 +31,9 @@ HEADER = (
     "|---|---|---|---|---|---|---|---|---|",
 )
 
+
+SLIP = 0.8
+"""Of a ratio: below it a row has slipped."""
 
 ROUNDS = (
     "medians of 9 rounds taken in turn, of 3 or 1 where a call takes seconds; ratios ± their standard error"
@@ -120,6 +124,28 @@ def _resident(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
+def slipped(before: str, now: str) -> list[str]:
+    """Rows whose ratio to a peer is below `SLIP` of what it was, by more than its two standard errors."""
+    old, new = _ratios(before), _ratios(now)
+    return [
+        f"{' '.join(row)}: {new[row][0]:.3g} ± {new[row][1]:.1g}, was {old[row][0]:.3g}"
+        for row in old.keys() & new.keys()
+        if new[row][0] + 2 * new[row][1] < SLIP * old[row][0]
+    ]
+
+
+def _ratios(table: str) -> dict[tuple[str, ...], tuple[float, float]]:
+    """Ratio and its standard error by measure, size and the peer's name without its version."""
+    found = {}
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in line.strip("| ").split("|")]
+        match = re.match(r"\*\*(\S+)\*\* ± (\S+)", cells[5]) if len(cells) > 5 else None
+        if match:
+            peer = re.sub(r" [0-9][0-9.]*", "", cells[2])
+            found[cells[0], cells[1], peer] = (float(match[1]), float(match[2]))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -128,6 +154,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="measures whose names contain one of these; writes no file")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--against", type=Path, help="a table of before: fail where a ratio fell by 20 %% or more"
+    )
     parser.add_argument("--apart", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -150,7 +179,11 @@ def main() -> None:
         lines.append(large_row(case))
         print(lines[-1], flush=True)
     if arguments.only is None:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text("\n".join(lines) + "\n")
+    if arguments.against is not None:
+        fallen = slipped(arguments.against.read_text(), "\n".join(lines))
+        sys.exit("\n".join(fallen) if fallen else 0)
 
 
 if __name__ == "__main__":

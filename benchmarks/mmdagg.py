@@ -83,7 +83,7 @@ def rejected(x: Tensor, y: Tensor, relabellings: int, random: torch.Generator) -
 
 def main(argv: list[str] | None = None) -> int:
     """Run all trials; print and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the MNIST IDX files")
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--n", type=int, default=500)

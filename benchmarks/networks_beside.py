@@ -22,7 +22,7 @@ def beside(p: Problem, peer: str, python: str, seed: int, truth: Tensor | None, 
     stem = f"{p.name.replace(' ', '-')}-{peer}-{seed}"
     data, out = folder / f"{stem}-data.npz", folder / f"{stem}.npz"
     arrays = {"x": p.x, "y": p.y, "test": p.test_x, **p.outside}
-    np.savez(data, **{name: t.numpy() for name, t in arrays.items()})
+    np.savez(data, **{name: t.numpy() for name, t in arrays.items()})  # pyright: ignore[reportArgumentType]
     passes, snapshots = round(p.passes + p.wander), round(p.wander)
     model = "lenet" if p.name.startswith("mnist") else p.name
     settings = {

@@ -62,6 +62,8 @@ def member(p: Problem, seed: int, *, rank: int, folder: Path | None = None) -> M
     paths = [] if stem is None else [stem.with_name(f"{stem.name}-{part}.safetensors") for part in parts]
     if paths and all(path.exists() for path in paths):
         trained, average, swag = (bayessgd.load(path) for path in paths)
+        assert isinstance(trained, Ensemble)
+        assert isinstance(swag, bayessgd.LowRankGaussian)
         return Member(trained, average, swag, trained.origin)
     found = _member(p, seed, rank)
     if paths and folder is not None:
@@ -193,9 +195,8 @@ def sampled(
     p: Problem, members: Sequence[Member], *, passes: float, temperature: float, draws: int, seed: int
 ) -> Fit:
     """SGHMC from the ends of training, with SGD's own rate and batch."""
-    starts = Ensemble(
-        {name: torch.cat([m.trained.draws[name] for m in members]) for name in members[0].trained.draws}
-    )
+    ends = [m.trained.draws for m in members if isinstance(m.trained, Ensemble)]
+    starts = Ensemble({name: torch.cat([draws[name] for draws in ends]) for name in ends[0]})
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="not at equilibrium")  # it is in the note

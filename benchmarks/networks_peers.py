@@ -122,7 +122,7 @@ def laplace(task: Task, *, tune: bool = False) -> Trained:
     network.eval()
     loader = DataLoader(TensorDataset(task.x, task.y), batch_size=task.batch)
     if task.model.regression:
-        kind, sigma = "regression", float(network.log_scale.detach().exp())
+        kind, sigma = "regression", float(network.log_scale.detach().exp())  # pyright: ignore[reportCallIssue]
         fitted = Laplace(mean_network(network), kind, sigma_noise=sigma, prior_precision=task.precision)
     else:
         kind, sigma = "classification", 0.0
@@ -216,7 +216,7 @@ def predictions(task: Task, trained: Trained, x: Tensor) -> tuple[Tensor, ...]:
     """Return probabilities [samples, n, classes], or means and variances [samples, n]."""
     if trained.predict is not None:
         return trained.predict(x)
-    outputs = trained.outputs(x)
+    outputs = trained.outputs(x)  # pyright: ignore[reportOptionalCall]
     if not task.model.regression:
         return (outputs.softmax(-1),)
     return outputs[..., 0], (2 * outputs[..., 1]).exp()
@@ -289,7 +289,7 @@ def main() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the peers', of each other's deprecations
         found = answer(task, peer)
-    np.savez(out, **found)
+    np.savez(out, allow_pickle=False, **found)
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def diabetes() -> Problem:
         values = values.reshape(len(values), -1)
         return torch.as_tensor((values - values[train].mean(0)) / values[train].std(0)).float()
 
-    x, y = standardised(features), standardised(target)
+    x, y = standardised(features), standardised(target)  # pyright: ignore[reportArgumentType]
     width, test = rest[: held // 3], rest[held // 3 :]
     return Problem(
         "diabetes",

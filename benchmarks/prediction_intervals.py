@@ -103,7 +103,7 @@ CASES = {case.__name__: case for case in (classes, labels, regression)}
 
 def main() -> None:
     """Print the tables and write them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--points", type=int, default=1000)
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))

@@ -11,6 +11,7 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from peer_imports import named, without_compiled_torchvision
@@ -41,7 +42,7 @@ def module(make: Callable[[], object], *given: Tensor) -> Callable[[], object]:
     """A torchmetrics module made, fed and read, as users do."""
 
     def call() -> object:
-        metric = make()
+        metric: Any = make()
         metric.update(*given)
         return metric.compute()
 
@@ -213,7 +214,7 @@ def report_of_four() -> tuple[Tensor, Tensor, tuple[Timing, Timing], float]:
 
 def main() -> None:
     """Print the tables and write them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()

@@ -62,7 +62,7 @@ def draw(rows: dict[tuple[int, float], dict[str, float]]) -> Figure:
 
 def main(argv: list[str] | None = None) -> int:
     """Run all trials; print and write the table and the figure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")

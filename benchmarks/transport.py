@@ -101,7 +101,7 @@ def measure_peak(name: str, n: int, d: int, relative: float) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run, print and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", type=int, help="the cases of this n, printed and not written")
     parser.add_argument("--large", action="store_true", help="5000 points, and 50 000 in pieces")
     parser.add_argument("--repeats", type=int, default=7)

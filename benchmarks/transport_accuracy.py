@@ -11,6 +11,7 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from timing import machine
@@ -60,7 +61,7 @@ class Error:
     gradient: float
 
 
-def solved(x: Tensor, y: Tensor, **options: float) -> tuple[float, Tensor]:
+def solved(x: Tensor, y: Tensor, **options: Any) -> tuple[float, Tensor]:
     """Value and gradient for x."""
     x = x.clone().requires_grad_()
     value = sinkhorn_divergence(x, y, **options)
@@ -111,7 +112,7 @@ def page(errors: list[Error]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run, print and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--every", type=int, default=1, help="one problem in so many")
     parser.add_argument("--out", type=Path, help="also write the page to this file")
     args = parser.parse_args(argv)

@@ -58,7 +58,7 @@ def work(
 
 def main(argv: list[str] | None = None) -> int:
     """Run and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", type=int, help="the cases of this n")
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
         exact = [(x.double(), y.double(), eps) for x, y, eps in problems]
         truth = work(lambda x, y, eps: sinkhorn_divergence(x, y, eps=eps, tol=1e-8), exact)()
         off = [
-            max(float((g - t).norm() / t.norm()) for (_, g), (_, t) in zip(found, truth, strict=True))
+            max(float((g - t).norm() / t.norm()) for (_, g), (_, t) in zip(found, truth, strict=True))  # pyright: ignore[reportArgumentType]
             for found in (work(old, problems)(), work(sinkhorn_divergence, problems)())
         ]
         ratio, stderr = before.over(after)

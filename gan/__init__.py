@@ -16,6 +16,7 @@ from gan.many import fit_many
 from gan.recipes import Recipe, recipe
 from gan.settings import TrainingSettings
 from gan.train import GAN
+from metrics import __version__ as __version__
 
 __all__ = [
     "GAN",

@@ -124,6 +124,8 @@ from metrics.transport import (
     wasserstein,
 )
 
+__version__ = "0.2.0"
+
 __all__ = [
     "ChainDiagnostics",
     "Comparison",

@@ -91,6 +91,12 @@ def narrow(matrix: Tensor, dtype: torch.dtype, name: str, *, metric: Tensor | No
     changes relative to each direction's own size. An ill-conditioned matrix in float32 loses its smallest directions.
     """
     found = matrix.to(dtype)
+    if not bool(found.detach().isfinite().all()):
+        largest = float(matrix.detach().abs().max())
+        raise ValueError(
+            f"{name} must be representable in {dtype}, got entries up to {largest:.2g}; choose other units of the "
+            "parameters, or pass float64 tensors"
+        )
     if dtype == torch.float64:
         return found
     root, failed = torch.linalg.cholesky_ex((matrix if metric is None else metric).detach())

@@ -38,7 +38,7 @@ from bayessgd.theory._matrices import (
     narrow,
 )
 from bayessgd.theory._whitening import Whitening
-from bayessgd.theory.lyapunov import discrete_lyapunov
+from bayessgd.theory.lyapunov import solved_discrete
 from bayessgd.theory.shuffling import shuffled_average
 from bayessgd.theory.stationary import refuse_unstable, state_noise, transition
 from metrics.inputs import check_count
@@ -121,7 +121,7 @@ def iterate_average_covariance(
         return narrow(cov, A.dtype, "the covariance")
     white = Whitening(curvature)
     F = transition(white.eye, white.spread(H), m)
-    state = discrete_lyapunov(F, state_noise(white.spread(H @ noise @ H / S + extra), m))
+    state = solved_discrete(F, state_noise(white.spread(H @ noise @ H / S + extra), m))
     cross = _weighted_powers(F, T) @ state
     total = (T * state + cross + cross.mT) / T**2
     return narrow(white.back(total[: len(noise), : len(noise)]), A.dtype, "the covariance")

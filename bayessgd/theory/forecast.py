@@ -31,7 +31,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bayessgd.theory._whitening import Whitening
-from bayessgd.theory.lyapunov import discrete_lyapunov
+from bayessgd.theory.lyapunov import solved_discrete
 
 __all__ = ["Forecast", "feedback_matrix", "foretell", "radius_of", "symmetric_basis"]
 
@@ -170,7 +170,7 @@ def foretell(
     if float(torch.linalg.matrix_norm(F, 2)) >= 1:
         gone = torch.full((len(H),), torch.inf, dtype=dtype)
         return Forecast(gone, (0.0, math.inf), (0.0, math.inf), math.inf, skewed=0.0, **told)
-    bare = discrete_lyapunov(F, E)
+    bare = solved_discrete(F, E)
     R = feedback_matrix(posterior.excess, F, step, S)
     radius = radius_of(R)
     lost = torch.zeros(len(H), dtype=H.dtype) if lost is None else lost
@@ -205,7 +205,7 @@ def feedback_matrix(excess: Callable[[Tensor], Tensor], F: Tensor, H: Tensor, S:
     """Return R of (2) as a matrix over the d(d+1)/2 entries of symmetric matrices."""
     rows, cols = torch.triu_indices(len(H), len(H), device=H.device)
     noise = H @ excess(symmetric_basis(len(H), H)) @ H / S
-    return discrete_lyapunov(F, noise)[:, rows, cols].mT
+    return solved_discrete(F, noise)[:, rows, cols].mT
 
 
 def radius_of(R: Tensor) -> float:

@@ -43,7 +43,7 @@ from bayessgd.theory._matrices import (
 )
 from bayessgd.theory._whitening import Whitening, symmetric
 from bayessgd.theory.forecast import Forecast, Posterior, foretell, radius_of, symmetric_basis
-from bayessgd.theory.lyapunov import discrete_lyapunov
+from bayessgd.theory.lyapunov import solved_discrete
 from bayessgd.theory.stationary import refuse_unstable, transition
 from metrics.inputs import check_cloud, check_count, check_positive, check_tensor
 
@@ -283,7 +283,7 @@ class LinearRegression:
     def _solve(self, W: Tensor, H: Tensor, m: float) -> Tensor:
         noise = W if m == 0 else torch.cat([torch.cat([W, W], -1)] * 2, -2)
         d = len(self._A)
-        theta = discrete_lyapunov(transition(self._white.eye, H, m), noise)[..., :d, :d]
+        theta = solved_discrete(transition(self._white.eye, H, m), noise)[..., :d, :d]
         return (theta + theta.mT) / 2
 
     def _feedback(self, sigma: Tensor, H: Tensor, S: int, m: float) -> Tensor:

@@ -23,7 +23,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["continuous_lyapunov", "discrete_lyapunov"]
+from metrics.inputs import check_tensor
+
+__all__ = ["continuous_lyapunov", "discrete_lyapunov", "solved_discrete"]
 
 # 2⁶⁰ terms: a radius that needs more cannot be told from one in float64.
 ROUNDS = 60
@@ -73,9 +75,35 @@ def discrete_lyapunov(F: Float[Tensor, "d d"], W: Float[Tensor, "*batch d d"]) -
     >>> discrete_lyapunov(torch.tensor([[0.5]]), torch.tensor([[3.0]]))
     tensor([[4.]])
     """
+    _check_alike(F, "F", W)
+    return solved_discrete(F.double(), W.double()).to(W.dtype)
+
+
+def solved_discrete(F: Tensor, W: Tensor) -> Tensor:
+    """The same of matrices that are known to be right."""
     solution = _Discrete.apply(F, W)
     assert isinstance(solution, Tensor)
     return solution
+
+
+def _check_alike(map: object, name: str, W: object) -> None:
+    """Refuse what is no square matrix, and a noise of another size or type."""
+    matrix = check_tensor(map, name, shape="[d, d]", ndim=2)
+    noise = check_tensor(
+        W, "W", shape="[..., d, d]", ndim=W.ndim if isinstance(W, Tensor) and W.ndim > 2 else 2
+    )
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"{name} must have shape [d, d], got {list(matrix.shape)}; pass a square matrix")
+    if noise.shape[-2:] != matrix.shape:
+        raise ValueError(
+            f"W must have shape [..., {len(matrix)}, {len(matrix)}] as {name} has, got {list(noise.shape)}; "
+            "pass the noise of the same variables"
+        )
+    if (matrix.dtype, matrix.device) != (noise.dtype, noise.device):
+        raise TypeError(
+            f"{name} and W must share one type and device, got {matrix.dtype} on {matrix.device} and {noise.dtype} "
+            f"on {noise.device}; convert with .to()"
+        )
 
 
 def continuous_lyapunov(M: Float[Tensor, "d d"], W: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
@@ -91,6 +119,10 @@ def continuous_lyapunov(M: Float[Tensor, "d d"], W: Float[Tensor, "d d"]) -> Flo
     >>> continuous_lyapunov(torch.tensor([[0.5]]), torch.tensor([[3.0]]))
     tensor([[3.]])
     """
+    _check_alike(M, "M", W)
+    if W.ndim != 2:
+        raise ValueError(f"W must have shape [d, d], got {list(W.shape)}; solve for one noise at a time")
+    kind, M, W = W.dtype, M.double(), W.double()
     eigenvalues = torch.linalg.eigvals(M.detach())
     if not float(eigenvalues.real.min()) > 0:
         least = float(eigenvalues.real.min())
@@ -101,4 +133,4 @@ def continuous_lyapunov(M: Float[Tensor, "d d"], W: Float[Tensor, "d d"]) -> Flo
     eye = torch.eye(len(M), dtype=M.dtype, device=M.device)
     left = torch.linalg.solve(p * eye + M, torch.cat([p * eye - M, eye], 1))
     F, resolvent = left.split(len(M), 1)
-    return discrete_lyapunov(F, 2 * p * resolvent @ W @ resolvent.mT)
+    return solved_discrete(F, 2 * p * resolvent @ W @ resolvent.mT).to(kind)

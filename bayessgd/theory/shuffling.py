@@ -26,7 +26,7 @@ from torch import Tensor
 
 from bayessgd.theory._matrices import check_momentum, check_preconditioner, check_problem, narrow
 from bayessgd.theory._whitening import Whitening
-from bayessgd.theory.lyapunov import discrete_lyapunov
+from bayessgd.theory.lyapunov import solved_discrete
 from bayessgd.theory.stationary import refuse_unstable, transition
 from metrics.inputs import check_count
 
@@ -76,7 +76,7 @@ class _Epochs:
         for k in range(self.steps):
             cov = self.step(cov, k)
         start = torch.zeros_like(cov)
-        start[:n, :n] = discrete_lyapunov(torch.linalg.matrix_power(self.map, self.steps), cov[:n, :n])
+        start[:n, :n] = solved_discrete(torch.linalg.matrix_power(self.map, self.steps), cov[:n, :n])
         return start
 
 

@@ -40,7 +40,7 @@ from bayessgd.theory._matrices import (
     narrow,
 )
 from bayessgd.theory._whitening import Whitening
-from bayessgd.theory.lyapunov import continuous_lyapunov, discrete_lyapunov
+from bayessgd.theory.lyapunov import continuous_lyapunov, solved_discrete
 from metrics.inputs import check_count
 
 __all__ = ["largest_stable_rate", "stationary_covariance"]
@@ -144,7 +144,7 @@ def discrete_covariance(A: Tensor, H: Tensor, W: Tensor, momentum: float) -> Ten
     """Return the covariance of θ for float64 matrices that are known to be stable."""
     white = Whitening(A)
     step = transition(white.eye, white.spread(H), momentum)
-    state = discrete_lyapunov(step, state_noise(white.spread(W), momentum))
+    state = solved_discrete(step, state_noise(white.spread(W), momentum))
     return white.back(state[: len(A), : len(A)])
 
 

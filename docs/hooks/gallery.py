@@ -33,7 +33,9 @@ def small(source: Path, target: Path) -> None:
     """A picture of at most `WIDEST` pixels in 256 colours."""
     picture = Image.open(source).convert("RGB")
     if picture.width > WIDEST:
-        picture = picture.resize((WIDEST, round(picture.height * WIDEST / picture.width)), Image.Resampling.LANCZOS)
+        picture = picture.resize(
+            (WIDEST, round(picture.height * WIDEST / picture.width)), Image.Resampling.LANCZOS
+        )
     picture.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
@@ -50,7 +52,9 @@ def keep(name: str, made: Path) -> None:
 
 def main() -> None:
     """Run and keep."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("examples", nargs="*", default=list(EXAMPLES), metavar="EXAMPLE")
     parser.add_argument("--kept", type=Path, help="a folder of outputs that were made before")
     given = parser.parse_args()

@@ -58,7 +58,10 @@ def rooms(package: str) -> Iterator[Room]:
     taken = {name for room in inner for name in room.names} | {room.path.split(".")[-1] for room in inner}
     ground = tuple(name for name in root.__all__ if name not in taken)
     folder = ROOT / package
-    files = [folder / "__init__.py", *(f for f in _sources(folder) if f"{package}.{f.stem}" not in _paths(inner))]
+    files = [
+        folder / "__init__.py",
+        *(f for f in _sources(folder) if f"{package}.{f.stem}" not in _paths(inner)),
+    ]
     yield Room(package, ground, tuple(files))
     yield from inner
 
@@ -79,7 +82,9 @@ def _room(path: str) -> Room:
     module = importlib.import_module(path)
     place = ROOT / Path(*path.split("."))
     files = [place / "__init__.py", *_sources(place)] if place.is_dir() else [place.with_suffix(".py")]
-    inner = [file for child in sorted(place.glob("*/__init__.py")) for file in (child, *_sources(child.parent))]
+    inner = [
+        file for child in sorted(place.glob("*/__init__.py")) for file in (child, *_sources(child.parent))
+    ]
     return Room(path, tuple(getattr(module, "__all__", ())), tuple(files + inner))
 
 
@@ -110,7 +115,9 @@ def _heading(sentence: str) -> str:
 def reference(room: Room) -> str:
     """Every name of a room, by mkdocstrings."""
     names = [name for name in room.names if not _is_module(room.path, name)]
-    index = "".join(f"| [`{name}`][{room.path}.{name}] | {_first_line(room.path, name)} |\n" for name in names)
+    index = "".join(
+        f"| [`{name}`][{room.path}.{name}] | {_first_line(room.path, name)} |\n" for name in names
+    )
     table = f"| name | what it is |\n|---|---|\n{index}"
     return f"# {room.path}\n\n{table}\n" + "\n".join(f"::: {room.path}.{name}\n" for name in names)
 
@@ -136,7 +143,8 @@ def notebook(path: Path, config: MkDocsConfig) -> list[File]:
         body = body.replace(f"]({name})", f"]({path.stem}_files/{name})")
     made = [_generated(config, f"gallery/{path.stem}.md", body)]
     return made + [
-        File.generated(config, f"gallery/{path.stem}_files/{name}", content=data) for name, data in pictures.items()
+        File.generated(config, f"gallery/{path.stem}_files/{name}", content=data)
+        for name, data in pictures.items()
     ]
 
 
@@ -154,12 +162,18 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
             if lecture(room)
         ],
         "reference/": [
-            {room.path: f"reference/{room.path}.md"} for package in PACKAGES for room in rooms(package) if room.names
+            {room.path: f"reference/{room.path}.md"}
+            for package in PACKAGES
+            for room in rooms(package)
+            if room.names
         ],
         "results/": [f"results/{file.name}" for file in sorted((ROOT / "benchmarks/results").glob("*.md"))],
         "gallery/": [
             "gallery/index.md",
-            *(f"gallery/{file.parent.name}/report.md" for file in sorted(ROOT.glob("docs/gallery/*/report.md"))),
+            *(
+                f"gallery/{file.parent.name}/report.md"
+                for file in sorted(ROOT.glob("docs/gallery/*/report.md"))
+            ),
             *(f"gallery/{file.stem}.md" for file in sorted(ROOT.glob("examples/*.ipynb"))),
         ],
     }

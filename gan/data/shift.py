@@ -33,6 +33,13 @@ def shift_images(
             [-1., -1., -1.]])
     """
     height, width = image_shape
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.layout != torch.strided or x.is_meta:
+        got = f"{x.dtype} on {x.device}, {x.layout}" if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(
+            f"x must be a dense floating-point tensor with numbers, got {got}; scale pixels to [−1, 1]"
+        )
+    if len(x) == 0:
+        raise ValueError(f"x must not be empty, got shape {list(x.shape)}; pass at least one image")
     if x.ndim != 2 or x.shape[1] != height * width:
         raise ValueError(
             f"x must have shape [n, {height * width}] for images {image_shape}, got {list(x.shape)}"

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from metrics.estimate import Better
 from metrics.evaluation.pair import Pair
-from metrics.inputs import check_count
+from metrics.inputs import check_count, check_positive, check_tensor
 from metrics.neighbours.modes import mode_coverage
 
 __all__ = ["Measure", "Row", "Work", "chosen_measures", "measure", "mode_measure"]
@@ -94,6 +94,9 @@ def mode_measure(centres: Float[Tensor, "modes d"], std: float) -> Measure:
     >>> [row.name for row in mode_measure(torch.zeros(1, 2), 0.1).rows]
     ['modes', 'high_quality', 'reverse_kl']
     """
+
+    check_tensor(centres, "centres", shape="[modes, d]", ndim=2)
+    check_positive(std, "std")
 
     def compute(pair: Pair) -> Tensor:
         found = mode_coverage(pair.x, centres=centres.to(pair.x), std=std)

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.gaussians.frechet import bures_wasserstein
+from metrics.gaussians.frechet import bures_wasserstein, check_gaussians
 from metrics.inputs import check_positive
 from metrics.precision import full_precision
 
@@ -59,6 +59,7 @@ def entropic_gaussian_cost(
     tensor(1.0000)
     """
     eps = check_positive(eps, "eps")
+    check_gaussians(mean_p, cov_p, mean_q, cov_q)
     with torch.no_grad():
         exact = bures_wasserstein(mean_p.double(), cov_p.double(), mean_q.double(), cov_q.double())
         return (exact + _blur(cov_p, cov_q, eps)).to(mean_p.dtype)
@@ -82,6 +83,7 @@ def entropic_gaussian_divergence(
     tensor(1.)
     """
     eps = check_positive(eps, "eps")
+    check_gaussians(mean_p, cov_p, mean_q, cov_q)
     with torch.no_grad():
         exact = bures_wasserstein(mean_p.double(), cov_p.double(), mean_q.double(), cov_q.double())
         own = (_blur(cov_p, cov_p, eps) + _blur(cov_q, cov_q, eps)) / 2
@@ -94,7 +96,8 @@ def _blur(cov_p: Tensor, cov_q: Tensor, eps: float) -> Tensor:
     r = torch.hypot(torch.full_like(mu, eps), 4 * mu)
     # 2(μ − κ) = 2μ(R + ε − 4μ)/(R + ε), and R − 4μ = ε²/(R + 4μ).
     width = 2 * mu * (eps + eps**2 / (r + 4 * mu)) / (r + eps)
-    return (width - eps / 2 * torch.log1p(-16 * mu.square() / (r + eps).square())).sum()
+    # 1 − κ²/μ² = ((R + ε)² − 16μ²)/(R + ε)² = 2ε/(R + ε), since R² = ε² + 16μ².
+    return (width - eps / 2 * (2 * eps / (r + eps)).log()).sum()
 
 
 def _root(cov: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from torch import Tensor
 from metrics.inputs import check_pair, check_tensor
 from metrics.precision import full_precision
 
-__all__ = ["bures_wasserstein", "frechet_distance", "frechet_from_factors", "gaussian_kl"]
+__all__ = ["bures_wasserstein", "check_gaussians", "frechet_distance", "frechet_from_factors", "gaussian_kl"]
 
 
 @full_precision
@@ -78,7 +78,7 @@ def bures_wasserstein(
     >>> bures_wasserstein(zero, eye, one, 4 * eye)  # 3·1² + 3·(2 − 1)²
     tensor(6.)
     """
-    _check_gaussians(mean_p, cov_p, mean_q, cov_q)
+    check_gaussians(mean_p, cov_p, mean_q, cov_q)
     a, b = _factor(cov_p, "cov_p"), _factor(cov_q, "cov_q")
     return frechet_from_factors(mean_p.double() - mean_q.double(), a, b).to(mean_p.dtype)
 
@@ -126,7 +126,7 @@ def gaussian_kl(
     >>> gaussian_kl(zero, eye, zero, 4 * eye)  # ½ (1/4 − 1 + ln 4)
     tensor(0.3181)
     """
-    _check_gaussians(mean_p, cov_p, mean_q, cov_q)
+    check_gaussians(mean_p, cov_p, mean_q, cov_q)
     low, roof = _cholesky(cov_p, "cov_p"), _cholesky(cov_q, "cov_q")
     gap = (mean_q.double() - mean_p.double())[:, None]
     ratio = torch.linalg.solve_triangular(roof, torch.cat([low, gap], 1), upper=False)
@@ -174,7 +174,8 @@ def _root(factor: Tensor) -> Tensor:
     return torch.linalg.qr(factor, mode="r").R if factor.shape[0] > factor.shape[1] else factor
 
 
-def _check_gaussians(mean_p: object, cov_p: object, mean_q: object, cov_q: object) -> None:
+def check_gaussians(mean_p: object, cov_p: object, mean_q: object, cov_q: object) -> None:
+    """Refuse means and covariances of no two Gaussians of one space and type."""
     means = [
         check_tensor(m, name, shape="[d]", ndim=1) for m, name in ((mean_p, "mean_p"), (mean_q, "mean_q"))
     ]

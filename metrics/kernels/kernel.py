@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.distances import distances, off_diagonal
-from metrics.inputs import check_cloud, check_count, check_pair, check_positive
+from metrics.inputs import check_cloud, check_count, check_pair, check_positive, check_tensor
 from metrics.precision import full_precision
 
 __all__ = [
@@ -230,6 +230,13 @@ def median_kernel(xx: Float[Tensor, "n n"], xy: Float[Tensor, "n m"], yy: Float[
     >>> median_kernel(zero, torch.full((1, 1), 8.0), zero)
     Gaussian(bandwidth=(2.0, 4.0, 8.0, 16.0, 32.0))
     """
+    for block, name in ((xx, "xx"), (xy, "xy"), (yy, "yy")):
+        check_tensor(block, name, shape="[n, m]", ndim=2)
+    if xy.shape != (len(xx), len(yy)) or xx.shape[0] != xx.shape[1] or yy.shape[0] != yy.shape[1]:
+        raise ValueError(
+            f"xx, xy and yy must have shapes [n, n], [n, m] and [m, m], got {list(xx.shape)}, {list(xy.shape)} and "
+            f"{list(yy.shape)}; pass the distances within and between two clouds"
+        )
     with torch.no_grad():
         # Each unordered pair is counted twice, which leaves the lower median where it is.
         pooled = torch.cat([off_diagonal(xx), xy.flatten(), xy.flatten(), off_diagonal(yy)])

@@ -146,8 +146,16 @@ def class_coverage(
     return ClassCoverage((counts > 0).sum().double(), kl, counts)
 
 
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
 def _counted(labels: object, k: int) -> Tensor:
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dtype == torch.bool:
+    if (
+        not isinstance(labels, Tensor)
+        or labels.dtype not in _WHOLE
+        or labels.layout != torch.strided
+        or labels.is_meta
+    ):
         kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
         raise TypeError(
             f"predicted_labels must be a tensor of whole numbers, got {kind}; take logits.argmax(1)"

@@ -18,7 +18,6 @@ float32 comes back as float32; the arithmetic inside is float64.
 Calibration, intervals and uncertainty are no scores: they say what is wrong with a prediction, not how good it is.
 """
 
-from metrics.predictions.binning import bin_index, binomial_stderr
 from metrics.predictions.brier import BrierDecomposition, brier_decomposition, brier_score
 from metrics.predictions.calibration import (
     ReliabilityDiagram,
@@ -26,7 +25,6 @@ from metrics.predictions.calibration import (
     calibration_floor,
     classwise_calibration_error,
     reliability_diagram,
-    top_label,
 )
 from metrics.predictions.crps import crps_ensemble, crps_gaussian
 from metrics.predictions.energy_score import energy_score
@@ -72,8 +70,6 @@ __all__ = [
     "TemperatureScaling",
     "VectorScaling",
     "agreement",
-    "bin_index",
-    "binomial_stderr",
     "brier_decomposition",
     "brier_score",
     "calibration_error",
@@ -101,6 +97,5 @@ __all__ = [
     "risk_coverage",
     "set_coverage",
     "smooth_calibration_error",
-    "top_label",
     "total_variation",
 ]

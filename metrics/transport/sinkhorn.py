@@ -28,7 +28,7 @@ from metrics.transport.entropic.solvers import choose_solvers
 from metrics.transport.entropic.standard import Standard, resolve_eps, scattered, standardise, value_like
 from metrics.transport.entropic.start import extended
 from metrics.transport.envelope import attach
-from metrics.transport.precision import full_precision
+from metrics.precision import full_precision
 
 __all__ = ["SinkhornResult", "entropic_cost", "sinkhorn"]
 

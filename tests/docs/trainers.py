@@ -94,6 +94,7 @@ def _accelerate(folder: Path) -> dict[str, object]:
 
 def _transformers(folder: Path) -> dict[str, object]:
     import transformers
+
     from tests.bayessgd.test_trainer import bert, sentences
 
     arguments = transformers.TrainingArguments(

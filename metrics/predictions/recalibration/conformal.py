@@ -184,7 +184,11 @@ def set_coverage(sets: Bool[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -
     (0.5, 1.5)
     """
     if not isinstance(sets, Tensor) or sets.dtype != torch.bool or sets.ndim != 2:
-        raise TypeError("sets must be a bool tensor [n, classes], got other; pass ConformalSets(...)(probs)")
+        got = f"{sets.dtype} {list(sets.shape)}" if isinstance(sets, Tensor) else type(sets).__name__
+        raise TypeError(f"sets must be a bool tensor [n, classes], got {got}; pass ConformalSets(...)(probs)")
+    if len(sets) == 0 or sets.layout != torch.strided or sets.is_meta:
+        got = f"{list(sets.shape)}, {sets.layout} on {sets.device}"
+        raise ValueError(f"sets must be a dense tensor with at least one set, got {got}; pass .to_dense()")
     y = check_labels(labels, sets)
     inside, size, n = sets.gather(1, y[:, None])[:, 0].double(), sets.sum(1).double(), len(y)
     share = float(inside.mean())

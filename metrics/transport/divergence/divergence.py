@@ -34,7 +34,7 @@ from metrics.transport.divergence.costs import divergence_of_costs
 from metrics.transport.divergence.result import Options, SinkhornDivergenceResult
 from metrics.transport.divergence.single import divergence
 from metrics.transport.entropic.problem import MEMORY
-from metrics.transport.precision import full_precision
+from metrics.precision import full_precision
 
 __all__ = ["sinkhorn_divergence"]
 

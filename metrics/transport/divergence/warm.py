@@ -16,7 +16,7 @@ from metrics.inputs import check_pair, check_weights
 from metrics.transport.divergence.result import Options
 from metrics.transport.divergence.single import Past, divergence
 from metrics.transport.entropic.problem import MEMORY
-from metrics.transport.precision import full_precision
+from metrics.precision import full_precision
 
 __all__ = ["SinkhornDivergence"]
 
