@@ -94,7 +94,6 @@ def mode_measure(centres: Float[Tensor, "modes d"], std: float) -> Measure:
     >>> [row.name for row in mode_measure(torch.zeros(1, 2), 0.1).rows]
     ['modes', 'high_quality', 'reverse_kl']
     """
-
     check_tensor(centres, "centres", shape="[modes, d]", ndim=2)
     check_positive(std, "std")
 

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_count, check_pair, check_positive, check_tensor, check_weights
+from metrics.precision import full_precision
 from metrics.transport.cost import Cost, check_exponent, cost_between
 from metrics.transport.entropic.coupling import Coupling
 from metrics.transport.entropic.kernels import Powers, Squares, Table
@@ -28,7 +29,6 @@ from metrics.transport.entropic.solvers import choose_solvers
 from metrics.transport.entropic.standard import Standard, resolve_eps, scattered, standardise, value_like
 from metrics.transport.entropic.start import extended
 from metrics.transport.envelope import attach
-from metrics.precision import full_precision
 
 __all__ = ["SinkhornResult", "entropic_cost", "sinkhorn"]
 

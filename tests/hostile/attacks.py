@@ -88,10 +88,11 @@ def refused(call: Callable[[], object]) -> tuple[object, str | None]:
         try:
             return call(), None
         except (TypeError, ValueError) as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            inside = last.filename.startswith(ROOT) and Path(last.filename).relative_to(ROOT).parts[0] in OURS
-            assert inside, f"not our words: {type(error).__name__}: {error} ({last.filename}:{last.lineno})"
-            return None, str(error)
+            told = error
+    last = traceback.extract_tb(told.__traceback__)[-1]
+    inside = last.filename.startswith(ROOT) and Path(last.filename).relative_to(ROOT).parts[0] in OURS
+    assert inside, f"not our words: {type(told).__name__}: {told} ({last.filename}:{last.lineno})"
+    return None, str(told)
 
 
 def tensors_of(result: object) -> list[Tensor]:

@@ -28,13 +28,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_alike, check_pair, check_tensor, check_weights
+from metrics.precision import full_precision
 from metrics.transport.cost import Cost
 from metrics.transport.divergence.batch import SMALL, divergences
 from metrics.transport.divergence.costs import divergence_of_costs
 from metrics.transport.divergence.result import Options, SinkhornDivergenceResult
 from metrics.transport.divergence.single import divergence
 from metrics.transport.entropic.problem import MEMORY
-from metrics.precision import full_precision
 
 __all__ = ["sinkhorn_divergence"]
 

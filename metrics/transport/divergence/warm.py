@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metrics.inputs import check_pair, check_weights
+from metrics.precision import full_precision
 from metrics.transport.divergence.result import Options
 from metrics.transport.divergence.single import Past, divergence
 from metrics.transport.entropic.problem import MEMORY
-from metrics.precision import full_precision
 
 __all__ = ["SinkhornDivergence"]
 
