@@ -44,8 +44,8 @@ class ConditionalReport:
     def to_dict(self) -> dict[str, object]:
         """As JSON."""
         classes = {str(label): report.to_dict() for label, report in self.classes.items()}
-        told = {"classes": classes, "mean": self.mean.to_dict(), "joint": self.joint.to_dict()}
-        return told | {"kappa": self.kappa}
+        parts: dict[str, object] = {"classes": classes, "mean": self.mean.to_dict()}
+        return parts | {"joint": self.joint.to_dict(), "kappa": self.kappa}
 
 
 def mean_of_classes(reports: Sequence[Report]) -> Report:
