@@ -27,6 +27,7 @@ __all__ = [
     "told",
     "told_optimizer",
     "trainable",
+    "types",
 ]
 
 T = TypeVar("T")
@@ -126,24 +127,30 @@ def dtype_of(generator: nn.Module) -> torch.dtype:
     return next((p.dtype for p in generator.parameters() if p.is_floating_point()), torch.float32)
 
 
-def trainable(name: str, network: nn.Module | None, dtype: torch.dtype) -> None:
-    """Refuse a network without a parameter to train, in half precision, or of another type than the generator."""
+def trainable(name: str, network: nn.Module | None) -> None:
+    """Refuse a network without a parameter to train."""
     if network is None:
         return
-    floats = [p for p in network.parameters() if p.is_floating_point()]
-    if not any(p.requires_grad for p in floats):
+    found = list(network.parameters())
+    if not any(p.requires_grad for p in found):
         raise ValueError(
-            f"{name} must have parameters that are trained, got {len(floats)} and none of them requires a gradient; "
+            f"{name} must have parameters that are trained, got {len(found)} and none of them requires a gradient; "
             f"write {name}.requires_grad_()"
         )
-    types = {p.dtype for p in floats}
+
+
+def types(name: str, network: nn.Module | None, dtype: torch.dtype) -> None:
+    """Refuse a network in half precision, or of another type than the generator."""
+    if network is None:
+        return
     if dtype not in (torch.float32, torch.float64):
         raise TypeError(
             f"generator must be float32 or float64, got {dtype}; write generator.float(), and amp=True for bfloat16 on "
             "CUDA"
         )
-    if types != {dtype}:
-        other = ", ".join(sorted(str(t) for t in types - {dtype}))
+    others = {p.dtype for p in network.parameters() if p.is_floating_point()} - {dtype}
+    if others:
+        other = ", ".join(sorted(str(t) for t in others))
         raise TypeError(f"{name} must be {dtype} as the generator is, got {other}; write {name}.to({dtype})")
 
 

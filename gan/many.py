@@ -177,7 +177,8 @@ def _game(
     settings = settings if batch_size is None else replace(settings, batch_size=batch_size)
     dtype = checks.dtype_of(first.generator)
     for name, network in (("generator", first.generator), ("critic", first.critic)):
-        checks.trainable(name, network, dtype)
+        checks.types(name, network, dtype)
+        checks.trainable(name, network)
     data = data.train if isinstance(data, Data) else data
     if not isinstance(data, SupportsDLPack | Tensor):
         raise TypeError(

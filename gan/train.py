@@ -167,7 +167,7 @@ class GAN:
         share(chosen.batch_size)
         dtype = checks.dtype_of(self.generator)
         for name, network in (("generator", self.generator), ("critic", self.critic)):
-            checks.trainable(name, network, dtype)
+            checks.types(name, network, dtype)
         source = as_source(
             data,
             labels,
@@ -182,6 +182,8 @@ class GAN:
         for name, network in (("generator", self.generator), ("critic", self.critic)):
             refuse_batch_norm(name, network)
         checks.shapes(self.generator, self.critic, self.loss, source)
+        for name, network in (("generator", self.generator), ("critic", self.critic)):
+            checks.trainable(name, network)
         self.class_counts = source.class_counts() if num_classes(self.generator) else None
         self.history = History()
         game = Game(
