@@ -17,7 +17,18 @@ from gan.penalties import Penalty, refuse_batch_norm
 from gan.recipes.recipe import Recipe
 from gan.sources import Source
 
-__all__ = ["dtype_of", "loss", "penalties", "players", "several", "shapes", "told", "told_optimizer"]
+__all__ = [
+    "dtype_of",
+    "loss",
+    "penalties",
+    "players",
+    "several",
+    "shapes",
+    "told",
+    "told_optimizer",
+    "trainable",
+    "types",
+]
 
 T = TypeVar("T")
 
@@ -91,6 +102,13 @@ def players(
         was_training = critic.training
         refuse_batch_norm(critic.train())
         critic.train(was_training)
+    last = list(critic.modules())[-1]
+    if isinstance(loss, ScoreLoss) and isinstance(last, nn.Sigmoid):
+        warnings.warn(
+            f"{loss} takes scores before a sigmoid, and the critic ends with nn.Sigmoid: it would be taken twice; "
+            "leave the critic's out",
+            stacklevel=3,
+        )
     if isinstance(loss, Wasserstein) and not penalties and not _is_bounded(critic):
         warnings.warn(
             "the Wasserstein loss needs a critic of bounded slope, and nothing bounds it: its loss will run away; pass "
@@ -107,6 +125,33 @@ def _is_bounded(critic: nn.Module) -> bool:
 def dtype_of(generator: nn.Module) -> torch.dtype:
     """The type of the generator's numbers."""
     return next((p.dtype for p in generator.parameters() if p.is_floating_point()), torch.float32)
+
+
+def trainable(name: str, network: nn.Module | None) -> None:
+    """Refuse a network without a parameter to train."""
+    if network is None:
+        return
+    found = list(network.parameters())
+    if not any(p.requires_grad for p in found):
+        raise ValueError(
+            f"{name} must have parameters that are trained, got {len(found)} and none of them requires a gradient; "
+            f"write {name}.requires_grad_()"
+        )
+
+
+def types(name: str, network: nn.Module | None, dtype: torch.dtype) -> None:
+    """Refuse a network in half precision, or of another type than the generator."""
+    if network is None:
+        return
+    if dtype not in (torch.float32, torch.float64):
+        raise TypeError(
+            f"generator must be float32 or float64, got {dtype}; write generator.float(), and amp=True for bfloat16 on "
+            "CUDA"
+        )
+    others = {p.dtype for p in network.parameters() if p.is_floating_point()} - {dtype}
+    if others:
+        other = ", ".join(sorted(str(t) for t in others))
+        raise TypeError(f"{name} must be {dtype} as the generator is, got {other}; write {name}.to({dtype})")
 
 
 def shapes(
@@ -142,7 +187,8 @@ def shapes(
                 scores = _called("critic", critic, samples, *condition)
                 if isinstance(loss, ScoreLoss) and (scores.ndim != 2 or scores.shape[1] != 1):
                     raise ValueError(
-                        f"critic must return scores [n, 1] for {loss}, got {list(scores.shape)}; end it so"
+                        f"critic must return scores [n, 1] for {loss}, got {list(scores.shape)} for n = "
+                        f"{len(samples)}; {_scored(scores, len(samples))}"
                     )
     finally:
         for net, training in states:
@@ -151,16 +197,32 @@ def shapes(
 
 def _called(name: str, net: nn.Module, *arguments: Tensor) -> Tensor:
     try:
-        return net(*arguments)
+        found = net(*arguments)
     except (RuntimeError, TypeError, IndexError) as error:
         told = ", ".join(str(list(each.shape)) for each in arguments)
         raise ValueError(
             f"{name} cannot take inputs of shape {told}: {str(error).splitlines()[0]}; reshape the data, or wrap the "
             "module in one that reshapes"
         ) from error
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"{name} must return one tensor, got {type(found).__name__}; wrap the module in one that picks it"
+        )
+    return found
+
+
+def _scored(scores: Tensor, n: int) -> str:
+    """How a critic's output becomes scores [n, 1]."""
+    if scores.shape == (n,):
+        return "let its forward return scores[:, None]"
+    if scores.ndim > 2 and scores.shape[0] == n and scores[0].numel() == 1:
+        return "let its forward return scores.flatten(1)"
+    return "end it with a number for each sample, such as flatten and nn.Linear(features, 1)"
 
 
 def _reshaped(has: torch.Size, wants: torch.Size) -> str:
+    if len(has) == 3 and (has[2], has[0], has[1]) == tuple(wants):
+        return "move the channels first: torch.as_tensor(data).permute(0, 3, 1, 2)"
     if has.numel() == wants.numel():
         return f"reshape the data: data.reshape(-1, {', '.join(map(str, wants))})"
     return "give the generator another output, or take other data"

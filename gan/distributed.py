@@ -5,7 +5,8 @@ rank, as numbers of indices and latents, and each rank takes its own rows of it 
 sees are the scores, samples or embeddings of all ranks, gathered; the gradient of the joint loss by one rank's rows
 is that rank's share, and the shares are summed before an optimizer moves. So a divergence that is no mean over
 samples (Sinkhorn, MMD, Donsker–Varadhan, relativistic pairs) is that of the joint batch, which averaging gradients
-of small batches would not be.
+of small batches would not be. A layer that mixes its batch sees one rank's rows: batch normalisation is refused unless
+it is synchronised or only uses its running statistics, `MinibatchStd` takes its groups within a rank.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["broadcast", "gather", "part_of", "rank", "ranks", "share", "sum_gradients"]
+__all__ = ["broadcast", "gather", "part_of", "rank", "ranks", "refuse_batch_norm", "share", "sum_gradients"]
 
 
 def ranks() -> int:
@@ -36,6 +37,25 @@ def share(count: int) -> int:
     if count % ranks():
         raise ValueError(f"batch_size must be a multiple of the {ranks()} processes, got {count}; change it")
     return count // ranks()
+
+
+def refuse_batch_norm(name: str, network: torch.nn.Module | None) -> None:
+    """Refuse batch normalisation whose statistics each of several processes would take from its own rows."""
+    if ranks() == 1 or network is None:
+        return
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    for where, layer in network.named_modules():
+        if not isinstance(layer, kind) or not (layer.training or layer.running_mean is None):
+            continue
+        on_cuda = all(p.device.type == "cuda" for p in layer.parameters())
+        if isinstance(layer, torch.nn.SyncBatchNorm) and on_cuda:
+            continue
+        remedy = f"torch.nn.SyncBatchNorm.convert_sync_batchnorm({name}), which needs CUDA; on a CPU take GroupNorm"
+        raise ValueError(
+            f"{name} must see the joint batch of the {ranks()} processes, got {type(layer).__name__} at {where!r} on "
+            f"{'CUDA' if on_cuda else 'a CPU'}, which would normalise by each process's own part; convert it with "
+            f"{remedy}, or train in one process"
+        )
 
 
 def part_of(batch: Tensor) -> Tensor:

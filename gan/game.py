@@ -22,12 +22,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from gan import checkpoint
 from gan.augment import Augmentation, augmented
+from gan.batches import Batch
 from gan.distributed import broadcast, gather, rank, ranks, share, sum_gradients
 from gan.losses.protocols import SampleLoss, ScoreLoss
 from gan.networks.generator import latent_dim
 from gan.penalties import Penalty
 from gan.settings import OptimizerFactory, TrainingSettings, make_optimizer
-from gan.sources import Batch, Source
+from gan.sources import Source
 
 __all__ = ["Game"]
 

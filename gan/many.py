@@ -176,6 +176,9 @@ def _game(
     first = models[0]
     settings = settings if batch_size is None else replace(settings, batch_size=batch_size)
     dtype = checks.dtype_of(first.generator)
+    for name, network in (("generator", first.generator), ("critic", first.critic)):
+        checks.types(name, network, dtype)
+        checks.trainable(name, network)
     data = data.train if isinstance(data, Data) else data
     if not isinstance(data, SupportsDLPack | Tensor):
         raise TypeError(

@@ -9,14 +9,15 @@ Bytes are pictures, 0 … 255 for [−1, 1], and are scaled as a batch is drawn.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
-from gan.data.sets import Data
+from gan.batches import Batch, check_batch, check_samples, looks_like_bytes, no_batch, pair_of
+from gan.data.sets import Data, check_classes
 from gan.distributed import part_of
 from gan.seeds import stream
 from metrics.features import fingerprint
@@ -26,7 +27,6 @@ __all__ = ["Source", "as_source"]
 
 logger = logging.getLogger("gan")
 
-Batch = tuple[Tensor, Tensor | None]
 PROBED = 16
 """Samples of a dataset that tell it from another."""
 
@@ -65,6 +65,7 @@ def as_source(
     seed: int,
     workers: int,
     start: int,
+    classes: int = 0,
 ) -> Source:
     """Return the source for what `GAN.fit` was given.
 
@@ -76,6 +77,7 @@ def as_source(
         seed: The run's seed.
         workers: Processes that read a dataset.
         start: The number of the first batch.
+        classes: The generator's classes, which no label of a batch may reach; 0 where labels are not looked at.
     """
     if isinstance(data, Data):
         data, labels = data.train, data.train_labels if labels is None else labels
@@ -90,9 +92,9 @@ def as_source(
             "data must have a length and indices, got an IterableDataset; pass DataLoader(data, batch_size)"
         )
     if isinstance(data, DataLoader) or (isinstance(data, Iterable) and not hasattr(data, "__getitem__")):
-        return _Loader(data, device, dtype)
+        return _Loader(data, device, dtype, classes)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | dict | list):
-        return _MapStyle(data, device, dtype, seed=seed, workers=workers, start=start)  # pyright: ignore[reportArgumentType]
+        return _MapStyle(data, device, dtype, seed=seed, workers=workers, start=start, classes=classes)  # pyright: ignore[reportArgumentType]
     raise TypeError(
         f"data must be a tensor or an array [n, ...], a gan.Data, a torch Dataset or a DataLoader, got "
         f"{type(data).__name__}; make a tensor of it, or see gan.data.folder and gan.data.file"
@@ -104,44 +106,18 @@ def _ready(samples: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     return samples.to(dtype).div_(127.5).sub_(1) if samples.dtype == torch.uint8 else samples.to(dtype)
 
 
-def _check(samples: Tensor) -> Tensor:
-    if samples.ndim < 2:
-        raise ValueError(
-            f"data must have shape [n, d] or [n, c, h, w], one row a sample, got {list(samples.shape)}; reshape it, "
-            "numbers to [n, 1]"
-        )
-    if samples.dtype != torch.uint8 and not samples.is_floating_point():
-        raise TypeError(
-            f"data must be floating point, or uint8 for pictures, got {samples.dtype}; use .float()"
-        )
-    if len(samples) == 0 or samples.numel() == 0:
-        raise ValueError(
-            f"data must hold at least 1 sample, got shape {list(samples.shape)}; give it samples"
-        )
-    if samples.is_floating_point() and not bool(samples.isfinite().all()):
-        raise ValueError("data must be finite, got NaN or infinity; drop those samples")
-    return samples
-
-
-def _check_classes(labels: object, n: int) -> Tensor:
-    classes = from_array(labels, "labels")
-    if classes.shape != (n,) or classes.is_floating_point() or classes.dtype == torch.bool:
-        raise ValueError(
-            f"labels must be whole numbers [{n}], one a sample, got {classes.dtype} {list(classes.shape)}; give the "
-            "index of each sample's class"
-        )
-    if bool((classes < 0).any()):
-        raise ValueError(f"labels must be 0 or more, got {int(classes.min())}; number the classes from 0")
-    return classes.long()
-
-
 class _InMemory:
     def __init__(self, samples: Tensor, labels: object, device: torch.device, dtype: torch.dtype) -> None:
-        self.samples, self.dtype = _check(samples).to(device), dtype
+        self.samples, self.dtype = check_samples(samples).detach().to(device), dtype
         if samples.dtype not in (torch.uint8, dtype):
             logger.warning("data are %s and the generator is %s: converted", samples.dtype, dtype)
-            self.samples = self.samples.to(dtype)
-        self.labels = None if labels is None else _check_classes(labels, len(samples)).to(device)
+            self.samples = check_samples(self.samples.to(dtype))
+        if looks_like_bytes(self.samples):
+            logger.warning(
+                "data look like pixels from 0 to 255, and networks of images make [−1, 1]: pass them as uint8, or "
+                "data / 127.5 - 1"
+            )
+        self.labels = None if labels is None else check_classes(labels, len(samples), "labels").to(device)
 
     def draw(self, count: int, number: int, random: torch.Generator) -> Batch:
         index = torch.randint(len(self.samples), (count,), device=self.samples.device, generator=random)
@@ -189,22 +165,22 @@ class _MapStyle:
         seed: int,
         workers: int,
         start: int,
+        classes: int,
     ) -> None:
-        self.dataset, self.device, self.dtype = dataset, device, dtype
+        self.dataset, self.device, self.dtype, self.classes = dataset, device, dtype, classes
         self.seed, self.workers, self.next = seed, workers, start
         self.size = len(dataset)  # pyright: ignore[reportArgumentType]
         self.batches: Iterator[object] | None = None
-        _check(_pair(self._some(2))[0])
+        if self.size < 1:
+            raise ValueError("data must hold at least 1 sample, got an empty dataset; give it samples")
+        check_samples(pair_of(self._some(2))[0])
 
     def _some(self, count: int) -> object:
         picked = torch.linspace(0, self.size - 1, min(count, self.size)).long().tolist()
         try:
             return default_collate([self.dataset[i] for i in picked])
         except (TypeError, RuntimeError) as error:
-            raise TypeError(
-                f"data must give tensors or arrays of one shape, or pairs with a class ({error}); turn pictures into "
-                "tensors in the dataset's __getitem__"
-            ) from None
+            raise no_batch(error) from None
 
     def draw(self, count: int, number: int, random: torch.Generator) -> Batch:
         if self.batches is None or number != self.next:
@@ -219,16 +195,18 @@ class _MapStyle:
             )
             self.batches = iter(loader)
         self.next = number + 1
-        return self._of(next(self.batches))
+        try:
+            batch = next(self.batches)
+        except (TypeError, RuntimeError) as error:
+            raise no_batch(error) from error
+        return self._of(batch)
 
     def _of(self, batch: object) -> Batch:
-        samples, labels = _pair(batch)
-        return _ready(samples, self.device, self.dtype), None if labels is None else labels.long().to(
-            self.device
-        )
+        samples, labels = check_batch(pair_of(batch), self.classes)
+        return _ready(samples, self.device, self.dtype), _to(labels, self.device)
 
     def fingerprint(self) -> str:
-        samples, labels = _pair(self._some(PROBED))
+        samples, labels = pair_of(self._some(PROBED))
         return f"{self.size} {fingerprint(samples, *([] if labels is None else [labels]))}"
 
     def example(self) -> Batch:
@@ -242,20 +220,20 @@ class _MapStyle:
 
 
 class _Loader:
-    def __init__(self, loader: Iterable, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, loader: Iterable, device: torch.device, dtype: torch.dtype, classes: int) -> None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             raise TypeError(
                 "data must be a tensor or a dataset in a run of several processes, got a loader; pass those"
             )
-        self.loader, self.device, self.dtype = loader, device, dtype
+        self.loader, self.device, self.dtype, self.classes = loader, device, dtype, classes
         self.batches: Iterator[object] = iter(())
         self.first: Batch | None = self._next()
 
     def _next(self) -> Batch:
         for _ in range(2):
             for batch in self.batches:
-                samples, labels = _pair(batch)
-                return _ready(_check(samples), self.device, self.dtype), _to(labels, self.device)
+                samples, labels = check_batch(pair_of(batch), self.classes)
+                return _ready(samples, self.device, self.dtype), _to(labels, self.device)
             self.batches = iter(self.loader)
         raise ValueError(
             "data must give at least one batch in each pass, got none; a generator ends after one pass"
@@ -281,18 +259,6 @@ class _Loader:
 
 def _to(labels: Tensor | None, device: torch.device) -> Tensor | None:
     return None if labels is None else labels.long().to(device)
-
-
-def _pair(batch: object) -> Batch:
-    """The samples and classes of a batch."""
-    if isinstance(batch, Sequence) and 1 <= len(batch) <= 2 and isinstance(batch[0], Tensor):
-        return batch[0], batch[1] if len(batch) == 2 else None
-    if isinstance(batch, Tensor):
-        return batch, None
-    raise TypeError(
-        f"a batch must be samples or a pair (samples, labels) of tensors, got {type(batch).__name__}; pick them with a "
-        "collate_fn, or see gan.data.hugging_face"
-    )
 
 
 def _root_of_variance(samples: Tensor) -> float:

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gan import checks, storage
 from gan.augment import Augmentation
-from gan.distributed import share
+from gan.distributed import refuse_batch_norm, share
 from gan.game import Game
 from gan.history import History
 from gan.loop import Look, Loop, OnStep
@@ -166,9 +166,24 @@ class GAN:
             raise ValueError(f"amp=True needs a CUDA device, got {where}; leave it out")
         share(chosen.batch_size)
         dtype = checks.dtype_of(self.generator)
-        source = as_source(data, labels, device=where, dtype=dtype, seed=seed, workers=workers, start=0)
+        for name, network in (("generator", self.generator), ("critic", self.critic)):
+            checks.types(name, network, dtype)
+        source = as_source(
+            data,
+            labels,
+            device=where,
+            dtype=dtype,
+            seed=seed,
+            workers=workers,
+            start=0,
+            classes=num_classes(self.generator),
+        )
         self._place(where, chosen.batch_size)
+        for name, network in (("generator", self.generator), ("critic", self.critic)):
+            refuse_batch_norm(name, network)
         checks.shapes(self.generator, self.critic, self.loss, source)
+        for name, network in (("generator", self.generator), ("critic", self.critic)):
+            checks.trainable(name, network)
         self.class_counts = source.class_counts() if num_classes(self.generator) else None
         self.history = History()
         game = Game(

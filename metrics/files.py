@@ -106,4 +106,6 @@ def read_arrays(path: str | Path) -> dict[str, Tensor]:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
+    if array.dtype.kind in "US":
+        raise TypeError("an array of texts: number them, numpy.unique(labels, return_inverse=True)[1]")
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))

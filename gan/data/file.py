@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gan.data.sets import Data, split
+from gan.data.sets import Data, check_classes, split
 from metrics import files
 from metrics.inputs import as_tensor
 
@@ -38,11 +38,18 @@ def file(path: str | Path, *, held_out: float = 0.2, seed: int = 0) -> Data:
         raise ValueError(
             f"{path} must hold an array called {', '.join(SAMPLES)}, got {sorted(arrays)}; rename one"
         )
-    train, labels = _samples(samples, path), _labels(chosen["labels"])
+    train = _samples(samples, path)
+    labels = _labels(chosen["labels"], train, f"labels in {path}")
     if chosen["held_out"] is None:
         return split(path.stem, train, labels, held_out=held_out, seed=seed)
     other = _samples(chosen["held_out"], path)
-    return Data(path.stem, train, other, labels, _labels(chosen["held_out_labels"]))
+    if train.shape[1:] != other.shape[1:] or train.dtype != other.dtype:
+        raise ValueError(
+            f"{path} must hold training and held-out samples of one shape and type, got {list(train.shape[1:])} "
+            f"{train.dtype} and {list(other.shape[1:])} {other.dtype}; save them alike"
+        )
+    held_out_labels = _labels(chosen["held_out_labels"], other, f"held-out labels in {path}")
+    return Data(path.stem, train, other, labels, held_out_labels)
 
 
 _NAMES = {"train": SAMPLES, "held_out": HELD_OUT, "labels": LABELS, "held_out_labels": HELD_OUT_LABELS}
@@ -52,8 +59,12 @@ def _first(arrays: dict[str, Tensor], names: tuple[str, ...]) -> Tensor | None:
     return next((arrays[name] for name in names if name in arrays), None)
 
 
-def _labels(labels: Tensor | None) -> Tensor | None:
-    return None if labels is None else labels.long().flatten()
+def _labels(labels: Tensor | None, samples: Tensor, name: str) -> Tensor | None:
+    if labels is None:
+        return None
+    column = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    whole = column.is_floating_point() and bool((column == column.round()).all())
+    return check_classes(column.long() if whole else column, len(samples), name)
 
 
 def _samples(array: Tensor, path: Path) -> Tensor:
@@ -62,8 +73,16 @@ def _samples(array: Tensor, path: Path) -> Tensor:
         raise ValueError(
             f"{path} must hold samples [n, ...], got shape {list(array.shape)}; give each sample a row"
         )
+    if array.is_complex() or array.dtype == torch.bool:
+        raise ValueError(f"{path} must hold real numbers, got {array.dtype}; save them as float32")
     if array.dtype != torch.uint8:
-        return as_tensor(array, str(path)).float()
+        numbers = as_tensor(array, str(path)).float()
+        bad = int((~numbers.isfinite()).flatten(1).any(1).sum())
+        if bad:
+            raise ValueError(
+                f"{path} must hold finite float32 numbers, got {bad} samples without; drop or mend them"
+            )
+        return numbers
     if array.ndim == 3:
         return array[:, None]
     if array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):

@@ -5,6 +5,7 @@ two splits) they are kept; else a random fifth is held out (`split`). Pictures s
 batch is scaled to [−1, 1] when it is drawn.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,8 @@ from metrics.features import images
 from metrics.inputs import check_count
 
 __all__ = ["ImageFiles", "folder", "hugging_face"]
+
+logger = logging.getLogger("gan")
 
 TRAIN = ("train", "training")
 HELD_OUT = ("held_out", "test", "val", "valid", "validation")
@@ -79,7 +82,7 @@ def folder(
     Args:
         path: The folder.
         size: Side, or (height, width), that pictures are cut and resized to; None keeps theirs, which must be one size.
-        grey: One channel in place of three; None looks at the first picture.
+        grey: One channel in place of three; None looks whether all of them are grey.
         held_out: The share that is held out, where the folder does not say.
         seed: What the held-out part is drawn by.
         progress: Show a bar, where there is a terminal.
@@ -92,7 +95,7 @@ def folder(
     wanted = None if size is None else _size(size)
     parts = _parts(root)
     if grey is None:
-        grey = _is_grey(images.find_images(parts[0] if parts else root)[0])
+        grey = all(_is_grey(path) for path in images.find_images(root))
     if parts is None:
         pixels, labels, _ = _read(root, wanted, grey, progress, None)
         return split(root.name, pixels, labels, held_out=held_out, seed=seed)
@@ -116,6 +119,15 @@ def _read(
     if all(len(parts) > 1 for parts in below) and (names is None or {p[0] for p in below} <= set(names)):
         names = names or sorted({parts[0] for parts in below})
         labels = torch.tensor([names.index(parts[0]) for parts in below])
+    elif any(len(parts) > 1 for parts in below):
+        beside = sum(len(parts) == 1 for parts in below)
+        logger.warning(
+            "pictures in %s have no classes: %s; move each into the subfolder of its class",
+            root,
+            f"{beside} of {len(found)} lie beside the subfolders"
+            if beside
+            else "other subfolders than in train",
+        )
     return images.read_images(found, size=size, grey=grey, progress=progress), labels, names
 
 
@@ -130,6 +142,8 @@ def _parts(root: Path) -> tuple[Path, Path] | None:
 
 
 def _is_grey(path: Path) -> bool:
+    if images.has_one_channel(path):
+        return True
     colour = images.read_image(path)
     return bool((colour[0] == colour[1]).all() and (colour[1] == colour[2]).all())
 
@@ -183,7 +197,8 @@ def _rows(
     if image not in rows[0]:
         raise ValueError(f"image must be a column of the dataset, got {image!r}; it has {sorted(rows[0])}")
     wanted = None if size is None else _size(size)
-    grey = rows[0][image].mode in ("1", "L", "I;16") if grey is None else grey
+    if grey is None:
+        grey = all(rows[i][image].mode in ("1", "L", *images.DEEP) for i in range(len(rows)))
     pixels = [images.picture(rows[i][image], size=wanted, grey=grey) for i in range(len(rows))]
     if len({p.shape for p in pixels}) > 1:
         raise ValueError(

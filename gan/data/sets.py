@@ -6,15 +6,16 @@ at random.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from gan.seeds import stream
 from metrics.features import load_digits_split
-from metrics.inputs import check_fraction
+from metrics.inputs import check_fraction, from_array
 
-__all__ = ["Data", "digits", "split"]
+__all__ = ["Data", "check_classes", "digits", "split"]
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,40 @@ def split(
     n = len(samples)
     if n < 4:
         raise ValueError(f"samples must hold at least 4 samples to be split, got {n}; give more")
+    labels = None if labels is None else check_classes(labels, n, "labels")
     kept = min(max(round(n * (1 - check_fraction(held_out, "held_out"))), 2), n - 2)
     order = torch.randperm(n, generator=stream("data.split", seed))
     first, second = order[:kept], order[kept:]
     if labels is None:
         return Data(name, samples[first], samples[second])
     return Data(name, samples[first], samples[second], labels[first], labels[second])
+
+
+def check_classes(labels: object, n: int, name: str) -> Int64[Tensor, " n"]:
+    """Return classes [n], whole numbers from 0, as int64; a list of numbers is taken too.
+
+    Raises:
+        TypeError: Labels that are no numbers.
+        ValueError: Another shape, fractions, numbers below 0.
+
+    >>> check_classes([0, 2, 1], 3, "labels")
+    tensor([0, 2, 1])
+    """
+    array = np.asarray(labels) if isinstance(labels, list | tuple | np.ndarray) else labels
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "iuf":
+        raise TypeError(
+            f"{name} must be whole numbers, got {array.dtype}; number the classes, "
+            f"numpy.unique({name}, return_inverse=True)[1]"
+        )
+    classes = from_array(array, name)
+    if classes.shape != (n,) or classes.is_floating_point() or classes.dtype == torch.bool:
+        raise ValueError(
+            f"{name} must be whole numbers [{n}], one a sample, got {classes.dtype} {list(classes.shape)}; "
+            f"{'take .argmax(1)' if classes.ndim == 2 else 'give the index of each class'}"
+        )
+    if n and bool((classes < 0).any()):
+        raise ValueError(f"{name} must be 0 or more, got {int(classes.min())}; number the classes from 0")
+    return classes.long()
 
 
 def digits() -> Data:

@@ -122,7 +122,14 @@ def kind_of(like: object) -> Kind:
     samples = like.train if isinstance(like, Data) else from_array(like, "like")
     image_shape = like.image_shape if isinstance(like, Data) else None
     modes = len(like.centres) if isinstance(like, Data) and like.centres is not None else 0
-    return next(kind for kind in KINDS if kind.holds(tuple(samples.shape[1:]), image_shape, modes))
+    shape = tuple(samples.shape[1:])
+    found = next((kind for kind in KINDS if kind.holds(shape, image_shape, modes)), None)
+    if found is None:
+        remedy = (
+            "images without channels are like[:, None]" if len(shape) == 2 else "pass the training data so"
+        )
+        raise ValueError(f"like must be samples [n, d] or [n, c, h, w], got {list(samples.shape)}; {remedy}")
+    return found
 
 
 def _some(samples: object) -> Tensor:
@@ -133,6 +140,8 @@ def _some(samples: object) -> Tensor:
             f"like must be samples [n, d] or [n, c, h, w], got {list(x.shape)}; pass the training data"
         )
     x = x[:: max(1, len(x) // 5000)]
+    if not bool(x.isfinite().all()):
+        raise ValueError("like must be finite, got NaN or infinity; drop those samples")
     return x.double() / 127.5 - 1 if x.dtype == torch.uint8 else x.double()
 
 

@@ -1,5 +1,8 @@
 """Many measures of one pair of clouds at once, each with its error, its floor and a p-value."""
 
+from metrics.evaluation.classification import ClassificationAccuracy, classification_accuracy_score
+from metrics.evaluation.conditional import evaluate_conditional, joint_cloud
+from metrics.evaluation.conditional_report import ConditionalReport
 from metrics.evaluation.evaluate import Features, evaluate
 from metrics.evaluation.measures import Measure, Row, measure, mode_measure
 from metrics.evaluation.pair import Pair
@@ -8,7 +11,9 @@ from metrics.evaluation.report import Comparison, Report
 from metrics.evaluation.standard import standard_measures
 
 __all__ = [
+    "ClassificationAccuracy",
     "Comparison",
+    "ConditionalReport",
     "Features",
     "Measure",
     "Pair",
@@ -16,8 +21,11 @@ __all__ = [
     "PredictionComparison",
     "Report",
     "Row",
+    "classification_accuracy_score",
     "evaluate",
+    "evaluate_conditional",
     "evaluate_predictions",
+    "joint_cloud",
     "measure",
     "mode_measure",
     "standard_measures",

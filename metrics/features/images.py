@@ -2,8 +2,8 @@
 
 A picture becomes `[c, height, width]` in uint8: grey (c = 1) or colour (c = 3; transparency on black). To another
 size it is first cut to the wanted aspect ratio around its centre and then resized with Pillow's bicubic filter,
-which is antialiased when it shrinks. Nothing else is done to it, so files that have the size already keep their
-bytes.
+which is antialiased when it shrinks. 16 bits are rounded to 8, 65535 to 255. Nothing else is done to it, so files
+that have the size already keep their bytes.
 """
 
 from collections.abc import Iterable
@@ -16,10 +16,13 @@ from jaxtyping import UInt8
 from torch import Tensor
 from tqdm.auto import tqdm
 
-__all__ = ["SUFFIXES", "find_images", "picture", "read_image", "read_images"]
+__all__ = ["SUFFIXES", "find_images", "has_one_channel", "picture", "read_image", "read_images"]
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What a file's name ends with to be taken for a picture."""
+
+DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
+"""Pillow's names for grey values of 16 bits."""
 
 
 def find_images(folder: str | Path) -> list[Path]:
@@ -57,6 +60,11 @@ def picture(image: Any, *, size: tuple[int, int] | None = None, grey: bool = Fal
     """
     from PIL import Image
 
+    if image.mode in DEEP:
+        # Pillow would cut 16 bits off at 255.
+        image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode} have no known white; save it with 8 or 16 bits")
     image = image.convert("L" if grey else "RGB")
     if size is not None and image.size != (size[1], size[0]):
         height, width = size
@@ -69,6 +77,21 @@ def picture(image: Any, *, size: tuple[int, int] | None = None, grey: bool = Fal
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
     return pixels[None] if grey else pixels.permute(2, 0, 1).contiguous()
+
+
+def has_one_channel(path: str | Path) -> bool:
+    """Return whether a file says of itself that it holds grey values only; nothing is decoded.
+
+    Raises:
+        ValueError: A file that Pillow cannot read.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.mode in ("1", "L", *DEEP)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a picture ({error}); mend it or take it away") from None
 
 
 def read_image(

@@ -1,6 +1,7 @@
 """The example end to end, small, as a user runs it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from gan.data import mnist
 
 ROOT = Path(__file__).parents[2]
 METRICS = (
@@ -104,6 +108,32 @@ def test_a_folder_of_pictures_becomes_a_table_and_pictures(tmp_path):
     assert results["config"]["train"] == 112
     assert set(results["losses"]) == {"js", "energy"}
     assert (tmp_path / "out" / "samples.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_two_thousand_png_files_go_to_table_and_pictures(tmp_path):
+    """Random training images of MNIST, 28 by 28, in a folder for each class."""
+    root = Path(os.environ.get("BAYESSGD_DATA", ROOT.parent / "shared" / "data")) / "mnist"
+    if not root.is_dir():
+        pytest.skip(f"MNIST is not in {root}; name its parent folder in BAYESSGD_DATA")
+    data = mnist(root)
+    images, labels = data.train, data.train_labels
+    picked = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:2000]
+    pixels = ((images[picked] + 1) * 127.5).round().to(torch.uint8).reshape(-1, 28, 28).numpy()
+    for i, (label, array) in enumerate(zip(labels[picked].tolist(), pixels, strict=True)):
+        (tmp_path / "in" / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(tmp_path / "in" / str(label) / f"{i}.png")
+    done = run(
+        *("--data", str(tmp_path / "in"), "--losses", "js", "--steps", "2", "--evaluated", "100"),
+        *("--out", str(tmp_path / "out")),
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["config"]["train"] == 1600
+    assert set(METRICS) <= set(results["losses"]["js"]["metrics"])
+    for figure in ("samples.png", "measures.png", "curves.png"):
+        assert (tmp_path / "out" / figure).read_bytes()[:4] == b"\x89PNG"
+    # The folder's pictures are those that were written, so its floor is that of MNIST with itself.
+    assert results["floor"]["nn_accuracy"]["value"] == pytest.approx(0.5, abs=0.15)
 
 
 def test_a_file_of_points_and_what_a_second_run_is_told(tmp_path):

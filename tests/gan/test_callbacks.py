@@ -83,3 +83,31 @@ def test_refusals():
         fit(judge, callbacks.EarlyStop(judge, "energy_distance"))
     with pytest.raises(ValueError, match="patience"):
         callbacks.EarlyStop(judge, "mmd2", patience=0)
+
+
+def test_a_real_event_file_is_read_back(tmp_path):
+    """What TensorBoard itself reads from the file: the numbers of the history and of the judge."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer, judge = SummaryWriter(str(tmp_path)), callbacks.Judge(CLOUD[:30], measures=("mmd2",))
+    model = fit(judge, callbacks.TensorBoard(writer, judge))
+    images = GAN(networks.conv_generator(shape=(1, 8, 8), channels=2), loss=losses.Energy())
+    images.fit(
+        torch.zeros(8, 1, 8, 8),
+        steps=2,
+        batch_size=4,
+        device="cpu",
+        progress=False,
+        on_step=callbacks.TensorBoard(writer),
+    )
+    writer.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    losses_read = [(event.step, event.value) for event in events.Scalars("loss/generator_loss")][:3]
+    assert losses_read == [(k, pytest.approx(model.history.generator_loss[k - 1])) for k in (4, 8, 10)]
+    read = [event.value for event in events.Scalars("measure/mmd2")]
+    assert read == [pytest.approx(value) for value in judge.values("mmd2")]
+    assert "loss/critic_loss" not in events.Tags()["scalars"]
+    assert events.Images("samples")[0].encoded_image_string[:4] == b"\x89PNG"
