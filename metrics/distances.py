@@ -20,7 +20,14 @@ from torch import Tensor
 from metrics.inputs import check_pair
 from metrics.precision import full_precision
 
-__all__ = ["distance_blocks", "distances", "off_diagonal", "paired_distances", "product_distances"]
+__all__ = [
+    "distance_blocks",
+    "distances",
+    "euclidean",
+    "off_diagonal",
+    "paired_distances",
+    "product_distances",
+]
 
 BLOCK = 2**24
 """Entries of a block of distances: 128 MiB in float64."""
@@ -52,7 +59,7 @@ def distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor,
             [4.]])
     """
     check_pair(x, y)
-    return _direct(x, y).to(x.dtype)
+    return euclidean(x, y).to(x.dtype)
 
 
 def distance_blocks(
@@ -67,7 +74,7 @@ def distance_blocks(
     """
     height = max(1, (block or BLOCK) // len(y))
     for start in range(0, len(x), height):
-        yield start, _direct(x[start : start + height], y).to(x.dtype)
+        yield start, euclidean(x[start : start + height], y).to(x.dtype)
 
 
 @full_precision
@@ -83,7 +90,7 @@ def paired_distances(
     size = max(1, BLOCK // (8 * x.shape[1]))
     x, y = x.detach(), y.detach()
     pieces = [
-        _direct(x[i][:, None], y[j][:, None]).flatten()
+        euclidean(x[i][:, None], y[j][:, None]).flatten()
         for i, j in zip(rows.split(size), columns.split(size), strict=True)
     ]
     return torch.cat(pieces).to(x.dtype)
@@ -103,7 +110,7 @@ def product_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float
     """
     x, y = x.double(), y.double()
     if x.shape[1] <= DIRECT:
-        return _direct(x, y)
+        return euclidean(x, y)
     centre = y.mean(0)
     a, b = x - centre, y - centre
     size_a, size_b = a.square().sum(1), b.square().sum(1)
@@ -112,7 +119,7 @@ def product_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float
     found = squares.clamp_(min=0).sqrt_()
     count = int(close.count_nonzero())
     if 4 * count > close.numel():
-        return _direct(x, y)
+        return euclidean(x, y)
     if count:
         rows, columns = close.nonzero(as_tuple=True)
         found[rows, columns] = paired_distances(x, y, rows, columns)
@@ -130,7 +137,12 @@ def off_diagonal(square: Float[Tensor, "n n"]) -> Float[Tensor, " pairs"]:
     return square.flatten()[1:].reshape(n - 1, n + 1)[:, :-1].flatten()
 
 
-def _direct(x: Tensor, y: Tensor) -> Tensor:
+def euclidean(x: Float[Tensor, "... n d"], y: Float[Tensor, "... m d"]) -> Float[Tensor, "... n m"]:
+    """Return `distances` in float64, of batches of clouds too, without a look at what comes in.
+
+    >>> euclidean(torch.zeros(1, 1, 2), torch.tensor([[[3.0, 4.0]]]))
+    tensor([[[5.]]], dtype=torch.float64)
+    """
     return _Euclidean.apply(x.double(), y.double())  # type: ignore[return-value]
 
 
@@ -150,7 +162,9 @@ class _Euclidean(torch.autograd.Function):
     def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
         (grad,), (x, y, r) = grad_outputs, ctx.saved_tensors
         # Only differences count: near the origin the products lose least to cancellation.
-        centre = y.mean(0)
+        centre = y.mean(-2, keepdim=True)
         x, y = x - centre, y - centre
-        weight = torch.where(r > 0, grad / r, 0.0)
-        return weight.sum(1)[:, None] * x - weight @ y, weight.sum(0)[:, None] * y - weight.T @ x
+        # The root's slope at 0 is taken as 0 before the division, so that no 0 · ∞ stands in the derivative of this.
+        weight = torch.where(r > 0, grad / torch.where(r > 0, r, 1.0), 0.0)
+        at_x = weight.sum(-1, keepdim=True) * x - weight @ y
+        return at_x, weight.sum(-2)[..., None] * y - weight.mT @ x

@@ -13,7 +13,7 @@ then the centred clouds themselves, or their QR factors.
 The gradient uses that ‖M‖_* = max ⟨W, M⟩ over spectral norms ‖W‖ ≤ 1, attained at W = UVᵀ from M = USVᵀ:
 with W held fixed, ⟨W, ABᵀ⟩ has the value and the gradient of the nuclear norm (the envelope theorem), with
 no division by gaps between or by small singular values. Where M is singular it is the subgradient of least
-norm.
+norm. A second derivative would need that of W, and is refused.
 
 The Fréchet distance of clouds is biased upwards: between two clouds of N(0, I_d), N and M points, its mean is
 (1/N + 1/M)·d(d + 5)/4 to first order; d from the means, d(d + 1)/4 from the covariances.
@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metrics.envelope import attach
 from metrics.inputs import check_pair, check_tensor
 from metrics.precision import full_precision
 
@@ -157,7 +158,9 @@ def _nuclear_norm_of_product(a: Tensor, b: Tensor) -> Tensor:
         # rounding.
         kept = values > values.max() * torch.finfo(values.dtype).eps * max(product.shape)
         left, right = q @ (u * kept), p @ vt.T
-    return ((left.T @ a) * (right.T @ b)).sum()
+        of_a, of_b = left.T @ a, right.T @ b
+        value, slopes = (of_a * of_b).sum(), (left @ of_b, right @ of_a)
+    return attach(value, (a, b), slopes)
 
 
 def _tall(factor: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metrics.distances import euclidean
 from metrics.precision import full_precision
 from metrics.predictions._scores import BLOCK, FAIR, Score, check_ensemble, pairs, reduced
 
@@ -59,9 +60,6 @@ def energy_score(
 def _pairwise_score(samples: Tensor, y: Tensor, *, fair: bool) -> Tensor:
     """Of samples [n, M, d] and outcomes [n, d]."""
     count = samples.shape[1]
-    within = sum(
-        torch.cdist(part, samples, compute_mode="donot_use_mm_for_euclid_dist").sum((1, 2))
-        for part in samples.split(max(1, BLOCK // count), 1)
-    )
-    distance = torch.linalg.vector_norm(samples - y[:, None], dim=2).mean(1)
+    within = sum(euclidean(part, samples).sum((1, 2)) for part in samples.split(max(1, BLOCK // count), 1))
+    distance = euclidean(y[:, None], samples)[:, 0].mean(1)
     return distance - within / (2 * pairs(count, fair=fair))

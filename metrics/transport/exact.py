@@ -25,9 +25,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metrics.envelope import attach
 from metrics.inputs import check_pair, check_tensor, check_weights
 from metrics.transport.cost import check_exponent, power_cost, root
-from metrics.transport.envelope import attach
 from metrics.transport.line import line_cost
 
 __all__ = ["transport_cost", "wasserstein"]

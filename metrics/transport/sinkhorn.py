@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metrics.envelope import attach
 from metrics.inputs import check_count, check_pair, check_positive, check_tensor, check_weights
 from metrics.precision import full_precision
 from metrics.transport.cost import Cost, check_exponent, cost_between
@@ -28,7 +29,6 @@ from metrics.transport.entropic.solution import Solution, forces
 from metrics.transport.entropic.solvers import choose_solvers
 from metrics.transport.entropic.standard import Standard, resolve_eps, scattered, standardise, value_like
 from metrics.transport.entropic.start import extended
-from metrics.transport.envelope import attach
 
 __all__ = ["SinkhornResult", "entropic_cost", "sinkhorn"]
 

@@ -17,7 +17,6 @@ from types import ModuleType, UnionType
 import torch
 from torch import Tensor
 
-import metrics
 from metrics.kernels import Gaussian
 
 PACKAGES = ("metrics", "bayessgd", "gan")
@@ -191,4 +190,7 @@ def cases() -> list[Case]:
     return found
 
 
-__all__ = ["ELSEWHERE", "Case", "cases", "metrics", "public_functions", "tensor_parameters"]
+__all__ = ["CASES_BY_NAME", "ELSEWHERE", "Case", "cases", "public_functions", "tensor_parameters"]
+
+CASES_BY_NAME = {case.name: case for case in cases()}
+"""The same by name."""

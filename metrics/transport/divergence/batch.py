@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metrics.envelope import attach
 from metrics.transport.divergence.debiased import finest
 from metrics.transport.divergence.result import Options, SinkhornDivergenceResult
 from metrics.transport.entropic.batched import (
@@ -26,7 +27,6 @@ from metrics.transport.entropic.batched import (
 from metrics.transport.entropic.kernels import half_squares
 from metrics.transport.entropic.solution import warn_unconverged
 from metrics.transport.entropic.standard import RELATIVE_EPS, check_scale
-from metrics.transport.envelope import attach
 
 __all__ = ["SMALL", "divergences"]
 

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from metrics.envelope import attach
 from metrics.transport.cost import Cost, cost_between
 from metrics.transport.divergence.debiased import solve_debiased
 from metrics.transport.divergence.result import Options, SinkhornDivergenceResult
@@ -17,7 +18,6 @@ from metrics.transport.entropic.kernels import Table
 from metrics.transport.entropic.solution import Piece
 from metrics.transport.entropic.solvers import choose_solvers
 from metrics.transport.entropic.standard import resolve_eps, value_like
-from metrics.transport.envelope import attach
 
 __all__ = ["divergence_of_costs"]
 

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metrics.envelope import attach
 from metrics.transport.divergence.debiased import Debiased, solve_debiased
 from metrics.transport.divergence.restore import Forces, restored_slopes, sharp_value
 from metrics.transport.divergence.result import Options, SinkhornDivergenceResult
@@ -19,7 +20,6 @@ from metrics.transport.entropic.solution import Piece, forces
 from metrics.transport.entropic.solvers import Solvers, choose_solvers
 from metrics.transport.entropic.standard import Standard, standardise, value_like
 from metrics.transport.entropic.start import extended, few
-from metrics.transport.envelope import attach
 
 __all__ = ["Past", "divergence"]
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from metrics.transport.envelope import attach
+from metrics.envelope import attach
 
 
 def square(x):
