@@ -1,7 +1,8 @@
 """Optimal transport: exact, entropic and sliced."""
 
 from metrics.transport.divergence import SinkhornDivergence, SinkhornDivergenceResult, sinkhorn_divergence
-from metrics.transport.exact import transport_cost, wasserstein
+from metrics.transport.exact import wasserstein
+from metrics.transport.program import transport_cost
 from metrics.transport.sinkhorn import SinkhornResult, entropic_cost, sinkhorn
 from metrics.transport.sliced import sliced_wasserstein
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from metrics.sorting import ascending
 
-__all__ = ["line_cost"]
+__all__ = ["largest_gap", "line_cost"]
 
 
 def line_cost(
@@ -45,12 +45,32 @@ def line_cost(
     >>> line_cost(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 3.0]]), p=1)
     tensor([0.5000], dtype=torch.float64)
     """
+    gap, width = _gaps(x.double(), y.double(), a, b)
+    powers = gap.abs() ** p
+    return powers.mean(1) if width is None else (width * powers).sum(1)
+
+
+@torch.no_grad()
+def largest_gap(
+    x: Float[Tensor, "l n"], y: Float[Tensor, "l m"], *, a: Tensor | None, b: Tensor | None
+) -> float:
+    """Return W_∞, the farthest that the plan moves anything, over all pairs of clouds.
+
+    >>> largest_gap(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 3.0]]), a=None, b=None)
+    1.0
+    """
+    gap, width = _gaps(x.double(), y.double(), a, b)
+    moved = gap.abs() if width is None else gap.abs() * (width > 0)
+    return float(moved.max())
+
+
+def _gaps(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Signed lengths of the plan's pieces, and their masses; None where all have the same."""
     n, m = x.shape[1], y.shape[1]
-    x, y = x.double(), y.double()
     if a is None and b is None:
         x, y = ascending(x), ascending(y)
         if n == m:
-            return ((x - y).abs() ** p).mean(1)
+            return x - y, None
         i, j, width = _uniform_levels(n, m, x.device)
         gap = x[:, i] - y[:, j]
     else:
@@ -58,7 +78,7 @@ def line_cost(
         a, b = (_normalised(*side, x.device) for side in ((a, n), (b, m)))
         i, j, width = _weighted_levels(a[order_x], b[order_y])
         gap = x.gather(1, i) - y.gather(1, j)
-    return (width * gap.abs() ** p).sum(1)
+    return gap, width
 
 
 def _normalised(weights: Tensor | None, n: int, device: torch.device) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 from metrics.envelope import attach
 from metrics.inputs import check_count, check_pair, check_positive, check_tensor, check_weights
 from metrics.precision import full_precision
-from metrics.transport.cost import Cost, check_exponent, cost_between
+from metrics.transport.cost import Cost, check_exponent, check_powers, cost_between
 from metrics.transport.entropic.coupling import Coupling
 from metrics.transport.entropic.kernels import Powers, Squares, Table
 from metrics.transport.entropic.problem import MEMORY, Goal, Problem
@@ -169,6 +169,8 @@ def sinkhorn(
     """
     check_pair(x, y)
     p = check_exponent(p)
+    if cost is None:
+        check_powers(x, y, p)
     a, b = check_weights(weights_x, x, "weights_x"), check_weights(weights_y, y, "weights_y")
     if cost is not None:
         c = cost_between(cost, x, y)

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from metrics.inputs import check_count, check_pair, check_weights
-from metrics.transport.cost import check_exponent, root
-from metrics.transport.line import line_cost
+from metrics.transport.cost import check_exponent, leaves_range, root
+from metrics.transport.line import largest_gap, line_cost
 
 __all__ = ["sliced_wasserstein"]
 
@@ -68,15 +68,34 @@ def sliced_wasserstein(
         raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
     directions = _directions(count, x.shape[1], generator).to(x.device)
     blocks = directions.split(max(1, BLOCK // (len(x) + len(y))))
+    if leaves_range(x, y, p):
+        return _steep(x, y, blocks, p, a, b).to(x.dtype)
+    return root(_total(x, y, blocks, p, a, b) / count, p).to(x.dtype)
+
+
+def _total(
+    x: Tensor, y: Tensor, blocks: tuple[Tensor, ...], p: float, a: Tensor | None, b: Tensor | None
+) -> Tensor:
+    """Σ_l W_p^p, one block of directions at a time where they are many."""
     if len(blocks) == 1:
-        total = _block_sum(x, y, directions, p, a, b)
-    else:
-        sums = [
-            checkpoint(_block_sum, x, y, d, p, a, b, use_reentrant=False, preserve_rng_state=False)
-            for d in blocks
-        ]
-        total = torch.stack(sums).sum()
-    return root(total / count, p).to(x.dtype)
+        return _block_sum(x, y, blocks[0], p, a, b)
+    sums = [
+        checkpoint(_block_sum, x, y, d, p, a, b, use_reentrant=False, preserve_rng_state=False)
+        for d in blocks
+    ]
+    return torch.stack(sums).sum()
+
+
+def _steep(
+    x: Tensor, y: Tensor, blocks: tuple[Tensor, ...], p: float, a: Tensor | None, b: Tensor | None
+) -> Tensor:
+    """The distance in a unit of its own, the longest way in any direction, where powers leave float64's range."""
+    x, y = x.double(), y.double()
+    unit = max(largest_gap(d @ x.detach().T, d @ y.detach().T, a=a, b=b) for d in blocks)
+    if unit == 0:
+        return _total(x, y, blocks, 1, a, b)
+    count = sum(len(d) for d in blocks)
+    return unit * root(_total(x / unit, y / unit, blocks, p, a, b) / count, p)
 
 
 def _directions(count: int, d: int, generator: torch.Generator | None) -> Float[Tensor, "l d"]:

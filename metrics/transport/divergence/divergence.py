@@ -29,7 +29,7 @@ from torch import Tensor
 
 from metrics.inputs import check_alike, check_pair, check_tensor, check_weights
 from metrics.precision import full_precision
-from metrics.transport.cost import Cost
+from metrics.transport.cost import Cost, check_powers
 from metrics.transport.divergence.batch import SMALL, divergences
 from metrics.transport.divergence.costs import divergence_of_costs
 from metrics.transport.divergence.result import Options, SinkhornDivergenceResult
@@ -138,6 +138,7 @@ def sinkhorn_divergence(
         a, b = check_weights(weights_x, x, "weights_x"), check_weights(weights_y, y, "weights_y")
         if cost is not None:
             return divergence_of_costs(cost, x, y, a, b, options)
+        check_powers(x, y, options.p)
         return divergence(x, y, a, b, options)[0]
 
     batched = isinstance(x, Tensor) and x.ndim == 3

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from metrics.inputs import check_pair, check_weights
 from metrics.precision import full_precision
+from metrics.transport.cost import check_powers
 from metrics.transport.divergence.result import Options
 from metrics.transport.divergence.single import Past, divergence
 from metrics.transport.entropic.problem import MEMORY
@@ -53,6 +54,7 @@ class SinkhornDivergence(nn.Module):
     ) -> Float[Tensor, ""]:
         """Return S_ε, differentiable once in the clouds and the weights."""
         check_pair(x, y)
+        check_powers(x, y, self.options.p)
         a, b = check_weights(weights_x, x, "weights_x"), check_weights(weights_y, y, "weights_y")
         past = self.past
         if past is not None and (past.x.shape[1] != x.shape[1] or past.x.device != x.device):

@@ -4,7 +4,7 @@ import pytest
 import scipy.stats
 import torch
 
-from metrics.transport import exact, transport_cost, wasserstein
+from metrics.transport import program, transport_cost, wasserstein
 from tests.targets import random_gaussian
 
 
@@ -48,7 +48,7 @@ def test_equals_scipy_in_many_dimensions(gen):
 
 
 def test_assignment_and_simplex_agree(gen):
-    size = exact.ASSIGNMENT_SIZE
+    size = program.ASSIGNMENT_SIZE
     cost = torch.cdist(*clouds(gen, size, size)).square()
     by_simplex = transport_cost(cost, torch.ones(size).double())
     torch.testing.assert_close(transport_cost(cost), by_simplex, rtol=1e-13, atol=0)
@@ -165,7 +165,7 @@ def test_costs_may_be_negative_and_shifted(gen):
 
 
 def test_a_simplex_that_stops_early_is_an_error(gen, monkeypatch):
-    monkeypatch.setattr(exact, "MAX_PIVOTS", 1)
+    monkeypatch.setattr(program, "MAX_PIVOTS", 1)
     with pytest.raises(RuntimeError, match="no optimal plan"):
         wasserstein(*clouds(gen))
 
