@@ -18,6 +18,7 @@ __all__ = [
     "check_alike",
     "check_cloud",
     "check_count",
+    "check_dense",
     "check_fraction",
     "check_labels",
     "check_pair",
@@ -103,10 +104,10 @@ def _check_type(x: object, name: str) -> Tensor:
         raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}; use torch.as_tensor")
     if x.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name} must be float32 or float64, got {x.dtype}; convert with {name}.float()")
-    return _check_dense(x, name)
+    return check_dense(x, name)
 
 
-def _check_dense(x: Tensor, name: str) -> Tensor:
+def check_dense(x: Tensor, name: str) -> Tensor:
     """Refuse what holds its numbers in another way than one after the other, or holds none."""
     if x.layout != torch.strided:
         raise TypeError(f"{name} must be a dense tensor, got {x.layout}; convert with {name}.to_dense()")
@@ -265,7 +266,7 @@ def check_labels(labels: object, probs: Tensor, name: str = "labels") -> Tensor:
         raise TypeError(f"{name} must be a torch.Tensor, got {type(labels).__name__}; use torch.as_tensor")
     if labels.dtype != torch.int64:
         raise TypeError(f"{name} must be int64, got {labels.dtype}; convert with {name}.long()")
-    _check_dense(labels, name)
+    check_dense(labels, name)
     n, classes = probs.shape
     if labels.shape != (n,):
         if labels.shape == (n, 1):

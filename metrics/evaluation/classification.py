@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.inputs import check_pair, from_array
+from metrics.inputs import check_dense, check_pair, from_array
 from metrics.neighbours.two_sample import Classifier
 from metrics.precision import full_precision
 from metrics.predictions.binning import binomial_stderr
@@ -121,7 +121,7 @@ def check_classes(labels: object, n: int, name: str) -> Tensor:
             f"{name} must be whole numbers, got {labels.dtype}; number the classes, numpy.unique(labels, "
             "return_inverse=True)[1]"
         )
-    classes = from_array(labels, name)
+    classes = check_dense(from_array(labels, name), name)
     if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
         raise TypeError(f"{name} must be whole numbers, got {classes.dtype}; convert with .long()")
     if classes.shape != (n,):

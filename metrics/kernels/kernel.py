@@ -192,6 +192,7 @@ class Polynomial:
     @full_precision
     def __call__(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         """Return the Gram matrix of two clouds."""
+        check_pair(x, y)
         gamma = 1 / x.shape[1] if self.gamma is None else self.gamma
         return (gamma * (x @ y.T) + self.offset) ** self.degree
 

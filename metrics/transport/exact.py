@@ -4,7 +4,8 @@ For weights a [n] and b [m] that sum to one, and the cost C_ij = ‖x_i − y_j�
 
     W_p = (min_P ⟨P, C⟩)^{1/p},   P ≥ 0,  P 1 = a,  Pᵀ1 = b        (Peyré & Cuturi 2019, sections 2.3, 2.4).
 
-It is a linear program (`metrics.transport.program`). On the line the plan joins quantiles and needs no solver (`metrics.transport.line`).
+It is a linear program (`metrics.transport.program`). On the line the plan joins quantiles and needs no solver
+(`metrics.transport.line`).
 
 The minimum's derivative is that of the cost under the optimal plan (envelope theorem): ∂⟨P, C⟩/∂C = P, and
 the dual potentials are those for a and b. Where several plans are optimal it is a subgradient.

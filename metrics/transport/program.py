@@ -2,8 +2,8 @@
 
     min_P ⟨P, C⟩,   P ≥ 0,  P 1 = a,  Pᵀ1 = b
 
-It is solved by the network simplex of POT (Bonneel et al. 2011), or, between two small uniform clouds of one size, where
-a plan is a permutation, by scipy's shortest augmenting paths (Crouse 2016).
+It is solved by the network simplex of POT (Bonneel et al. 2011), or, between two small uniform clouds of one size,
+where a plan is a permutation, by scipy's shortest augmenting paths (Crouse 2016).
 """
 
 import warnings
@@ -72,7 +72,8 @@ def _solved(
     weights = (check_weights(a, cost, "a"), check_weights(b, cost.T, "b"))
     c = cost.detach().cpu().double().numpy()
     solve = _assignment if small else _simplex
-    return c, *solve(c, *(w.detach().cpu().double().numpy() for w in weights))
+    plan, f, g = solve(c, *(w.detach().cpu().double().numpy() for w in weights))
+    return c, plan, f, g
 
 
 def _assignment(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, None, None]:

@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from metrics import Estimate
+
 OURS = ("bayessgd", "gan", "metrics")
 ROOT = str(Path(__file__).resolve().parents[2])
 Change = Callable[[Tensor, torch.Generator], object]
@@ -101,6 +103,8 @@ def tensors_of(result: object) -> list[Tensor]:
         return [result]
     if isinstance(result, (float, int)):
         return [torch.tensor(float(result))]
+    if isinstance(result, Estimate):  # its other fields are NaN where there is none
+        return [torch.tensor([result.value, result.stderr])]
     if dataclasses.is_dataclass(result):
         return [t for f in dataclasses.fields(result) for t in tensors_of(getattr(result, f.name))]
     if isinstance(result, Mapping):

@@ -34,12 +34,14 @@ REQUIRED: dict[str, object] = {
     "preconditioner": 0.02,
     "num_iterates": 10,
     "learning_rate": 0.1,
-    "image_shape": (1, 3),
+    "num_classes": 7,
+    "kappa": 2.0,
     "name": "mine",
 }
 """What a parameter without a default is given by its name."""
 
 ELSEWHERE: dict[str, str] = {
+    "evaluation.classification_accuracy_score": "trains a classifier; tests/metrics/evaluation",
     "features.digits_classifier": "trains a classifier; its inputs are checked in tests/metrics/features",
     "features.fingerprint": "takes any bits, NaN included",
     "noise.control_variate": "needs a network; tests/bayessgd/noise",
@@ -169,6 +171,11 @@ def _own_map(draw: torch.Generator, dtype: torch.dtype) -> dict[str, object]:
     return {"F": 0.5 * map / torch.linalg.matrix_norm(map, 2), "W": root @ root.T}
 
 
+def _own_images(draw: torch.Generator, dtype: torch.dtype) -> dict[str, object]:
+    x = torch.randn(SIZES["n"], SIZES["d"], generator=draw).to(dtype)
+    return {"x": x, "image_shape": (1, SIZES["d"]), "generator": torch.Generator().manual_seed(0)}
+
+
 def _own_gram(draw: torch.Generator, dtype: torch.dtype) -> dict[str, object]:
     x, y = (torch.randn(SIZES["n"], 3, generator=draw).to(dtype) for _ in range(2))
     return {"xx": torch.cdist(x, x), "xy": torch.cdist(x, y), "yy": torch.cdist(y, y)}
@@ -176,6 +183,7 @@ def _own_gram(draw: torch.Generator, dtype: torch.dtype) -> dict[str, object]:
 
 OWN: dict[str, Callable[[torch.Generator, torch.dtype], dict[str, object]]] = {
     "kernels.median_kernel": _own_gram,
+    "data.shift_images": _own_images,
     "predictions.set_coverage": _own_sets,
     "theory.discrete_lyapunov": _own_map,
 }

@@ -61,6 +61,7 @@ class VectorScaling:
         """
         p, y = with_labels(probs, labels)
         z, k = log_of(p), p.shape[1]
+        y = y.clone() if y.is_inference() else y  # which autograd could not keep
         change = torch.zeros(2, k, dtype=torch.float64, device=p.device, requires_grad=True)
         optimizer = torch.optim.LBFGS(
             [change],
