@@ -11,6 +11,28 @@ mpl.use("Agg")
 torch.set_num_threads(1)
 
 
+STUDIES = ("examples", "docs", "faults", "hostile", "conformity", "sampling")
+"""Folders and words of files whose tests train, sample or run whole programs."""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="one case of each test, and none of the studies")
+
+
+def pytest_collection_modifyitems(config, items):
+    """With --quick: the first case of every test function; doctests; nothing that trains or runs programs."""
+    if not config.getoption("--quick"):
+        return
+    kept, dropped, seen = [], [], set()
+    for item in items:
+        name = (item.path, getattr(item, "cls", None), getattr(item, "originalname", item.name))
+        study = item.get_closest_marker("slow") or any(word in item.path.parts for word in STUDIES)
+        (dropped if study or name in seen else kept).append(item)
+        seen.add(name)
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = kept
+
+
 @pytest.fixture(autouse=True)
 def _no_shape_checks_in_refusal_tests(request):
     """A refusal must come from our own checks, as it does for a user, and not from jaxtyping's."""
