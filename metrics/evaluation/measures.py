@@ -68,6 +68,8 @@ class Measure:
         permuted: From a pair and b labellings of its pooled points (`metrics.evaluation.permutation`) to the
             statistic whose large values tell the clouds apart, [b]; it returns None where that would cost too much.
             None: no permutation test.
+        p_values: From a pair to a p-value for each number by a test of the measure's own; None: no such test.
+        floor: Whether true samples have a value of it that a perfect model would have.
         of_subsets: From a pair and s subsets of either cloud, booleans [s, n] and [s, m], to the numbers of all,
             [s, rows]; None: each is computed by itself.
         kernels: From a pair to the kernels whose sums over all pairs of points the measure asks for, and those whose
@@ -84,6 +86,8 @@ class Measure:
     on_points: bool = False
     with_stderr: Callable[[Pair], tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]] | None = None
     permuted: Callable[[Pair, Float[Tensor, "b N"]], Float[Tensor, " b"] | None] | None = None
+    p_values: Callable[[Pair], Float[Tensor, " rows"]] | None = None
+    floor: bool = True
     of_subsets: Callable[[Pair, Bool[Tensor, "s n"], Bool[Tensor, "s m"]], Float[Tensor, "s rows"]] | None = (
         None
     )

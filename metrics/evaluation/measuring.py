@@ -115,6 +115,9 @@ def _one(measure: Measure, pair: Pair, settings: Settings) -> dict[str, Estimate
         found[row.name] = Estimate(
             number, error, row.better, row.convention, pair.sizes, dof=dof, share=row.share
         )
+    if measure.p_values is not None and settings.permutations:
+        told = zip(found.items(), measure.p_values(pair).tolist(), strict=True)
+        return {name: replace(estimate, p_value=p) for (name, estimate), p in told}
     if measure.permuted is None or not settings.permutations:
         return found
     statistics = measure.permuted(pair, settings.labels(pair))

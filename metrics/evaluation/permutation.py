@@ -26,7 +26,7 @@ from torch import Tensor
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.shared import block_sums_of, neighbours_of, pooled_kernel
 from metrics.inputs import check_count
-from metrics.kernels.kernel import NegativeDistance
+from metrics.kernels.kernel import NegativeDistance, Polynomial
 from metrics.kernels.sweep import BlockSums
 from metrics.neighbours.subsets import nearest_of
 
@@ -38,6 +38,7 @@ __all__ = [
     "nearest_neighbour_permuted",
     "p_value",
     "permuted_labels",
+    "polynomial_permuted",
 ]
 
 WIDEST = 256
@@ -94,8 +95,18 @@ def mmd2_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b
     >>> bool(statistics[0] > statistics[1])
     True
     """
-    sums, (n, m) = block_sums_of(pair, pooled_kernel(pair), labels), pair.sizes
-    return sums.xx / (n * (n - 1)) + sums.yy / (m * (m - 1)) - 2 * sums.xy / (n * m)
+    return _u_statistic(block_sums_of(pair, pooled_kernel(pair), labels), *pair.sizes)
+
+
+def polynomial_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
+    """Return the U-statistic of MMD² under every labelling, the kernel (⟨x, y⟩/d + 1)³ of KID.
+
+    >>> pair = Pair(torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0], [6.0]]))
+    >>> statistics = polynomial_permuted(pair, torch.tensor([[1.0, 1, 0, 0], [1, 0, 1, 0]]))
+    >>> bool(statistics[0] > statistics[1])
+    True
+    """
+    return _u_statistic(block_sums_of(pair, Polynomial(), labels), *pair.sizes)
 
 
 def energy_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
@@ -155,6 +166,10 @@ def frechet_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, 
     cross = torch.linalg.eigvalsh(root.mT @ cov_y @ root).clamp(min=0).sqrt().sum(1)
     traces = sum(c.diagonal(dim1=1, dim2=2).sum(1) for c in (cov_x, cov_y))
     return (mean_x - mean_y).square().sum(1) + traces - 2 * cross
+
+
+def _u_statistic(sums: BlockSums, n: int, m: int) -> Tensor:
+    return sums.xx / (n * (n - 1)) + sums.yy / (m * (m - 1)) - 2 * sums.xy / (n * m)
 
 
 def _covariance(squares: Tensor, total: Tensor, n: int) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ __all__ = [
     "block_sums_of",
     "kernel_sums_of",
     "neighbours_of",
+    "once",
     "pooled_kernel",
     "prepare",
     "reference_kernel",
@@ -38,12 +39,12 @@ def reference_kernel(pair: Pair) -> Gaussian:
     >>> reference_kernel(Pair(torch.zeros(1, 1), torch.tensor([[0.0], [8.0]]))).bandwidth
     (2.0, 4.0, 8.0, 16.0, 32.0)
     """
-    return _once(pair, "reference kernel", lambda: octaves(median_of_some(pair.y)))
+    return once(pair, "reference kernel", lambda: octaves(median_of_some(pair.y)))
 
 
 def pooled_kernel(pair: Pair) -> Gaussian:
     """Return the same around the pooled points' median distance, which no permutation of the labels changes."""
-    return _once(pair, "pooled kernel", lambda: octaves(median_of_some(torch.cat([pair.x, pair.y]))))
+    return once(pair, "pooled kernel", lambda: octaves(median_of_some(torch.cat([pair.x, pair.y]))))
 
 
 def prepare(
@@ -71,7 +72,7 @@ def prepare(
 
 def kernel_sums_of(pair: Pair, kernel: Kernel) -> KernelSums:
     """Return the sums of a kernel over all pairs of distinct points."""
-    return _once(pair, ("sums", kernel), lambda: sweep(pair.x, pair.y, [kernel]).sums[0])
+    return once(pair, ("sums", kernel), lambda: sweep(pair.x, pair.y, [kernel]).sums[0])
 
 
 def block_sums_of(pair: Pair, kernel: Kernel, labels: Float[Tensor, "b N"]) -> BlockSums:
@@ -85,10 +86,11 @@ def block_sums_of(pair: Pair, kernel: Kernel, labels: Float[Tensor, "b N"]) -> B
 
 def neighbours_of(pair: Pair) -> list[Table]:
     """Return the nearest others of every pooled point, as `accuracy_of_subsets` wants them."""
-    return _once(pair, "neighbours", lambda: tables_for_accuracy(torch.cat([pair.x, pair.y])))
+    return once(pair, "neighbours", lambda: tables_for_accuracy(torch.cat([pair.x, pair.y])))
 
 
-def _once(pair: Pair, key: object, compute: Callable[[], T]) -> T:
+def once(pair: Pair, key: object, compute: Callable[[], T]) -> T:
+    """Return what is kept with the pair under a key, computed where it is not."""
     if key not in pair.shared:
         pair.shared[key] = compute()
     return pair.shared[key]

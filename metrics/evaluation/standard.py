@@ -123,7 +123,9 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
         Measure(
             (Row("nn_accuracy", 0.5, "leave-one-out 1-NN accuracy", share=True),),
             lambda pair: nearest_neighbour_accuracy(pair.x, pair.y)[None],
-            of_subsets=lambda pair, i, j: accuracy_of_subsets(pair.x, pair.y, i, j, neighbours_of(pair))[:, None],
+            of_subsets=lambda pair, i, j: accuracy_of_subsets(pair.x, pair.y, i, j, neighbours_of(pair))[
+                :, None
+            ],
             permuted=nearest_neighbour_permuted,
             seconds=lambda w: _searches(w, 4),
         ),

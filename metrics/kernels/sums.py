@@ -5,7 +5,8 @@ The unbiased variance of `metrics.kernels.mmd` is made of means over distinct in
     E k(x₁, x₂)k(x₁, x₃) = (Σ_i d_i² − Σ_{i≠j} k_ij²) / n(n − 1)(n − 2),    d_i = Σ_{j≠i} k_ij,
 
 and none of them needs more of a matrix than its row sums d, its column sums and its sum of squares. These are added up
-tile by tile (`metrics.kernels.sweep`), so that memory is that of a tile and of n + m sums, however many points there are.
+tile by tile (`metrics.kernels.sweep`), so that memory is that of a tile and of n + m sums, whatever n
+and m are.
 
 A constant added to one of the three kernel matrices changes no variance: a guess of its mean is taken out before
 anything is squared, which saves digits.
@@ -21,6 +22,7 @@ __all__ = ["KernelSums"]
 
 TILE = 512
 """Points along a tile's side: 2 MiB in float64, which stay in a processor's cache through a kernel of several steps."""
+
 
 @dataclass(frozen=True)
 class KernelSums:
@@ -62,6 +64,16 @@ class KernelSums:
         """The U-statistic, the mean within x plus that within y less twice the mean between them."""
         n, m = len(self.xx), len(self.yy)
         return self.xx.sum() / (n * (n - 1)) + self.yy.sum() / (m * (m - 1)) - 2 * (self.rows.sum() / (n * m))
+
+    def v_statistic(self, own: float) -> Float[Tensor, ""]:
+        """The means over all pairs, a point's own among them with k(x, x) = own; never negative.
+
+        >>> KernelSums.of_grams(torch.eye(4), torch.zeros(4, 5), torch.eye(5)).v_statistic(1.0)
+        tensor(0.4500, dtype=torch.float64)
+        """
+        n, m = len(self.xx), len(self.yy)
+        apart = self.xx.sum() / n**2 + self.yy.sum() / m**2 - 2 * self.rows.sum() / (n * m)
+        return (apart + (own - self.centre) * (1 / n + 1 / m)).clamp(min=0)
 
     def shrunk(self) -> "KernelSums":
         """The same with the means within clouds over all pairs, own ones counted with the centre's value."""

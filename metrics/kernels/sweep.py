@@ -66,7 +66,8 @@ def sweep(
 
     >>> from metrics.kernels.kernel import NegativeDistance
     >>> x = torch.tensor([[0.0], [1.0]])
-    >>> found = sweep(x, x + 2, [NegativeDistance()], permuted=[NegativeDistance()], labels=torch.tensor([[1, 1, 0, 0]]))
+    >>> k, labels = NegativeDistance(), torch.tensor([[1, 1, 0, 0]])
+    >>> found = sweep(x, x + 2, [k], permuted=[k], labels=labels)
     >>> found.sums[0].value(), found.blocks[0].xy
     (tensor(2., dtype=torch.float64), tensor([-8.], dtype=torch.float64))
     """
@@ -89,7 +90,7 @@ def sweep(
 
 
 def _tiles(x: Tensor, y: Tensor) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """Each unordered pair of tiles of the pooled points once, none half x and half y: where they are, and their points."""
+    """Where each unordered pair of tiles of the pooled points is, and their points; no tile is half x, half y."""
     n, m, size = len(x), len(y), tiles.TILE
     places = [slice(s, min(s + size, n)) for s in range(0, n, size)]
     places += [slice(s, min(s + size, n + m)) for s in range(n, n + m, size)]

@@ -35,6 +35,9 @@ __all__ = ["ball_blocks", "kth_neighbour", "near_pairs", "nearest_pairs", "pairs
 BLOCK = 2**20
 """Entries of a block of products: 8 MiB, to stay in a processor's cache."""
 
+MANY = 1 / 64
+"""The share of a block's pairs above which a matrix of booleans costs less than a list."""
+
 GROUPS = 256
 """At least so many groups of columns, and 16k, have minima that stand for a row."""
 
@@ -149,36 +152,46 @@ def ball_blocks(
         yield around_x, around_y
 
 
+Ranges = tuple[Tensor, Tensor]
+"""Of every point the least and the largest radius of some balls around it."""
+
+
 @torch.no_grad()
 def pairs_within(
-    x: Float[Tensor, "n d"],
-    y: Float[Tensor, "m d"],
-    *,
-    radius_x: Float[Tensor, " n"],
-    radius_y: Float[Tensor, " m"],
-) -> Iterator[tuple[int, Int[Tensor, " p"], Int[Tensor, " p"], Float[Tensor, " p"]]]:
-    """Yield pairs with their exact distances, among them all with ‖x_i − y_j‖ within the radius of x_i or that of y_j.
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, radii_x: Ranges, radii_y: Ranges
+) -> Iterator[
+    tuple[slice, Tensor | None, Tensor | None, Int[Tensor, " p"], Int[Tensor, " p"], Float[Tensor, " p"]]
+]:
+    """Yield what there is to know of pairs for balls whose radii are within ranges.
 
     Args:
         x: [n, d].
         y: [m, d].
-        radius_x: Radii of the closed balls around the x.
-        radius_y: Those around the y.
+        radii_x: The least and the largest radius of the closed balls around the x, [n] each.
+        radii_y: Those around the y, [m] each.
 
     Yields:
-        The first row of a block; then of each pair the row within the block, the column, and the distance.
+        A block's rows; of its pairs [b, m] which are within the least radius of x_i, and within that of y_j, or None
+        where those are so few that they are among the pairs; then of each pair that is not settled so, and
+        may be within a largest radius, the row within the block, the column, and the exact distance.
 
     >>> x = torch.tensor([[0.0], [5.0]], dtype=torch.float64)
-    >>> radii = {"radius_x": torch.tensor([1.0, 0.5]).double(), "radius_y": torch.zeros(2).double()}
-    >>> [(rows.tolist(), columns.tolist(), d.tolist()) for _, rows, columns, d in pairs_within(x, x + 1, **radii)]
-    [([0], [0], [1.0])]
+    >>> widest, zero = torch.tensor([1.0, 0.5]).double(), torch.zeros(2).double()
+    >>> for *_, rows, columns, d in pairs_within(x, x + 1, radii_x=(zero, widest), radii_y=(zero, zero)):
+    ...     print(rows.tolist(), columns.tolist(), d.tolist())
+    [0] [0] [1.0]
     """
     for start, product, norm, error in _screened(x, y):
         rows = slice(start, start + len(product))
-        slack = (error - norm)[:, None]
-        # Squares of the radii of y are beside ‖x_i‖², which is not in the product.
-        close = (product - slack <= radius_x[rows].square()[:, None]) | (product - slack <= radius_y.square())
-        yield start, *_exact(x[rows], y, close)
+        low, high = -(norm + error)[:, None], (error - norm)[:, None]
+        inside, unsettled = [], torch.zeros_like(product, dtype=torch.bool)
+        for least, widest in ((radii_x[0][rows, None], radii_x[1][rows, None]), radii_y):
+            sure = product <= least.square() + low
+            near = product <= widest.square() + high
+            many = int(sure.count_nonzero()) > MANY * sure.numel()
+            inside.append(sure if many else None)
+            unsettled |= near & ~sure if many else near
+        yield rows, *inside, *_exact(x[rows], y, unsettled)  # type: ignore[misc]
 
 
 def _screened(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:

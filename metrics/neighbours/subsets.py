@@ -4,7 +4,8 @@ A resampled error asks for a measure on many random halves. The k-th neighbour o
 its neighbours in the whole cloud, in order of distance, that survive. Each survives with chance ½, and fewer than k of
 the L = 8k + 24 nearest do so with a chance below 10⁻⁹: one search for L neighbours serves every half, and the rare rest
 is searched anew. Balls work the same way: only pairs that are within the largest radius of any half are looked at
-again. Each number is the one that the plain function gives for the subset.
+again, and where many are within the least radius of all, as in a cloud that is narrower than the other, they are
+counted by products of booleans. Each number is the one that the plain function gives for the subset.
 
 A subset is a row of booleans over the points of a cloud.
 """
@@ -18,7 +19,13 @@ from torch import Tensor
 from metrics.distances import paired_distances
 from metrics.neighbours.search import near_pairs, pairs_within
 
-__all__ = ["accuracy_of_subsets", "nearest_of", "radii_of_subsets", "scores_of_subsets", "tables_for_accuracy"]
+__all__ = [
+    "accuracy_of_subsets",
+    "nearest_of",
+    "radii_of_subsets",
+    "scores_of_subsets",
+    "tables_for_accuracy",
+]
 
 Table = tuple[Tensor, Tensor, Tensor]
 """Points [b], and of each the nearest others: which ones and how far, [b, t]."""
@@ -47,23 +54,35 @@ def scores_of_subsets(
         raise ValueError(
             f"k must be below the points of every subset, {least} in the smallest, got {k}; lower it"
         )
-    x, y = real, fake
-    radius_x, radius_y = radii_of_subsets(x, in_real, k), radii_of_subsets(y, in_fake, k)
+    radius_x, radius_y = radii_of_subsets(real, in_real, k), radii_of_subsets(fake, in_fake, k)
     precise, recalled, covered = (torch.zeros_like(at) for at in (in_fake, in_real, in_real))
     balls = radius_x.new_zeros(len(in_real))
-    widest = radius_x.amax(0).clamp(min=0), radius_y.amax(0).clamp(min=0)
-    for start, rows, columns, distance in pairs_within(x, y, radius_x=widest[0], radius_y=widest[1]):
+    ranges = (_range(radius_x, in_real), _range(radius_y, in_fake))
+    for at, sure_x, sure_y, rows, columns, distance in pairs_within(
+        real, fake, radii_x=ranges[0], radii_y=ranges[1]
+    ):
+        if sure_x is not None:
+            # Within every ball that there is around x_i: counted for all subsets by a product of booleans.
+            count = sure_x.float() @ in_fake.T.float()
+            balls += (count.T.double() * in_real[:, at]).sum(1)
+            covered[:, at] |= (count.T > 0) & in_real[:, at]
+            precise |= ((in_real[:, at].float() @ sure_x.float()) > 0) & in_fake
+        if sure_y is not None:
+            recalled[:, at] |= ((sure_y.float() @ in_fake.T.float()).T > 0) & in_real[:, at]
         step = max(1, ENTRIES // len(in_real))
-        for i, j, d in zip(*(t.split(step) for t in (rows + start, columns, distance)), strict=True):
+        for row, j, d in zip(*(t.split(step) for t in (rows, columns, distance)), strict=True):
+            i = row + at.start
             both = in_real[:, i] & in_fake[:, j]
             # Radii of points outside of a subset are −1: no ball of theirs holds anything.
             in_ball = both & (d <= radius_x[:, i])
+            if sure_x is not None:
+                in_ball &= ~sure_x[row, j]
             balls += in_ball.sum(1)
-            at, pair = in_ball.nonzero(as_tuple=True)
-            precise[at, j[pair]] = True
-            covered[at, i[pair]] = True
-            at, pair = (both & (d <= radius_y[:, j])).nonzero(as_tuple=True)
-            recalled[at, i[pair]] = True
+            of, pair = in_ball.nonzero(as_tuple=True)
+            precise[of, j[pair]] = True
+            covered[of, i[pair]] = True
+            of, pair = (both & (d <= radius_y[:, j])).nonzero(as_tuple=True)
+            recalled[of, i[pair]] = True
     of_real, of_fake = in_real.sum(1).double(), in_fake.sum(1).double()
     shares = (
         precise.sum(1) / of_fake,
@@ -124,6 +143,11 @@ def radii_of_subsets(x: Float[Tensor, "n d"], alive: Bool[Tensor, "s n"], k: int
                 found[at, row] = _from_one(x, i)[alive[s][at]].kthvalue(k + 1).values
             radii[s, rows] = torch.where(alive[s][:, rows], found, -1.0)
     return radii
+
+
+def _range(radii: Float[Tensor, "s n"], alive: Bool[Tensor, "s n"]) -> tuple[Tensor, Tensor]:
+    """The least and the largest radius of every point over the subsets that hold it."""
+    return radii.where(alive, torch.inf).amin(0), radii.amax(0).clamp(min=0)
 
 
 def tables_for_accuracy(pooled: Float[Tensor, "N d"]) -> list[Table]:

@@ -17,7 +17,9 @@ def _tile(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("_tile")
-@pytest.mark.parametrize("kernel", [octaves(2.0), NegativeDistance(), Polynomial()], ids=["gaussian", "distance", "polynomial"])
+@pytest.mark.parametrize(
+    "kernel", [octaves(2.0), NegativeDistance(), Polynomial()], ids=["gaussian", "distance", "polynomial"]
+)
 @pytest.mark.parametrize("d", [3, 20])
 def test_of_tiles_are_those_of_matrices(gen, kernel, d):
     x, y = (torch.randn(n, d, dtype=torch.float64, generator=gen) for n in (17, 13))
@@ -37,8 +39,8 @@ def test_one_pass_gives_what_each_kernel_gives_alone(gen):
     kernels = [octaves(2.0), Polynomial(), NegativeDistance()]
     labels = torch.stack([torch.arange(30) < 17, torch.arange(30) >= 13]).double()
     found = sweep(x, y, kernels, permuted=kernels[1:], labels=labels)
-    for kernel, sums in zip(kernels, found.sums, strict=True):
-        torch.testing.assert_close(sums.value(), sweep(x, y, [kernel]).sums[0].value())
+    for kernel, got in zip(kernels, found.sums, strict=True):
+        torch.testing.assert_close(got.value(), sweep(x, y, [kernel]).sums[0].value())
     z = torch.cat([x, y]).double()
     for kernel, blocks in zip(kernels[1:], found.blocks, strict=True):
         gram = kernel(z, z).fill_diagonal_(0)
