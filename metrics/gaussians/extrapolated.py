@@ -93,5 +93,5 @@ def frechet_distance_infinity(
     gap = inverse - inverse.mean()
     along = gap / gap.square().sum()
     weights = 1 / count - inverse.mean() * along
-    fitted = (t.to(x.dtype) for t in (weights @ found, along @ found))
-    return ExtrapolatedDistance(*fitted, sizes, found.to(x.dtype), weights.to(x.dtype))
+    value, slope = (weights @ found).to(x.dtype), (along @ found).to(x.dtype)
+    return ExtrapolatedDistance(value, slope, sizes, found.to(x.dtype), weights.to(x.dtype))

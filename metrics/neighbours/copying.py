@@ -139,6 +139,7 @@ def _cells(count: int, generator: torch.Generator | None, train: Tensor, *others
         return [torch.zeros(len(c), dtype=torch.int64, device=c.device) for c in (train, *others)]
     from sklearn.cluster import KMeans
 
-    means = KMeans(count, n_init=10, random_state=seed).fit(train.detach().double().cpu().numpy())
+    means = KMeans(count, n_init=10, random_state=seed)  # pyright: ignore[reportArgumentType]
+    means.fit(train.detach().double().cpu().numpy())
     centres = torch.from_numpy(means.cluster_centers_).to(train.device)
     return [kth_neighbour(c.double(), centres, 1)[1] for c in (train, *others)]
