@@ -238,7 +238,8 @@ class Comparison:
             for name, report in self.reports.items():
                 e = report[measure]
                 cell = "—" if math.isnan(e.value) else with_error(e.value, e.stderr)
-                row.append(f"{mark[0]}{cell}{mark[1]}" if name == best else cell)
+                marked = name == best and len(self.reports) > 1
+                row.append(f"{mark[0]}{cell}{mark[1]}" if marked else cell)
             e = next(iter(self.reports.values()))[measure]
             floors = {(r[measure].floor, r[measure].floor_stderr) for r in self.reports.values()}
             told = "" if e.floor is None else with_error(e.floor, e.floor_stderr or 0.0)
@@ -268,7 +269,9 @@ def _refuse_other_features(reports: Mapping[str, Report], without: Collection[st
 def _through_features(report: Report) -> list[str]:
     if not report.on_features:
         return []
-    return ["", f"Through the features ({report.features}): {', '.join(report.on_features)}."]
+    all_of_them = set(report.on_features) == set(report.estimates)
+    told = "all measures" if all_of_them else ", ".join(report.on_features)
+    return ["", f"Through the features ({report.features}): {told}."]
 
 
 def _remarks(reports: Sequence[Report]) -> list[str]:

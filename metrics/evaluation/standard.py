@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metrics.distances import product_distances
 from metrics.evaluation.influence import (
     Influence,
     frechet_influence,
@@ -77,7 +78,8 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
     return [
         replace(
             _of_influence(
-                Row("wasserstein", "lower", "exact W_2"), lambda pair: transport_influence(pair.xy).root()
+                Row("wasserstein", "lower", "exact W_2"),
+                lambda pair: transport_influence(product_distances(pair.x, pair.y)).root(),
             ),
             most=EXACT_POINTS,
             bytes=lambda w: 64 * w.n * w.m,
