@@ -14,7 +14,7 @@ from metrics.kernels import Gaussian, Polynomial, median_heuristic
 
 __all__ = ["CASES", "LARGE", "Case", "Peer"]
 
-MODULES = {"POT": "ot", "pyro-ppl": "pyro", "scikit-learn": "sklearn"}
+MODULES = {"clean-fid": "cleanfid.fid", "POT": "ot", "pyro-ppl": "pyro", "scikit-learn": "sklearn"}
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,65 @@ def one(measure: Callable[..., Tensor], **settings: object) -> Callable[..., Num
     return call
 
 
+def precision_recall(real: Tensor, fake: Tensor) -> Numbers:
+    found = metrics.precision_recall_density_coverage(real=real, fake=fake)
+    return float(found.precision), float(found.recall)
+
+
+def inception_score(logits: Tensor) -> Numbers:
+    found = metrics.inception_score(logits.double().softmax(1), shuffle=False)
+    return float(found.mean), float(found.std)
+
+
 CASES = (
+    Case(
+        "frechet_distance, FID",
+        "2000 × 2000 × 512, float32",
+        lambda: clouds(2000, 512),
+        one(metrics.frechet_distance),
+        (
+            Peer("torchmetrics", peers.torchmetrics_frechet),
+            Peer("torch-fidelity", peers.fidelity_frechet),
+            Peer("clean-fid", peers.cleanfid_frechet),
+        ),
+        repeats=3,
+    ),
+    Case(
+        "kernel_inception_distance",
+        "2000 × 2000 × 512, 20 subsets of 1000, float32",
+        lambda: clouds(2000, 512),
+        lambda x, y: (float(metrics.kernel_inception_distance(x, y, subsets=20).mean),),
+        (
+            Peer("torchmetrics", peers.torchmetrics_kid_of_subsets, "its own subsets"),
+            Peer("torch-fidelity", peers.fidelity_kid_of_subsets, "its own subsets"),
+            Peer("clean-fid", peers.cleanfid_kid, "its own subsets"),
+        ),
+        repeats=3,
+    ),
+    Case(
+        "inception_score",
+        "10 000 × 1008, ten splits; with the error of all, float32",
+        lambda: (3 * normal(10_000, 1008),),
+        inception_score,
+        (Peer("torch-fidelity", peers.fidelity_isc, "no error"),),
+        repeats=3,
+    ),
+    Case(
+        "precision and recall",
+        "2000 × 2000 × 512, k = 5; with density and coverage, float32",
+        lambda: clouds(2000, 512, shift=0.0),
+        precision_recall,
+        (Peer("torch-fidelity", peers.fidelity_precision_recall, "no density, no coverage"),),
+        repeats=3,
+    ),
+    Case(
+        "vendi_score",
+        "1000 × 16, Gaussian kernel, float64",
+        lambda: (normal(1000, 16, dtype=torch.float64),),
+        one(metrics.vendi_score, kernel=Gaussian(1.0)),
+        (Peer("vendi-score", peers.vendi),),
+        repeats=3,
+    ),
     Case(
         "precision_recall_density_coverage",
         "10 000 × 10 000 × 64, float32",

@@ -77,6 +77,53 @@ def fidelity_kid(x: Tensor, y: Tensor) -> Numbers:
     return (found["kernel_inception_distance_mean"],)
 
 
+def cleanfid_frechet(x: Tensor, y: Tensor) -> Numbers:
+    from cleanfid.fid import frechet_distance
+
+    moments = [(c.mean(0), np.cov(c, rowvar=False)) for c in (x.numpy(), y.numpy())]
+    return (float(frechet_distance(*moments[0], *moments[1])),)
+
+
+def fidelity_kid_of_subsets(x: Tensor, y: Tensor) -> Numbers:
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    found = kid_features_to_metric(x, y, kid_subsets=20, kid_subset_size=1000, verbose=False)
+    return (found["kernel_inception_distance_mean"],)
+
+
+def torchmetrics_kid_of_subsets(x: Tensor, y: Tensor) -> Numbers:
+    kid = _kid(subsets=20, subset_size=1000)
+    kid.real_features, kid.fake_features = [x], [y]
+    return (float(kid.compute()[0]),)
+
+
+def cleanfid_kid(x: Tensor, y: Tensor) -> Numbers:
+    from cleanfid.fid import kernel_distance
+
+    np.random.seed(0)  # noqa: NPY002 - it draws from numpy's global generator
+    return (kernel_distance(x.numpy(), y.numpy(), num_subsets=20, max_subset_size=1000),)
+
+
+def fidelity_isc(logits: Tensor) -> Numbers:
+    from torch_fidelity.metric_isc import isc_features_to_metric
+
+    found = isc_features_to_metric(logits, splits=10, shuffle=False)
+    return found["inception_score_mean"], found["inception_score_std"]
+
+
+def fidelity_precision_recall(real: Tensor, fake: Tensor) -> Numbers:
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    found = prc_features_to_metric(fake, real, prc_neighborhood=5, verbose=False)
+    return found["precision"], found["recall"]
+
+
+def vendi(x: Tensor) -> Numbers:
+    from vendi_score.vendi import score_K
+
+    return (float(score_K(torch.exp(-torch.cdist(x, x).square() / 2).numpy())),)
+
+
 def torchmetrics_crps(samples: Tensor, y: Tensor) -> Numbers:
     from torchmetrics.functional.regression import continuous_ranked_probability_score
 

@@ -79,9 +79,16 @@ def distance_blocks(
 
 @full_precision
 def paired_distances(
-    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], rows: Int[Tensor, " p"], columns: Int[Tensor, " p"]
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    rows: Int[Tensor, " p"],
+    columns: Int[Tensor, " p"],
+    *,
+    dtype: torch.dtype | None = None,
 ) -> Float[Tensor, " p"]:
     """Return the entries D_ij of `distances(x, y)` at some rows and columns, to the bit; not differentiable.
+
+    In the type of the clouds unless another is asked for; accumulated in float64.
 
     >>> x = torch.tensor([[0.0], [3.0]])
     >>> paired_distances(x, x, torch.tensor([0, 1]), torch.tensor([1, 1]))
@@ -93,7 +100,7 @@ def paired_distances(
         euclidean(x[i][:, None], y[j][:, None]).flatten()
         for i, j in zip(rows.split(size), columns.split(size), strict=True)
     ]
-    return torch.cat(pieces).to(x.dtype)
+    return torch.cat(pieces).to(dtype or x.dtype)
 
 
 @torch.no_grad()

@@ -155,11 +155,13 @@ def _needs_exponent(value: float, stderr: float) -> bool:
 
 
 def decimals_of(stderr: float) -> int:
-    """As many decimals as give an error two digits, at least one and at most six; three where it is 0.
+    """As many decimals as give an error two digits, one to six; three where it is 0, none where it is 100 or more.
 
-    >>> decimals_of(0.0234), decimals_of(7.0), decimals_of(0.0)
-    (3, 1, 3)
+    >>> decimals_of(0.0234), decimals_of(7.0), decimals_of(0.0), decimals_of(17327.6)
+    (3, 1, 3, 0)
     """
     if stderr <= 0:
         return 3
+    if stderr >= 100:
+        return 0
     return next((k for k in range(1, 7) if stderr * 10**k >= 10 - 1e-9), 6)

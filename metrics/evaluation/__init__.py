@@ -7,6 +7,7 @@ from metrics.evaluation.evaluate import Features, evaluate
 from metrics.evaluation.measures import Measure, Row, measure, mode_measure
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.predictions import PredictionAccumulator, PredictionComparison, evaluate_predictions
+from metrics.evaluation.published import copying_measures, inception_measure, published_measures
 from metrics.evaluation.report import Comparison, Report
 from metrics.evaluation.standard import standard_measures
 
@@ -22,11 +23,14 @@ __all__ = [
     "Report",
     "Row",
     "classification_accuracy_score",
+    "copying_measures",
     "evaluate",
     "evaluate_conditional",
     "evaluate_predictions",
+    "inception_measure",
     "joint_cloud",
     "measure",
     "mode_measure",
+    "published_measures",
     "standard_measures",
 ]

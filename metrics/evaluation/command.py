@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +13,13 @@ from torch import Tensor
 from metrics import files
 from metrics.evaluation.evaluate import LEAST, evaluate
 from metrics.evaluation.measures import Measure
+from metrics.evaluation.published import copying_measures, published_measures
 from metrics.evaluation.report import Comparison, Report
 from metrics.evaluation.standard import standard_measures
 from metrics.features.classifier import cache_folder
 from metrics.features.inception import InceptionFeatures
 from metrics.features.sources import Map, features_of, identity
+from metrics.features.towers import clip_features, dinov2_features
 
 __all__ = ["main"]
 
@@ -27,9 +29,13 @@ A source is a folder of pictures, or a .npy, .npz or .safetensors file with one 
 features [n, d], which are compared as they are. Every number comes with its standard error, beside the floor that a
 perfect model would score at these sizes."""
 
+COPYING = ["nearer_train", "authenticity", "data_copying"]
+"""Measures that know the training data."""
+
 EXAMPLES = """examples:
   python -m metrics real/ fake/ --features inception=weights-inception-2015-12-05-6726825d.pth --out report/
   python -m metrics held_out.npy model_a.npy model_b.npy --train train.npy --measures frechet_distance mmd2
+  python -m metrics held_out.npy model.npy --train train.npy --measures kid mind authenticity data_copying
   python -m metrics real/ fake/ --size 32 --n 2000 --budget 60"""
 
 
@@ -49,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    names = [row.name for measure in standard_measures() for row in measure.rows]
+    names = [row.name for m in (*standard_measures(), *published_measures()) for row in m.rows]
+    names += COPYING
     parser = argparse.ArgumentParser(
         "python -m metrics",
         description=DESCRIPTION,
@@ -62,9 +69,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--features",
         default="pixels",
         metavar="MAP",
-        help="pixels (default), or inception=FILE with the weights of torch-fidelity's Inception-v3",
+        help="pixels (default); inception=FILE with the weights of torch-fidelity's Inception-v3; dinov2=FILE "
+        "(needs timm); clip=FILE (OpenAI's, needs open_clip)",
     )
-    parser.add_argument("--measures", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--measures", nargs="+", choices=names, metavar="NAME", help=_told(names))
     parser.add_argument(
         "--n", type=int, help="samples of each source; the default is all that all models have"
     )
@@ -84,6 +92,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _told(names: list[str]) -> str:
+    standard = len([row for measure in standard_measures() for row in measure.rows])
+    return (
+        f"{', '.join(names[:standard])} (the default: all of these); {', '.join(names[standard:])}, the last "
+        f"{len(COPYING)} with --train DIR"
+    )
+
+
 def _run(args: argparse.Namespace) -> None:
     names = [path.name or str(path) for path in args.fake]
     if len(set(names)) < len(names):
@@ -98,14 +114,17 @@ def _run(args: argparse.Namespace) -> None:
     reference, truth = (real, clouds[-1]) if args.train else real.tensor_split(2)
     n = _count(args.n, reference, truth, dict(zip(names, fakes, strict=True)))
     reference = reference if args.n is None else reference[:n]
-    measures = _measures(args.measures)
-    floor = _judged(truth[:n], reference, measures, seen, args, None)
-    kept = [m for m in measures if all(row.name in floor.estimates for row in m.rows)]
+    measures = _measures(args.measures, clouds[-1] if args.train else None)
+    floored = [m for m in measures if m.floor]
+    # A report needs a measure; a comparison has no floor where none of its measures has one.
+    floor = _judged(truth[:n], reference, floored, seen, args, None) if floored else Report({})
+    kept = [m for m in measures if not m.floor or all(row.name in floor.estimates for row in m.rows)]
+    without = {row.name for m in kept if not m.floor for row in m.rows}
     reports = {
         name: _judged(cloud[:n], reference, kept, seen, args, floor)
         for name, cloud in zip(names, fakes, strict=True)
     }
-    comparison = Comparison(_alike({name: r.above(floor) for name, r in reports.items()}))
+    comparison = Comparison(_alike({name: _above(r, floor, without) for name, r in reports.items()}))
     print(comparison.to_text())
     if args.out:
         _write(args.out, comparison, floor, args)
@@ -115,9 +134,15 @@ def _features(told: str) -> Map | None:
     kind, _, file = told.partition("=")
     if told == "pixels":
         return None
-    if kind == "inception" and file:
-        return InceptionFeatures(file)
-    raise ValueError(f"--features must be pixels or inception=FILE, got {told!r}; give the file of weights")
+    makers: dict[str, Callable[[str], Map]] = {
+        "inception": InceptionFeatures,
+        "dinov2": dinov2_features,
+        "clip": clip_features,
+    }
+    if kind in makers and file:
+        return makers[kind](file)
+    kinds = ", ".join(f"{name}=FILE" for name in makers)
+    raise ValueError(f"--features must be pixels, {kinds}, got {told!r}; give the file of weights")
 
 
 def _read(path: Path, seen: Map | None, args: argparse.Namespace) -> Tensor:
@@ -158,9 +183,21 @@ def _count(asked: int | None, reference: Tensor, truth: Tensor, fakes: dict[str,
     return n
 
 
-def _measures(names: Sequence[str] | None) -> list[Measure]:
-    every = standard_measures()
-    return every if names is None else [m for m in every if any(row.name in names for row in m.rows)]
+def _measures(names: Sequence[str] | None, train: Tensor | None) -> list[Measure]:
+    if names is None:
+        return standard_measures()
+    copying = [name for name in names if name in COPYING]
+    if copying and train is None:
+        raise ValueError(
+            f"--measures {copying[0]} must know the training data, got no --train; add --train DIR"
+        )
+    every = [*standard_measures(), *published_measures()]
+    every += copying_measures(train) if copying and train is not None else []
+    return [m for m in every if any(row.name in names for row in m.rows)]
+
+
+def _above(report: Report, floor: Report, without: set[str]) -> Report:
+    return report if set(report.estimates) <= without else report.above(floor, without=without)
 
 
 def _judged(

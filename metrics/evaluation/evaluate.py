@@ -142,10 +142,11 @@ def evaluate(
         task = f"evaluate, {forecast(jobs)}"
         if truth is not None:
             seed = int(torch.randint(2**31, (), generator=torch.Generator().manual_seed(0)))
-            under = planned(kept, [seen(truth, measure) for measure in kept], **rules)
+            floored = [measure for measure in kept if measure.floor]
+            under = planned(floored, [seen(truth, measure) for measure in floored], **rules)
             plain = Settings(splits, 0, seed)
             floors, _ = measured(under, plain, bar=bar, task=f"{task}, floor", spent=Spent(None))
-            floor = _report(floors, kept, through, features)
+            floor = _report(floors, floored, through, features)
         estimates, late = measured(jobs, settings, bar=bar, task=task, spent=spent)
     notes = [job.note(seen(pairs, job.measure)) for job in jobs]
     report = replace(
@@ -153,7 +154,10 @@ def evaluate(
         notes=tuple(note for note in notes if note is not None),
         left_out=left_out | late,
     )
-    return report if floor is None else report.above(floor)
+    if floor is None:
+        return report
+    without = {row.name for measure in kept if not measure.floor for row in measure.rows}
+    return report.above(floor, without=without)
 
 
 def _report(

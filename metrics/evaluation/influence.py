@@ -39,7 +39,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.gaussians.frechet import frechet_distance
+from metrics.gaussians.factors import mean_and_root, row_blocks
 from metrics.transport import sinkhorn_divergence, transport_cost
 from metrics.transport.line import line_cost
 
@@ -50,6 +50,9 @@ __all__ = [
     "sliced_influence",
     "transport_influence",
 ]
+
+CONDITION = 1e-8
+"""Below this ratio of its diagonal entries a triangle is taken for singular."""
 
 BLOCK = 2**22
 """Projections of points that are held at once: 32 MiB in float64."""
@@ -102,22 +105,31 @@ def sliced_influence(
     return Influence(value, f, g)
 
 
+@torch.no_grad()
 def frechet_influence(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Influence:
     """Return `frechet_distance(x, y)`, and the quadratic potentials whose slopes are the gradients in the points.
 
-    ψ(x) = ½ (x − μ)·(∇ψ(x) + ∇ψ(μ)) for a quadratic with ψ(μ) = 0; no matrix is inverted, so singular covariances
-    are as good as others.
+    With gap = μ − ν, factors Σ = RᵀR and T = SᵀS of the covariances and RSᵀ = UΛVᵀ the gradient in the point x is
+    n⁻¹ times 2 gap + 2n/(n − 1)·(I − A)(x − μ), A = R⁺UVᵀS the map between the Gaussians, and
+
+        f(x) = 2 gap·(x − μ) + n/(n − 1)·(x − μ)ᵀ(I − A)(x − μ).
+
+    Only directions in which RSᵀ does not vanish enter A, so singular covariances are as good as others. Points are
+    taken in blocks; memory is that of matrices of d × d.
 
     >>> x = torch.tensor([[0.0], [2.0]])
     >>> frechet_influence(x, x + 1).x.round()  # of equal covariances it is 2(μ_x − μ_y)·(x − μ_x)
     tensor([ 2., -2.], dtype=torch.float64)
     """
-    x, y = x.detach().double().requires_grad_(), y.detach().double().requires_grad_()
-    with torch.enable_grad():
-        value = frechet_distance(x, y)
-    slopes = torch.autograd.grad(value, (x, y))
-    f, g = (_quadratic(c.detach(), len(c) * s) for c, s in zip((x, y), slopes, strict=True))
-    return Influence(value.detach(), f, g)
+    (mean_x, r), (mean_y, s) = mean_and_root(x.detach()), mean_and_root(y.detach())
+    u, values, vt = torch.linalg.svd(r @ s.T, full_matrices=False)
+    gap = mean_x - mean_y
+    # Equal Gaussians leave a rounding of either sign.
+    value = (gap.square().sum() + r.square().sum() + s.square().sum() - 2 * values.sum()).clamp(min=0)
+    u = u * (values > values.max() * torch.finfo(values.dtype).eps * max(len(r), len(s)))
+    f = _quadratic(x.detach(), mean_x, gap, _solve(r, u) @ (vt @ s))
+    g = _quadratic(y.detach(), mean_y, -gap, _solve(s, vt.T) @ (u.T @ r))
+    return Influence(value, f, g)
 
 
 def transport_influence(distances: Float[Tensor, "n m"]) -> Influence:
@@ -162,5 +174,22 @@ def _potential_on_lines(at: Float[Tensor, "l n"], slope: Float[Tensor, "l n"]) -
     return torch.empty_like(potential).scatter_(1, order, potential)
 
 
-def _quadratic(cloud: Float[Tensor, "n d"], slope: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    return ((cloud - cloud.mean(0)) * (slope + slope.mean(0))).sum(1) / 2
+def _solve(root: Float[Tensor, "k d"], of: Float[Tensor, "k l"]) -> Float[Tensor, "d l"]:
+    """R⁺B: by the triangle where it can be inverted to eight digits, else by singular values."""
+    diagonal = root.diagonal().abs()
+    if root.shape[0] == root.shape[1] and bool(diagonal.min() > CONDITION * diagonal.max()) and _upper(root):
+        return torch.linalg.solve_triangular(root, of, upper=True)
+    return torch.linalg.pinv(root) @ of
+
+
+def _upper(root: Tensor) -> bool:
+    return bool((root.tril(-1) == 0).all())
+
+
+def _quadratic(cloud: Tensor, mean: Tensor, gap: Tensor, matrix: Tensor) -> Float[Tensor, " n"]:
+    """2 gap·c + n/(n − 1)·cᵀ(I − A)c of the centred points c."""
+    scale, found = len(cloud) / (len(cloud) - 1), []
+    for rows in row_blocks(cloud):
+        c = cloud[rows].double() - mean
+        found.append(2 * c @ gap + scale * (c * (c - c @ matrix)).sum(1))
+    return torch.cat(found)

@@ -10,7 +10,7 @@ number of points from which on a random subset is measured (`most`): m out of n,
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import SupportsFloat, SupportsIndex
 
@@ -21,6 +21,7 @@ from torch import Tensor
 from metrics.estimate import Better
 from metrics.evaluation.pair import Pair
 from metrics.inputs import check_count, check_positive, check_tensor
+from metrics.kernels.kernel import Kernel
 from metrics.neighbours.modes import mode_coverage
 
 __all__ = ["Measure", "Row", "Work", "chosen_measures", "measure", "mode_measure"]
@@ -67,8 +68,13 @@ class Measure:
         permuted: From a pair and b labellings of its pooled points (`metrics.evaluation.permutation`) to the
             statistic whose large values tell the clouds apart, [b]; it returns None where that would cost too much.
             None: no permutation test.
+        p_values: From a pair to a p-value for each number by a test of the measure's own; None: no such test.
+        floor: Whether true samples have a value of it that a perfect model would have.
         of_subsets: From a pair and s subsets of either cloud, booleans [s, n] and [s, m], to the numbers of all,
             [s, rows]; None: each is computed by itself.
+        kernels: From a pair to the kernels whose sums over all pairs of points the measure asks for, and those whose
+            sums over the blocks of its test it does (`metrics.evaluation.shared`): several measures' are then
+            taken in one pass. None: none that could be shared.
         most: Points of a cloud beyond which a random subset of so many is measured; None: any number.
         seconds: About how long it takes on one core that multiplies matrices at 20 GFlop/s in float64; None: not known.
         bytes: About how much memory it takes beside the clouds; None: little.
@@ -80,9 +86,12 @@ class Measure:
     on_points: bool = False
     with_stderr: Callable[[Pair], tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]] | None = None
     permuted: Callable[[Pair, Float[Tensor, "b N"]], Float[Tensor, " b"] | None] | None = None
+    p_values: Callable[[Pair], Float[Tensor, " rows"]] | None = None
+    floor: bool = True
     of_subsets: Callable[[Pair, Bool[Tensor, "s n"], Bool[Tensor, "s m"]], Float[Tensor, "s rows"]] | None = (
         None
     )
+    kernels: Callable[[Pair], tuple[Sequence[Kernel], Sequence[Kernel]]] | None = None
     most: int | None = None
     seconds: Callable[[Work], float] | None = None
     bytes: Callable[[Work], float] | None = None
@@ -127,6 +136,9 @@ def measure(
         function: From samples [n, d] and reference [m, d] to a number: a 0-dim tensor, a float, a numpy scalar.
         better: "lower", "higher", or the number that the best values are near to.
         convention: What exactly is computed, in a few words, for the report.
+        kernels: From a pair to the kernels whose sums over all pairs of points the measure asks for, and those whose
+            sums over the blocks of its test it does (`metrics.evaluation.shared`): several measures' are then
+            taken in one pass. None: none that could be shared.
         most: Points of a cloud beyond which a random subset of so many is measured, for a function that grows fast.
 
     Returns:

@@ -16,6 +16,7 @@ from metrics.evaluation.measures import Measure
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import p_value, permuted_labels
 from metrics.evaluation.plan import Job
+from metrics.evaluation.shared import prepare
 from metrics.predictions.binning import binomial_stderr
 
 __all__ = ["Settings", "Spent", "measured"]
@@ -73,14 +74,28 @@ def measured(
     """Return an estimate per number, and why some are left out: a budget that is spent before their turn."""
     found: dict[str, Estimate] = {}
     left_out: dict[str, str] = {}
+    prepared: set[int] = set()
     for job in jobs:
         bar.set_description(f"{task}: {job.name}")
+        if job.measure.kernels is not None and id(job.pair) not in prepared and not (found and spent.over()):
+            prepared.add(id(job.pair))
+            _prepare(job.pair, jobs, settings)
         if found and spent.over():
             left_out |= {r.name: f"the budget of {spent.budget:g} s was spent" for r in job.measure.rows}
         else:
             found |= _one(job.measure, job.pair, settings)
         bar.update()
     return found, left_out
+
+
+def _prepare(pair: Pair, jobs: Sequence[Job], settings: Settings) -> None:
+    """One pass over all pairs of points for every job that has this pair and asks for sums over them."""
+    asked = [
+        job.measure.kernels(pair) for job in jobs if job.pair is pair and job.measure.kernels is not None
+    ]
+    kernels = [kernel for of_value, _ in asked for kernel in of_value]
+    permuted = [kernel for _, of_test in asked for kernel in of_test] if settings.permutations else []
+    prepare(pair, kernels, permuted, settings.labels(pair) if permuted else None)
 
 
 def _one(measure: Measure, pair: Pair, settings: Settings) -> dict[str, Estimate]:
@@ -100,6 +115,9 @@ def _one(measure: Measure, pair: Pair, settings: Settings) -> dict[str, Estimate
         found[row.name] = Estimate(
             number, error, row.better, row.convention, pair.sizes, dof=dof, share=row.share
         )
+    if measure.p_values is not None and settings.permutations:
+        told = zip(found.items(), measure.p_values(pair).tolist(), strict=True)
+        return {name: replace(estimate, p_value=p) for (name, estimate), p in told}
     if measure.permuted is None or not settings.permutations:
         return found
     statistics = measure.permuted(pair, settings.labels(pair))

@@ -5,8 +5,9 @@ of distances: it is computed at first use and kept where it fits into `memory`, 
 replicate) indexes the matrices of the whole, and one that does not fit is refused.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +27,8 @@ MEDIAN_POINTS = 3000
 class Pair:
     """Samples x [n, d], reference y [m, d], and their distances.
 
+    `shared` holds what several measures of this pair have in common (`metrics.evaluation.shared`).
+
     >>> pair = Pair(torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0]]))
     >>> pair.xy.tolist(), pair.subset(torch.tensor([1]), torch.tensor([0])).xy.tolist()
     ([[1.0], [2.0]], [[2.0]])
@@ -35,6 +38,7 @@ class Pair:
     y: Float[Tensor, "m d"]
     whole: "tuple[Pair, Tensor, Tensor] | None" = None
     memory: float = 2.0**30
+    shared: dict[object, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.whole is None:

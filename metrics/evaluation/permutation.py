@@ -14,25 +14,23 @@ Most statistics see the labels a ∈ {0, 1}ᴺ through sums over the blocks of o
     xx = aᵀMa,    xy = aᵀM(1 − a),    yy = (1 − a)ᵀM(1 − a),
 
 the kernel matrix of an MMD, the distances of the energy distance, the matrix of nearest neighbours. B permutations are
-then one product of M with B label vectors, tile by tile of M: no distance is computed twice and none is kept. The
+then one product of M with B label vectors, tile by tile of M (`metrics.kernels.sweep`): no distance is computed twice
+and none is kept. The
 Fréchet distance sees them through the moments of the two halves, which are those of the pooled points less the other's.
 """
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.evaluation.pair import Pair, median_of_some
+from metrics.evaluation.pair import Pair
+from metrics.evaluation.shared import block_sums_of, neighbours_of, pooled_kernel
 from metrics.inputs import check_count
-from metrics.kernels.kernel import octaves
-from metrics.kernels.sums import tiles_within
-from metrics.neighbours.search import nearest_pairs
+from metrics.kernels.kernel import NegativeDistance, Polynomial
+from metrics.kernels.sweep import BlockSums
+from metrics.neighbours.subsets import nearest_of
 
 __all__ = [
-    "BlockSums",
     "block_sums",
     "energy_permuted",
     "frechet_permuted",
@@ -40,20 +38,11 @@ __all__ = [
     "nearest_neighbour_permuted",
     "p_value",
     "permuted_labels",
-    "tiled_block_sums",
+    "polynomial_permuted",
 ]
 
 WIDEST = 256
 """Columns up to which covariances of all permutations are decomposed: 200 of 256 × 256 take seconds."""
-
-
-@dataclass(frozen=True)
-class BlockSums:
-    """Sums of a pooled matrix over the blocks that labels cut it into, [b] each."""
-
-    xx: Float[Tensor, " b"]
-    xy: Float[Tensor, " b"]
-    yy: Float[Tensor, " b"]
 
 
 def permuted_labels(n: int, m: int, count: int, generator: torch.Generator) -> Float[Tensor, "b N"]:
@@ -84,30 +73,6 @@ def block_sums(matrix: Float[Tensor, "N N"], labels: Float[Tensor, "b N"]) -> Bl
     return BlockSums(xx, xy, m.sum() - xx - xy - yx)
 
 
-def tiled_block_sums(
-    pooled: Float[Tensor, "N d"], matrix: Callable[[Tensor], Tensor], labels: Float[Tensor, "b N"]
-) -> BlockSums:
-    """Return `block_sums` of a function of the distances between pooled points, off the diagonal, tile by tile.
-
-    >>> sums = tiled_block_sums(torch.tensor([[0.0], [1.0], [3.0]]), lambda r: r, torch.tensor([[1.0, 1.0, 0.0]]))
-    >>> sums.xx, sums.xy, sums.yy
-    (tensor([2.], dtype=torch.float64), tensor([5.], dtype=torch.float64), tensor([0.], dtype=torch.float64))
-    """
-    a = labels.double().to(pooled.device)
-    xx, totals = a.new_zeros(len(a)), a.new_zeros(len(pooled))
-    for rows, columns, r in tiles_within(pooled.double()):
-        tile = matrix(r)
-        if rows == columns:
-            tile.fill_diagonal_(0)
-        else:
-            totals[columns] += tile.sum(0)
-        totals[rows] += tile.sum(1)
-        # Both triangles: each pair of tiles stands for its mirror image too.
-        xx += (1 if rows == columns else 2) * ((a[:, rows] @ tile) * a[:, columns]).sum(1)
-    xy = a @ totals - xx
-    return BlockSums(xx, xy, totals.sum() - xx - 2 * xy)
-
-
 def p_value(statistics: Float[Tensor, " b"]) -> float:
     """Return (1 + #{b ≥ 1 : T_b ≥ T_0})/(1 + B) of statistics of which the first is the true one.
 
@@ -130,10 +95,18 @@ def mmd2_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b
     >>> bool(statistics[0] > statistics[1])
     True
     """
-    pooled, (n, m) = torch.cat([pair.x, pair.y]), pair.sizes
-    kernel = octaves(median_of_some(pooled))
-    sums = tiled_block_sums(pooled, kernel.from_distances, labels)
-    return sums.xx / (n * (n - 1)) + sums.yy / (m * (m - 1)) - 2 * sums.xy / (n * m)
+    return _u_statistic(block_sums_of(pair, pooled_kernel(pair), labels), *pair.sizes)
+
+
+def polynomial_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
+    """Return the U-statistic of MMD² under every labelling, the kernel (⟨x, y⟩/d + 1)³ of KID.
+
+    >>> pair = Pair(torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0], [6.0]]))
+    >>> statistics = polynomial_permuted(pair, torch.tensor([[1.0, 1, 0, 0], [1, 0, 1, 0]]))
+    >>> bool(statistics[0] > statistics[1])
+    True
+    """
+    return _u_statistic(block_sums_of(pair, Polynomial(), labels), *pair.sizes)
 
 
 def energy_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
@@ -143,8 +116,9 @@ def energy_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, "
     >>> energy_permuted(pair, torch.tensor([[1.0, 0.0]]))
     tensor([4.], dtype=torch.float64)
     """
-    sums, (n, m) = tiled_block_sums(torch.cat([pair.x, pair.y]), lambda r: r, labels), pair.sizes
-    return 2 * sums.xy / (n * m) - sums.xx / n**2 - sums.yy / m**2
+    # Of the kernel −r.
+    sums, (n, m) = block_sums_of(pair, NegativeDistance(), labels), pair.sizes
+    return sums.xx / n**2 + sums.yy / m**2 - 2 * sums.xy / (n * m)
 
 
 def nearest_neighbour_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, " b"]:
@@ -158,7 +132,7 @@ def nearest_neighbour_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Floa
     tensor([0.6667], dtype=torch.float64)
     """
     n, m = pair.sizes
-    rows, columns = nearest_pairs(torch.cat([pair.x, pair.y]).double())
+    rows, columns = nearest_of(neighbours_of(pair))
     share = (1 / rows.bincount().double())[rows]
     a = labels.double().to(rows.device)
     # A row of labels at a time: with many copies there are far more pairs than points.
@@ -192,6 +166,10 @@ def frechet_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, 
     cross = torch.linalg.eigvalsh(root.mT @ cov_y @ root).clamp(min=0).sqrt().sum(1)
     traces = sum(c.diagonal(dim1=1, dim2=2).sum(1) for c in (cov_x, cov_y))
     return (mean_x - mean_y).square().sum(1) + traces - 2 * cross
+
+
+def _u_statistic(sums: BlockSums, n: int, m: int) -> Tensor:
+    return sums.xx / (n * (n - 1)) + sums.yy / (m * (m - 1)) - 2 * sums.xy / (n * m)
 
 
 def _covariance(squares: Tensor, total: Tensor, n: int) -> tuple[Tensor, Tensor]:

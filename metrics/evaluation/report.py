@@ -5,7 +5,7 @@ A report keeps the features that its numbers came from: numbers from different f
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -60,20 +60,25 @@ class Report:
     def __getitem__(self, name: str) -> Estimate:
         return self.estimates[name]
 
-    def above(self, floor: "Report") -> "Report":
+    def above(self, floor: "Report", *, without: Collection[str] = ()) -> "Report":
         """The same report with the values of another one, truth against truth, as its floor.
+
+        Numbers named by `without` have no floor and stay as they are.
 
         Raises:
             ValueError: The floor comes from other features or other sizes, or lacks a measure.
         """
-        _refuse_other_features({"samples": self, "floor": floor})
-        missing = [name for name in self.estimates if name not in floor.estimates]
+        _refuse_other_features({"samples": self, "floor": floor}, without)
+        missing = [name for name in self.estimates if name not in floor.estimates and name not in without]
         if missing:
             raise ValueError(
                 f"floor must hold the same measures, and lacks {missing}; evaluate it with one list"
             )
         placed = {}
         for name, e in self.estimates.items():
+            if name in without:
+                placed[name] = e
+                continue
             under = floor[name]
             if not same_sizes(under.sizes, e.sizes):
                 raise ValueError(
@@ -233,7 +238,8 @@ class Comparison:
             for name, report in self.reports.items():
                 e = report[measure]
                 cell = "—" if math.isnan(e.value) else with_error(e.value, e.stderr)
-                row.append(f"{mark[0]}{cell}{mark[1]}" if name == best else cell)
+                marked = name == best and len(self.reports) > 1
+                row.append(f"{mark[0]}{cell}{mark[1]}" if marked else cell)
             e = next(iter(self.reports.values()))[measure]
             floors = {(r[measure].floor, r[measure].floor_stderr) for r in self.reports.values()}
             told = "" if e.floor is None else with_error(e.floor, e.floor_stderr or 0.0)
@@ -246,13 +252,13 @@ def _told(better: object) -> str:
     return better if isinstance(better, str) else f"near {better}"
 
 
-def _refuse_other_features(reports: Mapping[str, Report]) -> None:
+def _refuse_other_features(reports: Mapping[str, Report], without: Collection[str] = ()) -> None:
     seen = {report.features for report in reports.values()}
     if len(seen) > 1:
         raise ValueError(
             f"reports must come from the same features, got {sorted(seen)}; evaluate all of them with one map"
         )
-    through = {report.on_features for report in reports.values()}
+    through = {tuple(n for n in report.on_features if n not in without) for report in reports.values()}
     if len(through) > 1:
         raise ValueError(
             f"reports must see the same measures through the features, got {sorted(through)}; "
@@ -263,7 +269,9 @@ def _refuse_other_features(reports: Mapping[str, Report]) -> None:
 def _through_features(report: Report) -> list[str]:
     if not report.on_features:
         return []
-    return ["", f"Through the features ({report.features}): {', '.join(report.on_features)}."]
+    all_of_them = set(report.on_features) == set(report.estimates)
+    told = "all measures" if all_of_them else ", ".join(report.on_features)
+    return ["", f"Through the features ({report.features}): {told}."]
 
 
 def _remarks(reports: Sequence[Report]) -> list[str]:

@@ -7,14 +7,18 @@ from metrics.features.images import find_images, picture, read_image, read_image
 from metrics.features.inception import InceptionFeatures
 from metrics.features.layers import LayerFeatures
 from metrics.features.sources import features_of, identity, read_source
+from metrics.features.towers import ImageTower, clip_features, dinov2_features
 
 __all__ = [
     "DigitsSplit",
     "ImageClassifier",
+    "ImageTower",
     "InceptionFeatures",
     "LayerFeatures",
     "cache_folder",
+    "clip_features",
     "digits_classifier",
+    "dinov2_features",
     "features_of",
     "find_images",
     "fingerprint",

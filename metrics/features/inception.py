@@ -24,7 +24,7 @@ from metrics.features.fingerprint import fingerprint
 from metrics.inputs import check_cloud, check_count
 from metrics.precision import full_precision
 
-__all__ = ["InceptionFeatures"]
+__all__ = ["InceptionFeatures", "as_images", "check_shape", "read_weights"]
 
 LAYERS = ("64", "192", "768", "2048", "logits_unbiased", "logits")
 
@@ -71,9 +71,13 @@ class InceptionFeatures:
         if layer not in LAYERS:
             raise ValueError(f"layer must be one of {list(LAYERS)}, got {layer!r}")
         self.batch = check_count(batch, "batch")
-        self.shape = None if shape is None else _checked_shape(shape)
+        self.shape = None if shape is None else check_shape(shape)
         self.layer = layer
-        state = _read(Path(weights))
+        state = read_weights(
+            weights,
+            "Inception weights",
+            "pass weights-inception-2015-12-05-6726825d.pth, which is among the releases of torch-fidelity",
+        )
         self._weights = state
         self._network = _network(state, layer)
 
@@ -97,40 +101,55 @@ class InceptionFeatures:
         return torch.cat(rows).to(x.dtype if x.is_floating_point() else torch.float32)
 
     def _bytes(self, x: object) -> Tensor:
-        if isinstance(x, Tensor) and x.dtype == torch.uint8:
-            if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.numel():
-                raise ValueError(f"x must have shape [n, 3, h, w] or [n, 1, h, w], got {list(x.shape)}")
-            return x
-        cloud = check_cloud(x).detach()
-        if self.shape is None:
-            raise ValueError("shape must be given for flat images, got None; pass shape=(c, h, w)")
-        if torch.Size(self.shape).numel() != cloud.shape[1]:
-            raise ValueError(
-                f"x must have {torch.Size(self.shape).numel()} columns for images of shape {self.shape}, "
-                f"got {cloud.shape[1]}"
-            )
-        low, high = float(cloud.min()), float(cloud.max())
-        if low < -1 or high > 1:
-            raise ValueError(
-                f"x must have pixels in [−1, 1], got {low:.3g} to {high:.3g}; rescale or clamp them"
-            )
-        return ((cloud + 1) * 127.5).round().to(torch.uint8).reshape(-1, *self.shape)
+        images = as_images(x, self.shape)
+        if images.dtype == torch.uint8:
+            return images
+        return ((images + 1) * 127.5).round().to(torch.uint8)
 
 
-def _checked_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+def as_images(x: object, shape: tuple[int, int, int] | None) -> Tensor:
+    """Return uint8 images [n, c, h, w] as they are, and flat floats in [−1, 1] as [n, *shape].
+
+    Raises:
+        TypeError, ValueError: Images that are neither, of another shape, or with pixels outside [−1, 1].
+
+    >>> as_images(torch.zeros(2, 12), (3, 2, 2)).shape
+    torch.Size([2, 3, 2, 2])
+    """
+    if isinstance(x, Tensor) and x.dtype == torch.uint8:
+        if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.numel():
+            raise ValueError(f"x must have shape [n, 3, h, w] or [n, 1, h, w], got {list(x.shape)}")
+        return x
+    cloud = check_cloud(x).detach()
+    if shape is None:
+        raise ValueError("shape must be given for flat images, got None; pass shape=(c, h, w)")
+    if torch.Size(shape).numel() != cloud.shape[1]:
+        raise ValueError(
+            f"x must have {torch.Size(shape).numel()} columns for images of shape {shape}, got {cloud.shape[1]}"
+        )
+    low, high = float(cloud.min()), float(cloud.max())
+    if low < -1 or high > 1:
+        raise ValueError(f"x must have pixels in [−1, 1], got {low:.3g} to {high:.3g}; rescale or clamp them")
+    return cloud.reshape(-1, *shape)
+
+
+def check_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return (c, h, w) of images with one or three channels."""
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise ValueError(f"shape must be (3, h, w) or (1, h, w), got {shape}")
     channels, height, width = shape
     return channels, check_count(height, "shape[1]"), check_count(width, "shape[2]")
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, read as tensors and nothing else."""
+def read_weights(weights: str | Path, what: str, remedy: str) -> dict[str, Tensor]:
+    """Return the state dict in a file, read as tensors and nothing else.
+
+    Raises:
+        FileNotFoundError, ValueError: No file, or one that does not hold a state dict.
+    """
+    path = Path(weights)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no file of Inception weights at {path}; pass weights-inception-2015-12-05-6726825d.pth, which is "
-            "among the releases of torch-fidelity"
-        )
+        raise FileNotFoundError(f"no file of {what} at {path}; {remedy}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.envelope import attach
+from metrics.gaussians.factors import mean_and_root
 from metrics.inputs import check_pair, check_tensor
 from metrics.precision import full_precision
 
@@ -40,7 +41,8 @@ def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[
 
     Returns:
         A 0-dim tensor in the squared units of x, never negative, differentiable; covariances are divided by
-        n − 1. Biased upwards, by about (1/n + 1/m)·d(d + 5)/4 for two clouds of N(0, I).
+        n − 1. Biased upwards, by about (1/n + 1/m)·d(d + 5)/4 for two clouds of N(0, I). Without a gradient the points
+        are taken in blocks, and memory is that of matrices of d × d.
 
     Raises:
         ValueError: Clouds that cannot be compared, or a single point.
@@ -50,6 +52,9 @@ def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[
     tensor(3.)
     """
     check_pair(x, y, least=2)
+    if not (torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)):
+        (mean_x, r), (mean_y, s) = mean_and_root(x), mean_and_root(y)
+        return frechet_from_factors(mean_x - mean_y, r, s).to(x.dtype)
     (mean_x, a), (mean_y, b) = (_moments(cloud.double()) for cloud in (x, y))
     return frechet_from_factors(mean_x - mean_y, a, b).to(x.dtype)
 

@@ -7,6 +7,7 @@ from metrics.kernels.aggregated import (
     kernel_collection,
 )
 from metrics.kernels.energy import energy_distance
+from metrics.kernels.inception_distance import KernelInceptionDistance, clip_mmd, kernel_inception_distance
 from metrics.kernels.kernel import (
     Gaussian,
     Kernel,
@@ -26,6 +27,7 @@ __all__ = [
     "AggregatedTest",
     "Gaussian",
     "Kernel",
+    "KernelInceptionDistance",
     "Laplace",
     "NegativeDistance",
     "Polynomial",
@@ -33,8 +35,10 @@ __all__ = [
     "Radial",
     "RationalQuadratic",
     "aggregated_mmd_test",
+    "clip_mmd",
     "energy_distance",
     "kernel_collection",
+    "kernel_inception_distance",
     "median_heuristic",
     "median_kernel",
     "mmd2",

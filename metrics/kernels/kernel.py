@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.distances import distances, off_diagonal
+from metrics.distances import distances, off_diagonal, product_distances
 from metrics.inputs import check_cloud, check_count, check_pair, check_positive, check_tensor
 from metrics.precision import full_precision
 
@@ -218,7 +218,7 @@ def median_heuristic(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None = N
     pooled = check_cloud(x, least=2) if y is None else torch.cat(check_pair(x, y))
     pooled = pooled.detach()
     # Each unordered pair is counted twice, which leaves the lower median where it is.
-    return _median(off_diagonal(distances(pooled, pooled)))
+    return _median(off_diagonal(product_distances(pooled, pooled).to(pooled.dtype)))
 
 
 @full_precision

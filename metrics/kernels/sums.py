@@ -5,29 +5,23 @@ The unbiased variance of `metrics.kernels.mmd` is made of means over distinct in
     E k(x₁, x₂)k(x₁, x₃) = (Σ_i d_i² − Σ_{i≠j} k_ij²) / n(n − 1)(n − 2),    d_i = Σ_{j≠i} k_ij,
 
 and none of them needs more of a matrix than its row sums d, its column sums and its sum of squares. These are added up
-tile by tile, so that memory is that of a tile and of n + m sums, however many points there are.
+tile by tile (`metrics.kernels.sweep`), so that memory is that of a tile and of n + m sums, whatever n
+and m are.
 
 A constant added to one of the three kernel matrices changes no variance: a guess of its mean is taken out before
 anything is squared, which saves digits.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.distances import product_distances
-from metrics.kernels.kernel import Radial
-
-__all__ = ["KernelSums", "kernel_sums", "tiles_within"]
+__all__ = ["KernelSums"]
 
 TILE = 512
 """Points along a tile's side: 2 MiB in float64, which stay in a processor's cache through a kernel of several steps."""
-
-GUESS = 128
-"""Points of each cloud that the guess of the mean is taken from."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +65,16 @@ class KernelSums:
         n, m = len(self.xx), len(self.yy)
         return self.xx.sum() / (n * (n - 1)) + self.yy.sum() / (m * (m - 1)) - 2 * (self.rows.sum() / (n * m))
 
+    def v_statistic(self, own: float) -> Float[Tensor, ""]:
+        """The means over all pairs, a point's own among them with k(x, x) = own; never negative.
+
+        >>> KernelSums.of_grams(torch.eye(4), torch.zeros(4, 5), torch.eye(5)).v_statistic(1.0)
+        tensor(0.4500, dtype=torch.float64)
+        """
+        n, m = len(self.xx), len(self.yy)
+        apart = self.xx.sum() / n**2 + self.yy.sum() / m**2 - 2 * self.rows.sum() / (n * m)
+        return (apart + (own - self.centre) * (1 / n + 1 / m)).clamp(min=0)
+
     def shrunk(self) -> "KernelSums":
         """The same with the means within clouds over all pairs, own ones counted with the centre's value."""
         n, m = len(self.xx), len(self.yy)
@@ -102,56 +106,6 @@ class KernelSums:
         first = 4 * first_x / n + 4 * first_y / m
         second = 2 * second_x / (n * (n - 1)) + 2 * second_y / (m * (m - 1)) + 4 * second_xy / (n * m)
         return first, second
-
-
-@torch.no_grad()
-def kernel_sums(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], kernel: Radial) -> KernelSums:
-    """Return the sums of a radial kernel's three matrices, in float64 and tile by tile.
-
-    >>> from metrics.kernels.kernel import NegativeDistance
-    >>> x = torch.tensor([[0.0], [1.0]])
-    >>> kernel_sums(x, x + 2, NegativeDistance()).value()
-    tensor(2., dtype=torch.float64)
-    """
-    x, y = x.double(), y.double()
-    centre = float(kernel.from_distances(product_distances(x[:GUESS], y[:GUESS])).mean())
-    (xx, square_x), (yy, square_y) = (_sums_within(cloud, kernel, centre) for cloud in (x, y))
-    rows, columns, square = x.new_zeros(len(x)), y.new_zeros(len(y)), x.new_zeros(())
-    for i in range(0, len(x), TILE):
-        for j in range(0, len(y), TILE):
-            a, b = slice(i, i + TILE), slice(j, j + TILE)
-            gram = kernel.from_distances(product_distances(x[a], y[b])) - centre
-            rows[a] += gram.sum(1)
-            columns[b] += gram.sum(0)
-            square += gram.square().sum()
-    return KernelSums(centre, xx, yy, rows, columns, torch.stack([square_x, square_y, square]))
-
-
-def tiles_within(x: Float[Tensor, "n d"]) -> Iterator[tuple[slice, slice, Float[Tensor, "a b"]]]:
-    """Yield tiles of the distances within a cloud on and above the diagonal: rows, columns, distances.
-
-    >>> [r.tolist() for _, _, r in tiles_within(torch.tensor([[0.0], [2.0]]))]
-    [[[0.0, 2.0], [2.0, 0.0]]]
-    """
-    for i in range(0, len(x), TILE):
-        for j in range(i, len(x), TILE):
-            rows, columns = slice(i, i + TILE), slice(j, j + TILE)
-            yield rows, columns, product_distances(x[rows], x[columns])
-
-
-def _sums_within(x: Tensor, kernel: Radial, centre: float) -> tuple[Tensor, Tensor]:
-    degrees, square = x.new_zeros(len(x)), x.new_zeros(())
-    for rows, columns, r in tiles_within(x):
-        gram = kernel.from_distances(r) - centre
-        if rows == columns:
-            gram.fill_diagonal_(0)
-            degrees[rows] += gram.sum(1)
-            square += gram.square().sum()
-        else:
-            degrees[rows] += gram.sum(1)
-            degrees[columns] += gram.sum(0)
-            square += 2 * gram.square().sum()
-    return degrees, square
 
 
 def _within(degrees: Tensor, square: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -92,10 +92,9 @@ def precision_recall_density_coverage(
     check_pair(real, fake, ("real", "fake"), least=2)
     k = check_count(k, "k", below=min(len(real), len(fake)))
     with torch.no_grad():
-        x, y = real.double(), fake.double()
         # A point is at 0 from itself, so itself is the first of its k + 1 nearest.
-        radius_x, radius_y = kth_neighbour(x, x, k + 1)[0], kth_neighbour(y, y, k + 1)[0]
-        scores = _scores(ball_blocks(x, y, radius_x=radius_x, radius_y=radius_y), radius_y, k)
+        radius_x, radius_y = (kth_neighbour(cloud, cloud, k + 1)[0] for cloud in (real, fake))
+        scores = _scores(ball_blocks(real, fake, radius_x=radius_x, radius_y=radius_y), radius_y, k)
     return NeighbourScores(*(score.to(real.dtype) for score in scores))
 
 

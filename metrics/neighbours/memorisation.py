@@ -78,8 +78,8 @@ def memorisation(
     check_pair(samples, train, ("samples", "train"))
     check_pair(samples, held_out, ("samples", "held_out"))
     with torch.no_grad():
-        pooled = torch.cat([train, held_out]).double()
-        rows, columns = nearest_pairs(samples.double(), pooled)
+        pooled = torch.cat([train, held_out])
+        rows, columns = nearest_pairs(samples, pooled)
         share_of_each = 1 / rows.bincount().double()
         attracted = columns.bincount(share_of_each[rows], minlength=len(pooled))
         n, total = len(train), len(pooled)

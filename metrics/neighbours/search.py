@@ -14,7 +14,8 @@ the few roundings around it, those of the difference form included, the two form
 generously. A comparison that this bound settles is settled; the difference form is computed for the other
 pairs alone. They are a handful in a row, unless there are many copies, or knots of points that are 10⁷ times smaller
 than their distance from each other. So every neighbour and every closed ball is the same, to the bit, as from
-`metrics.distances`.
+`metrics.distances`. Clouds in float32 are taken as the float64 numbers that they are, block by block: no second copy of
+them is made.
 
 A row's k-th nearest needs no sorting. Cut the columns into g ≥ k groups and let t be the k-th smallest of the groups'
 minima: k columns are at most t, so whatever is among the k nearest is at most t + 2s_i. About k²/2g
@@ -34,6 +35,9 @@ __all__ = ["ball_blocks", "kth_neighbour", "near_pairs", "nearest_pairs", "pairs
 BLOCK = 2**20
 """Entries of a block of products: 8 MiB, to stay in a processor's cache."""
 
+MANY = 1 / 64
+"""The share of a block's pairs above which a matrix of booleans costs less than a list."""
+
 GROUPS = 256
 """At least so many groups of columns, and 16k, have minima that stand for a row."""
 
@@ -45,8 +49,8 @@ def near_pairs(
     """Yield pairs with their exact distances, among them all that are no farther than their row's k-th smallest.
 
     Args:
-        x: The points that look, [n, d], float64.
-        y: The points that are looked at, [m, d], float64; a point of x in it is a neighbour as any other.
+        x: The points that look, [n, d].
+        y: The points that are looked at, [m, d]; a point of x in it is a neighbour as any other.
         k: From 1 to m.
 
     Yields:
@@ -71,8 +75,8 @@ def kth_neighbour(
     """Return the distance of every x to its k-th nearest y, and which one that is; of equal ones, any.
 
     Args:
-        x: [n, d], float64.
-        y: [m, d], float64; where y is x itself, a point is its own first neighbour.
+        x: [n, d].
+        y: [m, d]; where y is x itself, a point is its own first neighbour.
         k: From 1 to m.
 
     >>> x = torch.tensor([[0.0], [2.0], [9.0]], dtype=torch.float64)
@@ -83,7 +87,7 @@ def kth_neighbour(
     for _, height, rows, columns, distance in near_pairs(x, y, k):
         count = rows.bincount(minlength=height)
         place = torch.arange(len(rows), device=x.device) - (count.cumsum(0) - count)[rows]
-        table = x.new_full((height, int(count.max())), torch.inf)
+        table = distance.new_full((height, int(count.max())), torch.inf)
         table[rows, place] = distance
         which = torch.zeros_like(table, dtype=torch.int64)
         which[rows, place] = columns
@@ -100,8 +104,8 @@ def nearest_pairs(
     """Return each point of x with its nearest of y, or of the other points of x; with all of them where several tie.
 
     Args:
-        x: [n, d], float64.
-        y: [m, d], float64; None is x, n ≥ 2, and no point is then its own neighbour.
+        x: [n, d].
+        y: [m, d]; None is x, n ≥ 2, and no point is then its own neighbour.
 
     Returns:
         Rows, ascending, and columns.
@@ -114,7 +118,7 @@ def nearest_pairs(
     for start, height, rows, columns, distance in near_pairs(x, x if y is None else y, 2 if y is None else 1):
         if y is None:
             distance = distance.masked_fill(rows + start == columns, torch.inf)
-        least = x.new_full((height,), torch.inf).scatter_reduce(0, rows, distance, "amin")
+        least = distance.new_full((height,), torch.inf).scatter_reduce(0, rows, distance, "amin")
         tied = distance == least[rows]
         found.append((rows[tied] + start, columns[tied]))
     rows, columns = zip(*found, strict=True)
@@ -132,8 +136,8 @@ def ball_blocks(
     """Yield, in blocks of rows i, whether ‖x_i − y_j‖ is within the radius of x_i, and within that of y_j.
 
     Args:
-        x: [n, d], float64.
-        y: [m, d], float64.
+        x: [n, d].
+        y: [m, d].
         radius_x: Radii of the closed balls around the x.
         radius_y: Those around the y.
 
@@ -148,53 +152,82 @@ def ball_blocks(
         yield around_x, around_y
 
 
+Ranges = tuple[Tensor, Tensor]
+"""Of every point the least and the largest radius of some balls around it."""
+
+
 @torch.no_grad()
 def pairs_within(
-    x: Float[Tensor, "n d"],
-    y: Float[Tensor, "m d"],
-    *,
-    radius_x: Float[Tensor, " n"],
-    radius_y: Float[Tensor, " m"],
-) -> Iterator[tuple[int, Int[Tensor, " p"], Int[Tensor, " p"], Float[Tensor, " p"]]]:
-    """Yield pairs with their exact distances, among them all with ‖x_i − y_j‖ within the radius of x_i or that of y_j.
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, radii_x: Ranges, radii_y: Ranges
+) -> Iterator[
+    tuple[slice, Tensor | None, Tensor | None, Int[Tensor, " p"], Int[Tensor, " p"], Float[Tensor, " p"]]
+]:
+    """Yield what there is to know of pairs for balls whose radii are within ranges.
 
     Args:
-        x: [n, d], float64.
-        y: [m, d], float64.
-        radius_x: Radii of the closed balls around the x.
-        radius_y: Those around the y.
+        x: [n, d].
+        y: [m, d].
+        radii_x: The least and the largest radius of the closed balls around the x, [n] each.
+        radii_y: Those around the y, [m] each.
 
     Yields:
-        The first row of a block; then of each pair the row within the block, the column, and the distance.
+        A block's rows; of its pairs [b, m] which are within the least radius of x_i, and within that of y_j, or None
+        where those are so few that they are among the pairs; then of each pair that is not settled so, and
+        may be within a largest radius, the row within the block, the column, and the exact distance.
 
     >>> x = torch.tensor([[0.0], [5.0]], dtype=torch.float64)
-    >>> radii = {"radius_x": torch.tensor([1.0, 0.5]).double(), "radius_y": torch.zeros(2).double()}
-    >>> [(rows.tolist(), columns.tolist(), d.tolist()) for _, rows, columns, d in pairs_within(x, x + 1, **radii)]
-    [([0], [0], [1.0])]
+    >>> widest, zero = torch.tensor([1.0, 0.5]).double(), torch.zeros(2).double()
+    >>> for *_, rows, columns, d in pairs_within(x, x + 1, radii_x=(zero, widest), radii_y=(zero, zero)):
+    ...     print(rows.tolist(), columns.tolist(), d.tolist())
+    [0] [0] [1.0]
     """
     for start, product, norm, error in _screened(x, y):
         rows = slice(start, start + len(product))
-        slack = (error - norm)[:, None]
-        # Squares of the radii of y are beside ‖x_i‖², which is not in the product.
-        close = (product - slack <= radius_x[rows].square()[:, None]) | (product - slack <= radius_y.square())
-        yield start, *_exact(x[rows], y, close)
+        low, high = -(norm + error)[:, None], (error - norm)[:, None]
+        inside, unsettled = [], torch.zeros_like(product, dtype=torch.bool)
+        for least, widest in ((radii_x[0][rows, None], radii_x[1][rows, None]), radii_y):
+            sure = product <= least.square() + low
+            near = product <= widest.square() + high
+            many = int(sure.count_nonzero()) > MANY * sure.numel()
+            inside.append(sure if many else None)
+            unsettled |= near & ~sure if many else near
+        yield rows, *inside, *_exact(x[rows], y, unsettled)  # type: ignore[misc]
 
 
 def _screened(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-    """A block's first row, ‖y_j‖² − 2⟨x_i, y_j⟩, ‖x_i‖² and s_i, both clouds seen from the middle of all points."""
-    n, m = len(x), len(y)
-    centre = (n / (n + m)) * x.mean(0) + (m / (n + m)) * y.mean(0)
-    a, b = x - centre, y - centre
-    norm_a, norm_b = a.square().sum(1), b.square().sum(1)
-    error = 4 * (x.shape[1] + 8) * 2.0**-53 * (norm_a + norm_b.max())
+    """A block's first row, ‖y_j‖² − 2⟨x_i, y_j⟩, ‖x_i‖² and s_i, both clouds seen from the middle of all points.
+
+    In float64. Beside the clouds there is one copy of y and what a block of rows needs.
+    """
+    n, m, d = len(x), len(y), x.shape[1]
+    centre = (n / (n + m)) * _mean(x) + (m / (n + m)) * _mean(y)
     # ⟨(−2a, 1), (b, ‖b‖²)⟩ in one product.
-    left, right = torch.cat([-2 * a, torch.ones_like(a[:, :1])], 1), torch.cat([b, norm_b[:, None]], 1).T
-    height = max(1, BLOCK // m)
-    buffer = x.new_empty(min(height, n), m)
+    right = torch.empty(m, d + 1, dtype=torch.float64, device=y.device)
+    for rows in _blocks(m, d):
+        b = torch.sub(y[rows], centre, out=right[rows, :d])
+        right[rows, d] = b.square().sum(1)
+    largest = right[:, d].max()
+    # In many columns the product is what takes time, and wants more rows than stay in the cache.
+    height = max(1, BLOCK // m, d // 16)
+    buffer = right.new_empty(min(height, n), m)
+    left = right.new_ones(min(height, n), d + 1)
     for start in range(0, n, height):
-        rows = slice(start, start + height)
-        product = torch.mm(left[rows], right, out=buffer[: len(left[rows])])
-        yield start, product, norm_a[rows], error[rows]
+        a = x[start : start + height].double() - centre
+        norm = a.square().sum(1)
+        left[: len(a), :d] = a.mul_(-2)
+        product = torch.mm(left[: len(a)], right.T, out=buffer[: len(a)])
+        yield start, product, norm, 4 * (d + 8) * 2.0**-53 * (norm + largest)
+
+
+def _mean(x: Tensor) -> Float[Tensor, " d"]:
+    """The mean in float64, without a copy of all of x in it."""
+    return torch.stack([x[rows].double().sum(0) for rows in _blocks(*x.shape)]).sum(0) / len(x)
+
+
+def _blocks(n: int, d: int) -> list[slice]:
+    """Rows of at most `BLOCK` entries."""
+    height = max(1, BLOCK // d)
+    return [slice(start, start + height) for start in range(0, n, height)]
 
 
 def _kth_of_groups(product: Tensor, k: int) -> Tensor:
@@ -221,8 +254,8 @@ def _settled(
 
 
 def _exact(x: Tensor, y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows and columns that a mask marks, and their distances in the difference form."""
+    """The rows and columns that a mask marks, and their distances in the difference form, in float64."""
     rows, columns = mask.nonzero(as_tuple=True)
     if 4 * len(rows) > mask.numel():
-        return rows, columns, distances(x, y)[mask]
-    return rows, columns, paired_distances(x, y, rows, columns)
+        return rows, columns, distances(x.double(), y.double())[mask]
+    return rows, columns, paired_distances(x, y, rows, columns, dtype=torch.float64)

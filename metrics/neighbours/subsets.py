@@ -4,21 +4,31 @@ A resampled error asks for a measure on many random halves. The k-th neighbour o
 its neighbours in the whole cloud, in order of distance, that survive. Each survives with chance ½, and fewer than k of
 the L = 8k + 24 nearest do so with a chance below 10⁻⁹: one search for L neighbours serves every half, and the rare rest
 is searched anew. Balls work the same way: only pairs that are within the largest radius of any half are looked at
-again. Each number is the one that the plain function gives for the subset.
+again, and where many are within the least radius of all, as in a cloud that is narrower than the other, they are
+counted by products of booleans. Each number is the one that the plain function gives for the subset.
 
 A subset is a row of booleans over the points of a cloud.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from metrics.distances import distances
+from metrics.distances import paired_distances
 from metrics.neighbours.search import near_pairs, pairs_within
 
-__all__ = ["accuracy_of_subsets", "radii_of_subsets", "scores_of_subsets"]
+__all__ = [
+    "accuracy_of_subsets",
+    "nearest_of",
+    "radii_of_subsets",
+    "scores_of_subsets",
+    "tables_for_accuracy",
+]
+
+Table = tuple[Tensor, Tensor, Tensor]
+"""Points [b], and of each the nearest others: which ones and how far, [b, t]."""
 
 ENTRIES = 2**22
 """Entries of (subsets × pairs) that are looked at in one go."""
@@ -44,23 +54,35 @@ def scores_of_subsets(
         raise ValueError(
             f"k must be below the points of every subset, {least} in the smallest, got {k}; lower it"
         )
-    x, y = real.double(), fake.double()
-    radius_x, radius_y = radii_of_subsets(x, in_real, k), radii_of_subsets(y, in_fake, k)
+    radius_x, radius_y = radii_of_subsets(real, in_real, k), radii_of_subsets(fake, in_fake, k)
     precise, recalled, covered = (torch.zeros_like(at) for at in (in_fake, in_real, in_real))
-    balls = x.new_zeros(len(in_real))
-    widest = radius_x.amax(0).clamp(min=0), radius_y.amax(0).clamp(min=0)
-    for start, rows, columns, distance in pairs_within(x, y, radius_x=widest[0], radius_y=widest[1]):
+    balls = radius_x.new_zeros(len(in_real))
+    ranges = (_range(radius_x, in_real), _range(radius_y, in_fake))
+    for at, sure_x, sure_y, rows, columns, distance in pairs_within(
+        real, fake, radii_x=ranges[0], radii_y=ranges[1]
+    ):
+        if sure_x is not None:
+            # Within every ball that there is around x_i: counted for all subsets by a product of booleans.
+            count = sure_x.float() @ in_fake.T.float()
+            balls += (count.T.double() * in_real[:, at]).sum(1)
+            covered[:, at] |= (count.T > 0) & in_real[:, at]
+            precise |= ((in_real[:, at].float() @ sure_x.float()) > 0) & in_fake
+        if sure_y is not None:
+            recalled[:, at] |= ((sure_y.float() @ in_fake.T.float()).T > 0) & in_real[:, at]
         step = max(1, ENTRIES // len(in_real))
-        for i, j, d in zip(*(t.split(step) for t in (rows + start, columns, distance)), strict=True):
+        for row, j, d in zip(*(t.split(step) for t in (rows, columns, distance)), strict=True):
+            i = row + at.start
             both = in_real[:, i] & in_fake[:, j]
             # Radii of points outside of a subset are −1: no ball of theirs holds anything.
             in_ball = both & (d <= radius_x[:, i])
+            if sure_x is not None:
+                in_ball &= ~sure_x[row, j]
             balls += in_ball.sum(1)
-            at, pair = in_ball.nonzero(as_tuple=True)
-            precise[at, j[pair]] = True
-            covered[at, i[pair]] = True
-            at, pair = (both & (d <= radius_y[:, j])).nonzero(as_tuple=True)
-            recalled[at, i[pair]] = True
+            of, pair = in_ball.nonzero(as_tuple=True)
+            precise[of, j[pair]] = True
+            covered[of, i[pair]] = True
+            of, pair = (both & (d <= radius_y[:, j])).nonzero(as_tuple=True)
+            recalled[of, i[pair]] = True
     of_real, of_fake = in_real.sum(1).double(), in_fake.sum(1).double()
     shares = (
         precise.sum(1) / of_fake,
@@ -73,18 +95,22 @@ def scores_of_subsets(
 
 @torch.no_grad()
 def accuracy_of_subsets(
-    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], in_x: Bool[Tensor, "s n"], in_y: Bool[Tensor, "s m"]
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    in_x: Bool[Tensor, "s n"],
+    in_y: Bool[Tensor, "s m"],
+    tables: Sequence[Table] | None = None,
 ) -> Float[Tensor, " s"]:
-    """Return the balanced leave-one-out 1-NN accuracy of every pair of subsets.
+    """Return the balanced leave-one-out 1-NN accuracy of every pair of subsets, from `tables_for_accuracy` of both.
 
     >>> x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.5], [8.0], [9.0]])
     >>> accuracy_of_subsets(x, y, torch.tensor([[True, True]]), torch.tensor([[False, True, True]]))
     tensor([1.], dtype=torch.float64)
     """
-    pooled, alive = torch.cat([x, y]).double(), torch.cat([in_x, in_y], 1)
+    pooled, alive = torch.cat([x, y]), torch.cat([in_x, in_y], 1)
     of_x = torch.arange(len(pooled), device=x.device) < len(x)
     right = torch.zeros_like(alive, dtype=torch.float64)
-    for rows, columns, distance in _neighbour_tables(pooled, _enough(1)):
+    for rows, columns, distance in tables_for_accuracy(pooled) if tables is None else tables:
         for s in _chunks(len(alive), columns.numel()):
             d = torch.where(alive[s][:, columns], distance, torch.inf)
             nearest = d.amin(2, keepdim=True)
@@ -107,23 +133,54 @@ def radii_of_subsets(x: Float[Tensor, "n d"], alive: Bool[Tensor, "s n"], k: int
     >>> radii_of_subsets(x, torch.tensor([[True, True, True], [True, False, True]]), 1).tolist()
     [[1.0, 1.0, 2.0], [3.0, -1.0, 3.0]]
     """
-    radii = x.new_full(alive.shape, -1.0)
+    radii = torch.full(alive.shape, -1.0, dtype=torch.float64, device=x.device)
     for rows, columns, distance in _neighbour_tables(x, _enough(k)):
         for s in _chunks(len(alive), columns.numel()):
             d = torch.where(alive[s][:, columns], distance, torch.inf)
             found = d.kthvalue(k, dim=2).values if d.shape[2] >= k else d.new_full(d.shape[:2], torch.inf)
             for at, row in (found.isinf() & alive[s][:, rows]).nonzero().tolist():
                 i = int(rows[row])
-                found[at, row] = distances(x[i : i + 1], x[alive[s][at]])[0].kthvalue(k + 1).values
+                found[at, row] = _from_one(x, i)[alive[s][at]].kthvalue(k + 1).values
             radii[s, rows] = torch.where(alive[s][:, rows], found, -1.0)
     return radii
 
 
+def _range(radii: Float[Tensor, "s n"], alive: Bool[Tensor, "s n"]) -> tuple[Tensor, Tensor]:
+    """The least and the largest radius of every point over the subsets that hold it."""
+    return radii.where(alive, torch.inf).amin(0), radii.amax(0).clamp(min=0)
+
+
+def tables_for_accuracy(pooled: Float[Tensor, "N d"]) -> list[Table]:
+    """Return, block by block, points and their nearest others: enough for `accuracy_of_subsets` and `nearest_of`."""
+    return list(_neighbour_tables(pooled, _enough(1)))
+
+
+def nearest_of(tables: Sequence[Table]) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
+    """Return `nearest_pairs` of the points of tables: each with its nearest other, with all where several tie.
+
+    >>> nearest_of(tables_for_accuracy(torch.tensor([[0.0], [2.0], [4.0]])))
+    (tensor([0, 1, 1, 2]), tensor([1, 0, 2, 1]))
+    """
+    found = []
+    for rows, columns, distance in tables:
+        tied = distance == distance.amin(1, keepdim=True)
+        found.append((rows[:, None].expand_as(columns)[tied], columns[tied]))
+    rows, columns = (torch.cat(part) for part in zip(*found, strict=True))
+    order = torch.argsort(rows * (int(columns.max()) + 1) + columns)
+    return rows[order], columns[order]
+
+
 def _share_of_own(pooled: Tensor, of_x: Tensor, alive: Tensor, i: int) -> Tensor:
     """The share of its own cloud among the nearest others of one point, from all distances."""
-    d = distances(pooled[i : i + 1], pooled)[0].masked_fill(~alive, torch.inf)
+    d = _from_one(pooled, i).masked_fill(~alive, torch.inf)
     d[i] = torch.inf
     return (of_x == of_x[i])[d == d.min()].double().mean()
+
+
+def _from_one(x: Tensor, i: int) -> Tensor:
+    """The distances from one point to all."""
+    columns = torch.arange(len(x), device=x.device)
+    return paired_distances(x, x, torch.full_like(columns, i), columns, dtype=torch.float64)
 
 
 def _enough(k: int) -> int:
@@ -136,7 +193,7 @@ def _chunks(subsets: int, entries: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, subsets, step)]
 
 
-def _neighbour_tables(x: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _neighbour_tables(x: Tensor, count: int) -> Iterator[Table]:
     """Rows of points [b], and their nearest others, at least `count` of them: columns and distances [b, t].
 
     Where a row has fewer than another the rest is at infinity.
@@ -146,7 +203,7 @@ def _neighbour_tables(x: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, T
         rows, columns, distance = rows[other], columns[other], distance[other]
         each = rows.bincount(minlength=height)
         place = torch.arange(len(rows), device=x.device) - (each.cumsum(0) - each)[rows]
-        table = x.new_full((height, int(each.max())), torch.inf)
+        table = distance.new_full((height, int(each.max())), torch.inf)
         which = torch.zeros_like(table, dtype=torch.int64)
         table[rows, place], which[rows, place] = distance, columns
         yield torch.arange(start, start + height, device=x.device), which, table

@@ -87,7 +87,7 @@ def nearest_neighbour_accuracy(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"])
     """
     check_pair(x, y, least=2)
     with torch.no_grad():
-        rows, columns = nearest_pairs(torch.cat([x, y]).double())
+        rows, columns = nearest_pairs(torch.cat([x, y]))
         own = (rows < len(x)) == (columns < len(x))
         share = rows[own].bincount(minlength=len(x) + len(y)).double() / rows.bincount()
         value = (share[: len(x)].mean() + share[len(x) :].mean()) / 2

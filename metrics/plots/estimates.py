@@ -74,6 +74,7 @@ def _panel(axis: "matplotlib.axes.Axes", measure: str, estimates: Mapping[str, E
     axis.set_yticks(range(len(estimates)), list(estimates))
     axis.set_ylim(len(estimates) - 0.5, -0.5)
     axis.tick_params(labelsize=8)
+    axis.xaxis.get_offset_text().set_fontsize(8)
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.margins(x=0.15)
     axis.grid(axis="x", color="0.92")

@@ -28,6 +28,7 @@ from metrics.predictions.calibration import (
 )
 from metrics.predictions.crps import crps_ensemble, crps_gaussian
 from metrics.predictions.energy_score import energy_score
+from metrics.predictions.inception_score import InceptionScore, inception_score
 from metrics.predictions.intervals import IntervalCoverage, interval_coverage, interval_score
 from metrics.predictions.log_score import categorical_nll, categorical_nll_from_log_probs, gaussian_nll
 from metrics.predictions.ordinal import ranked_probability_score
@@ -62,6 +63,7 @@ __all__ = [
     "BrierDecomposition",
     "ConformalIntervals",
     "ConformalSets",
+    "InceptionScore",
     "IntervalCoverage",
     "IsotonicCalibration",
     "ReliabilityDiagram",
@@ -85,6 +87,7 @@ __all__ = [
     "expected_entropy",
     "false_positive_rate",
     "gaussian_nll",
+    "inception_score",
     "interval_coverage",
     "interval_score",
     "mutual_information",

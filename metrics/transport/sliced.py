@@ -10,6 +10,8 @@ levels of the two quantile functions.
 For laws that differ by a shift m alone SW_2² = ‖m‖²/d: a distance of the order of W_2/√d.
 """
 
+from typing import SupportsIndex
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -30,7 +32,7 @@ def sliced_wasserstein(
     y: Float[Tensor, "m d"],
     *,
     p: float | int = 2,
-    num_projections: int = 512,
+    num_projections: SupportsIndex = 512,
     weights_x: Float[Tensor, " n"] | None = None,
     weights_y: Float[Tensor, " m"] | None = None,
     generator: torch.Generator | None = None,

@@ -94,6 +94,27 @@ def test_models_are_judged_by_as_many_samples_beside_one_floor(rows, tmp_path, c
     assert b["good.npy"]["metrics"]["energy_distance"]["sizes"] == [40, 40]
 
 
+def test_published_measures_and_copies_by_their_names(rows, tmp_path, capsys):
+    asked = [
+        "--train",
+        str(rows[0]),
+        "--measures",
+        "kid",
+        "authenticity",
+        "data_copying",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main([*map(str, rows[:2]), *asked]) == 0
+    assert "data_copying" in capsys.readouterr().out
+    told = json.loads((tmp_path / "results.json").read_text())
+    found = told["models"]["good.npy"]["metrics"]
+    assert list(found) == ["kid", "authenticity", "data_copying"]
+    assert "floor" in found["kid"]
+    assert "floor" not in found["authenticity"]
+    assert main([*map(str, rows[:2]), "--train", str(rows[0]), "--measures", "authenticity"]) == 0
+
+
 def test_numbers_are_those_of_evaluate(rows, tmp_path):
     main(
         [
@@ -117,9 +138,16 @@ def test_numbers_are_those_of_evaluate(rows, tmp_path):
     ("more", "message"),
     [
         (["--n", "80"], "--n must be at most 45, what the floor has, got 80; lower it"),
-        (["--features", "dinov9"], "--features must be pixels or inception=FILE, got 'dinov9'"),
+        (
+            ["--features", "dinov9"],
+            "--features must be pixels, inception=FILE, dinov2=FILE, clip=FILE, got 'dinov9'",
+        ),
         (["--features", "inception=none.pth"], "no file of Inception weights at none.pth"),
         (["--train", "none"], "no folder or file at none"),
+        (
+            ["--measures", "authenticity"],
+            "--measures authenticity must know the training data, got no --train",
+        ),
         (["--budget", "0"], "budget must be finite and above 0"),
         (["--budget", "1e-12"], "budget must be enough for one measure"),
     ],

@@ -146,7 +146,8 @@ def test_no_matrix_of_all_pairs_is_kept(monkeypatch):
         calls.append((len(a), len(b)))
         return torch.cdist(a, b)
 
-    monkeypatch.setattr("metrics.evaluation.pair.distances", counted)
+    for where in ("pair.distances", "standard.product_distances"):
+        monkeypatch.setattr(f"metrics.evaluation.{where}", counted)
     metrics.evaluate(*clouds(2), **QUICK)
     assert calls == [(120, 100)]
 

@@ -9,6 +9,7 @@ import metrics
 from metrics.evaluation.measures import Work
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.plan import forecast, planned, within_budget
+from metrics.evaluation.published import published_measures
 from metrics.evaluation.standard import standard_measures
 
 
@@ -48,7 +49,9 @@ def test_a_floor_is_a_second_run_without_tests():
     assert job.seconds == 10 + 1
 
 
-@pytest.mark.parametrize("measure", standard_measures(), ids=lambda m: m.rows[0].name)
+@pytest.mark.parametrize(
+    "measure", [*standard_measures(), *published_measures()], ids=lambda m: m.rows[0].name
+)
 def test_no_rule_grows_faster_than_the_square_beyond_its_subset(measure):
     most = measure.most or 10**9
     small, large = (Work(min(n, most), min(n, most), 64) for n in (10_000, 20_000))

@@ -32,6 +32,11 @@ def test_the_best_of_a_row_is_marked_in_every_form(better, values, best):
     assert comparison.to_text().count(" *") == 1
 
 
+def test_one_report_alone_is_best_of_nothing():
+    alone = Comparison({"a": report(1.0)})
+    assert "*" not in alone.to_text() + alone.to_markdown()
+
+
 def test_a_text_table_is_aligned():
     head, rule, row = Comparison({"a": report(1.0), "bb": report(10.0)}).to_text().splitlines()
     for cell, title in (

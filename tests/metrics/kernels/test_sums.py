@@ -5,9 +5,10 @@ import torch
 
 from metrics.distances import distances, product_distances
 from metrics.kernels import sums
-from metrics.kernels.kernel import Gaussian, NegativeDistance, octaves
+from metrics.kernels.kernel import Gaussian, NegativeDistance, Polynomial, octaves
 from metrics.kernels.mmd import mmd2, mmd2_variance
-from metrics.kernels.sums import KernelSums, kernel_sums, tiles_within
+from metrics.kernels.sums import KernelSums
+from metrics.kernels.sweep import _tiles, sweep
 
 
 @pytest.fixture(params=[1, 5, 512])
@@ -16,11 +17,13 @@ def _tile(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("_tile")
-@pytest.mark.parametrize("kernel", [octaves(2.0), NegativeDistance()], ids=["gaussian", "distance"])
+@pytest.mark.parametrize(
+    "kernel", [octaves(2.0), NegativeDistance(), Polynomial()], ids=["gaussian", "distance", "polynomial"]
+)
 @pytest.mark.parametrize("d", [3, 20])
 def test_of_tiles_are_those_of_matrices(gen, kernel, d):
     x, y = (torch.randn(n, d, dtype=torch.float64, generator=gen) for n in (17, 13))
-    found = kernel_sums(x, y, kernel)
+    found = sweep(x, y, [kernel]).sums[0]
     whole = KernelSums.of_grams(*(kernel(a, b) for a, b in ((x, x), (x, y), (y, y))))
     torch.testing.assert_close(found.value(), mmd2(x, y, kernel=kernel), rtol=1e-10, atol=0)
     for got, want in zip(found.variance_by_order(), whole.variance_by_order(), strict=True):
@@ -29,13 +32,31 @@ def test_of_tiles_are_those_of_matrices(gen, kernel, d):
     torch.testing.assert_close(sum(found.variance_by_order()), variance, rtol=1e-8, atol=1e-14)
 
 
+@pytest.mark.usefixtures("_tile")
+def test_one_pass_gives_what_each_kernel_gives_alone(gen):
+    """And the blocks of labels are those of the whole matrix."""
+    x, y = (torch.randn(n, 20, generator=gen) for n in (17, 13))
+    kernels = [octaves(2.0), Polynomial(), NegativeDistance()]
+    labels = torch.stack([torch.arange(30) < 17, torch.arange(30) >= 13]).double()
+    found = sweep(x, y, kernels, permuted=kernels[1:], labels=labels)
+    for kernel, got in zip(kernels, found.sums, strict=True):
+        torch.testing.assert_close(got.value(), sweep(x, y, [kernel]).sums[0].value())
+    z = torch.cat([x, y]).double()
+    for kernel, blocks in zip(kernels[1:], found.blocks, strict=True):
+        gram = kernel(z, z).fill_diagonal_(0)
+        for k, a in enumerate(labels > 0):
+            torch.testing.assert_close(blocks.xx[k], gram[a][:, a].sum())
+            torch.testing.assert_close(blocks.xy[k], gram[a][:, ~a].sum())
+            torch.testing.assert_close(blocks.yy[k], gram[~a][:, ~a].sum())
+
+
 def test_variance_is_the_spread_of_the_statistic():
     """600 fresh pairs: a variance has a relative error of √(2/600) = 6 %, heavier tails some more."""
     values, told = [], []
     for seed in range(600):
         random = torch.Generator().manual_seed(seed)
         x, y = torch.randn(2, 20, 2, dtype=torch.float64, generator=random).unbind()
-        found = kernel_sums(x + 0.5, 1.5 * y, Gaussian(1.0))
+        found = sweep(x + 0.5, 1.5 * y, [Gaussian(1.0)]).sums[0]
         values.append(found.value())
         told.append(sum(found.variance_by_order()))
     assert float(torch.stack(told).mean() / torch.stack(values).var()) == pytest.approx(1, abs=0.25)
@@ -43,10 +64,12 @@ def test_variance_is_the_spread_of_the_statistic():
 
 @pytest.mark.usefixtures("_tile")
 def test_tiles_cover_every_unordered_pair_once(gen):
-    x = torch.randn(11, 2, dtype=torch.float64, generator=gen)
-    seen = torch.zeros(11, 11)
-    for rows, columns, r in tiles_within(x):
-        torch.testing.assert_close(r, distances(x[rows], x[columns]))
+    z = torch.randn(18, 2, dtype=torch.float64, generator=gen)
+    seen = torch.zeros(18, 18)
+    for rows, columns, a, b in _tiles(z[:11], z[11:]):
+        assert torch.equal(a, z[rows])
+        assert torch.equal(b, z[columns])
+        assert (rows.start < 11) == (rows.stop <= 11)
         seen[rows, columns] += 1
     assert bool((seen + seen.T - (seen * seen.T) >= 1).all())
     assert seen.max() == 1

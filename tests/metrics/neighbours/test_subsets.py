@@ -27,6 +27,18 @@ def halves(gen, n, count=6):
     return alive
 
 
+def narrow(gen):
+    """Most of y within every ball of x, none of x within those of y."""
+    x, y = clouds(gen)
+    return x - 0.4, 0.02 * y
+
+
+def wide(gen):
+    """And the other way round."""
+    x, y = clouds(gen)
+    return 0.02 * x, y
+
+
 @pytest.fixture(params=["enough", "too few", "small blocks"])
 def _searches(request, monkeypatch):
     if request.param == "too few":
@@ -37,7 +49,7 @@ def _searches(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("_searches")
-@pytest.mark.parametrize("make", [clouds, lattice])
+@pytest.mark.parametrize("make", [clouds, lattice, narrow, wide])
 @pytest.mark.parametrize("k", [1, 5])
 def test_each_subset_has_the_scores_of_the_plain_functions(gen, make, k):
     x, y = make(gen)
@@ -67,9 +79,11 @@ def test_pairs_within_misses_none(gen):
     radius_x, radius_y = torch.rand(60, generator=gen).double(), torch.rand(50, generator=gen).double()
     d = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
     seen = torch.zeros_like(d, dtype=torch.bool)
-    for start, rows, columns, distance in pairs_within(x, y, radius_x=radius_x, radius_y=radius_y):
-        seen[rows + start, columns] = True
-        torch.testing.assert_close(distance, d[rows + start, columns], rtol=1e-15, atol=0)
+    ranges = {"radii_x": (0 * radius_x, radius_x), "radii_y": (0 * radius_y, radius_y)}
+    for at, sure_x, sure_y, rows, columns, distance in pairs_within(x, y, **ranges):
+        assert sure_x is sure_y is None
+        seen[rows + at.start, columns] = True
+        torch.testing.assert_close(distance, d[rows + at.start, columns], rtol=1e-15, atol=0)
     wanted = (d <= radius_x[:, None]) | (d <= radius_y)
     assert wanted.any()
     assert not bool((wanted & ~seen).any())
