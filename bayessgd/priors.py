@@ -47,7 +47,7 @@ class GaussianPrior:
 
     Raises:
         TypeError, ValueError: If a precision is not a finite number above zero, or the mean not a finite
-        number.
+            number.
 
     >>> import torch
     >>> GaussianPrior(precision=1.0).log_prob({"w": torch.zeros(2)})  # −log 2π

@@ -68,7 +68,7 @@ class Penalty:
             real: Real samples.
             fake: Generated samples; no gradient flows back into them.
             generator: The source of the random numbers, on the samples' device or on the CPU; torch's own if
-            None.
+                None.
         """
         return real.new_zeros(())
 

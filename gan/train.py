@@ -39,8 +39,7 @@ class GAN:
 
     Args:
         generator: A module from latents [n, latent_dim] to samples [n, ...], with an int attribute `latent_dim`. One
-        with
-            an attribute `num_classes` is called with classes [n] as well.
+            with an attribute `num_classes` is called with classes [n] as well.
         critic: A module from samples to scores [n, 1] (score losses) or to an embedding [n, k] (learned costs); with
             `num_classes` as the generator.
         loss: A score loss or a sample loss from `gan.losses`; sample losses without a critic see samples flattened.
@@ -128,12 +127,11 @@ class GAN:
 
         Args:
             data: A tensor or array [n, ...] (uint8 pictures are scaled to [−1, 1]); `gan.Data`, whose `train` is
-            used; a
-                map-style `torch.utils.data.Dataset`; or a `DataLoader`, whose own batches are taken and whose order no
-                checkpoint can go back to.
+                used; a map-style `torch.utils.data.Dataset`; or a `DataLoader`, whose own batches are taken and
+                whose order no checkpoint can go back to.
             steps: Generator updates in all, those of an earlier part of the run included.
             labels: Classes [n] beside a tensor, for a generator with `num_classes`; the other kinds of data bring
-            theirs.
+                theirs.
             batch_size: Samples in a batch, drawn with replacement; None is that of `settings`, or of the recipe. Of
                 several processes each takes its part of it.
             seed: Seeds every draw of the run.

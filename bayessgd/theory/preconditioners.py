@@ -117,7 +117,7 @@ def optimal_preconditioner(
 
     Raises:
         TypeError, ValueError: If an argument is not as above, or C is singular where its inverse is asked
-        for.
+            for.
 
     >>> C, A = torch.diag(torch.tensor([1.0, 3.0])), torch.eye(2)
     >>> optimal_preconditioner(C, num_data=1000, batch_size=50).diagonal()

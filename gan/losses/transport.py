@@ -108,7 +108,7 @@ class SlicedWasserstein:
     Args:
         num_projections: The number of directions in each call.
         learned_cost: The clouds are embeddings, put on the unit sphere, and their network maximises the
-        distance.
+            distance.
 
     >>> round(float(SlicedWasserstein(512)(torch.zeros(4, 2), torch.ones(4, 2))), 1)   # ‖m‖²/d = 1
     1.0

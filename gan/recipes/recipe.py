@@ -81,7 +81,7 @@ def recipe(name: str, like: Data | Tensor | object, *, num_classes: int = 0) -> 
     Args:
         name: One of `losses.NAMES`.
         like: The data: `Data`, or samples `[n, d]` or `[n, c, h, w]`, whose shape chooses the networks and whose
-        variance
+            variance
             sets the scale of ε, of γ and of noise.
         num_classes: Above 0 for networks of classes.
 

@@ -4,7 +4,7 @@ from metrics.evaluation.classification import ClassificationAccuracy, classifica
 from metrics.evaluation.conditional import evaluate_conditional, joint_cloud
 from metrics.evaluation.conditional_report import ConditionalReport
 from metrics.evaluation.evaluate import Features, evaluate
-from metrics.evaluation.measures import Measure, Row, measure, mode_measure
+from metrics.evaluation.measures import Measure, ReportRow, measure, mode_measure
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.predictions import PredictionAccumulator, PredictionComparison, evaluate_predictions
 from metrics.evaluation.published import copying_measures, inception_measure, published_measures
@@ -21,7 +21,7 @@ __all__ = [
     "PredictionAccumulator",
     "PredictionComparison",
     "Report",
-    "Row",
+    "ReportRow",
     "classification_accuracy_score",
     "copying_measures",
     "evaluate",

@@ -24,11 +24,11 @@ from metrics.inputs import check_count, check_positive, check_tensor
 from metrics.kernels.kernel import Kernel
 from metrics.neighbours.modes import mode_coverage
 
-__all__ = ["Measure", "Row", "Work", "chosen_measures", "measure", "mode_measure"]
+__all__ = ["Measure", "ReportRow", "Work", "chosen_measures", "measure", "mode_measure"]
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportRow:
     """One number of a measure.
 
     Attributes:
@@ -80,7 +80,7 @@ class Measure:
         bytes: About how much memory it takes beside the clouds; None: little.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     compute: Callable[[Pair], Float[Tensor, " rows"]]
     on_features: bool = False
     on_points: bool = False
@@ -112,9 +112,9 @@ def mode_measure(centres: Float[Tensor, "modes d"], std: float) -> Measure:
 
     return Measure(
         (
-            Row("modes", "higher", f"of {len(centres)}, with a sample within 3 σ"),
-            Row("high_quality", "higher", "share of samples within 3 σ of a centre", share=True),
-            Row("reverse_kl", "lower", "nats, modes of the samples against uniform"),
+            ReportRow("modes", "higher", f"of {len(centres)}, with a sample within 3 σ"),
+            ReportRow("high_quality", "higher", "share of samples within 3 σ of a centre", share=True),
+            ReportRow("reverse_kl", "lower", "nats, modes of the samples against uniform"),
         ),
         compute,
         on_points=True,
@@ -159,7 +159,7 @@ def measure(
             f"function must be callable on two clouds, got {type(function).__name__}; pass the function itself"
         )
     return Measure(
-        (Row(name, _checked_better(better), convention),),
+        (ReportRow(name, _checked_better(better), convention),),
         lambda pair: _one_number(function(pair.x, pair.y), name)[None],
         most=None if most is None else check_count(most, "most", least=20),
     )

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.evaluation.influence import frechet_influence, sliced_influence
-from metrics.evaluation.measures import Measure, Row, Work
+from metrics.evaluation.measures import Measure, ReportRow, Work
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import polynomial_permuted
 from metrics.evaluation.shared import kernel_sums_of, once
@@ -61,7 +61,11 @@ def published_measures() -> list[Measure]:
     """
     return [
         Measure(
-            (Row("mmd2_aggregated", "lower", "MMD², U-statistic, the best of 20 kernels; p by MMDAgg"),),
+            (
+                ReportRow(
+                    "mmd2_aggregated", "lower", "MMD², U-statistic, the best of 20 kernels; p by MMDAgg"
+                ),
+            ),
             lambda pair: _best_kernel(pair)[0],
             with_stderr=_best_kernel,
             p_values=lambda pair: _aggregated(pair).p_value[None],
@@ -69,7 +73,7 @@ def published_measures() -> list[Measure]:
             seconds=lambda w: (w.n + w.m) ** 2 * (20 * 4e-8 + 4e-9 * w.d) * (1 if w.n == w.m else 4),
         ),
         Measure(
-            (Row("kid", "lower", "MMD², U-statistic of all points, kernel (⟨x, y⟩/d + 1)³"),),
+            (ReportRow("kid", "lower", "MMD², U-statistic of all points, kernel (⟨x, y⟩/d + 1)³"),),
             lambda pair: _kid(pair)[0],
             with_stderr=_kid,
             permuted=polynomial_permuted,
@@ -77,27 +81,27 @@ def published_measures() -> list[Measure]:
             seconds=lambda w: _pairs(w) * (1e-10 * w.d + 6e-11 * w.permutations + 1e-8),
         ),
         Measure(
-            (Row("kid_subsets", "lower", "mean over 100 subsets of 1000, kernel (⟨x, y⟩/d + 1)³"),),
+            (ReportRow("kid_subsets", "lower", "mean over 100 subsets of 1000, kernel (⟨x, y⟩/d + 1)³"),),
             lambda pair: _kid_subsets(pair)[0],
             with_stderr=_kid_subsets,
             kernels=lambda pair: ([Polynomial()], []),
             seconds=lambda w: 100 * 2 * min(w.n, w.m, 1000) ** 2 * (1e-10 * w.d + 1e-8),
         ),
         Measure(
-            (Row("cmmd", "lower", "1000 × V-statistic of MMD², Gaussian kernel of σ = 10"),),
+            (ReportRow("cmmd", "lower", "1000 × V-statistic of MMD², Gaussian kernel of σ = 10"),),
             lambda pair: _cmmd(pair)[0],
             with_stderr=_cmmd,
             kernels=lambda pair: ([CLIP], []),
             seconds=lambda w: _pairs(w) * (1e-10 * w.d + 1e-8),
         ),
         Measure(
-            (Row("mind", "lower", "3d·SW_2², 1000 projections"),),
+            (ReportRow("mind", "lower", "3d·SW_2², 1000 projections"),),
             lambda pair: _mind(pair)[0],
             with_stderr=_mind,
             seconds=lambda w: 1100 * (w.n + w.m) * (3e-7 + 1e-10 * w.d),
         ),
         Measure(
-            (Row("frechet_infinity", "lower", "intercept of a line in 1/n, 15 sizes from n/10"),),
+            (ReportRow("frechet_infinity", "lower", "intercept of a line in 1/n, 15 sizes from n/10"),),
             lambda pair: _infinity(pair)[0],
             on_features=True,
             with_stderr=_infinity,
@@ -105,7 +109,7 @@ def published_measures() -> list[Measure]:
         ),
         Measure(
             (
-                Row(
+                ReportRow(
                     "classifier_accuracy",
                     0.5,
                     "one hidden layer of 32, balanced, held-out halves",
@@ -154,14 +158,14 @@ def copying_measures(train: Float[Tensor, "k d"]) -> list[Measure]:
         return work.n * (work.m + len(train)) * (1e-8 + 1e-10 * work.d)
 
     rows = (
-        Row("nearer_train", 1.0, "share of samples nearest to a training point / its chance"),
-        Row(
+        ReportRow("nearer_train", 1.0, "share of samples nearest to a training point / its chance"),
+        ReportRow(
             "authenticity",
             "neither",
             "share farther from the data than those are from each other",
             share=True,
         ),
-        Row("data_copying", 0.0, "C_T, far below 0 for copies, above for samples far away; 3 cells"),
+        ReportRow("data_copying", 0.0, "C_T, far below 0 for copies, above for samples far away; 3 cells"),
     )
     tests = (
         lambda pair: memorisation(pair.x, train=train.to(pair.x), held_out=pair.y).p_value[None],
@@ -195,7 +199,7 @@ def inception_measure(classifier: ImageClassifier) -> Measure:
         found = inception_score(classifier.logits(pair.x).double().softmax(1), splits=1)
         return found.value[None], found.stderr[None]
 
-    row = Row(
+    row = ReportRow(
         "inception_score", "higher", f"exp of the mutual information of image and class, {classifier.name}"
     )
     return Measure((row,), lambda pair: with_stderr(pair)[0], on_points=True, with_stderr=with_stderr)

@@ -28,7 +28,7 @@ from metrics.evaluation.influence import (
     sliced_influence,
     transport_influence,
 )
-from metrics.evaluation.measures import Measure, Row, Work
+from metrics.evaluation.measures import Measure, ReportRow, Work
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import (
     WIDEST,
@@ -78,7 +78,7 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
     return [
         replace(
             _of_influence(
-                Row("wasserstein", "lower", "exact W_2"),
+                ReportRow("wasserstein", "lower", "exact W_2"),
                 lambda pair: transport_influence(product_distances(pair.x, pair.y)).root(),
             ),
             most=EXACT_POINTS,
@@ -87,7 +87,7 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
         ),
         replace(
             _of_influence(
-                Row("sinkhorn_divergence", "lower", "debiased dual, cost ‖x−y‖², ε = 0.05 × mean cost"),
+                ReportRow("sinkhorn_divergence", "lower", "debiased dual, cost ‖x−y‖², ε = 0.05 × mean cost"),
                 lambda pair: sinkhorn_influence(pair.x, pair.y, memory=pair.memory),
             ),
             most=SINKHORN_POINTS,
@@ -95,26 +95,29 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
             seconds=lambda w: 2e-8 * (w.n + w.m) ** 2,
         ),
         replace(
-            _of_influence(Row("sliced_wasserstein", "lower", f"SW_2, {projections} projections"), sliced),
+            _of_influence(
+                ReportRow("sliced_wasserstein", "lower", f"SW_2, {projections} projections"), sliced
+            ),
             seconds=lambda w: projections * (w.n + w.m) * (3e-7 + 1e-10 * w.d),
         ),
         replace(
             _of_formula(
-                Row("mmd2", "lower", "U-statistic, five Gaussian kernels, reference's median distance"), _mmd2
+                ReportRow("mmd2", "lower", "U-statistic, five Gaussian kernels, reference's median distance"),
+                _mmd2,
             ),
             permuted=mmd2_permuted,
             kernels=lambda pair: ([reference_kernel(pair)], [pooled_kernel(pair)]),
             seconds=lambda w: _tiles(w, 1.8e-8),
         ),
         replace(
-            _of_formula(Row("energy_distance", "lower", "D, not squared"), _energy),
+            _of_formula(ReportRow("energy_distance", "lower", "D, not squared"), _energy),
             permuted=energy_permuted,
             kernels=lambda pair: ([NegativeDistance()], [NegativeDistance()]),
             seconds=lambda w: _tiles(w, 0.3e-8),
         ),
         replace(
             _of_influence(
-                Row("frechet_distance", "lower", "squared W_2 of fitted Gaussians"),
+                ReportRow("frechet_distance", "lower", "squared W_2 of fitted Gaussians"),
                 lambda pair: frechet_influence(pair.x, pair.y),
             ),
             on_features=True,
@@ -123,7 +126,7 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
         ),
         replace(_neighbours(k), seconds=lambda w: _searches(w, 4)),
         Measure(
-            (Row("nn_accuracy", 0.5, "leave-one-out 1-NN accuracy", share=True),),
+            (ReportRow("nn_accuracy", 0.5, "leave-one-out 1-NN accuracy", share=True),),
             lambda pair: nearest_neighbour_accuracy(pair.x, pair.y)[None],
             of_subsets=lambda pair, i, j: accuracy_of_subsets(pair.x, pair.y, i, j, neighbours_of(pair))[
                 :, None
@@ -134,7 +137,7 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
     ]
 
 
-def _of_formula(row: Row, with_stderr: Callable[[Pair], tuple[Tensor, Tensor]]) -> Measure:
+def _of_formula(row: ReportRow, with_stderr: Callable[[Pair], tuple[Tensor, Tensor]]) -> Measure:
     def both(pair: Pair) -> tuple[Tensor, Tensor]:
         value, stderr = with_stderr(pair)
         return value[None], stderr[None]
@@ -142,7 +145,7 @@ def _of_formula(row: Row, with_stderr: Callable[[Pair], tuple[Tensor, Tensor]]) 
     return Measure((row,), lambda pair: both(pair)[0], with_stderr=both)
 
 
-def _of_influence(row: Row, influence: Callable[[Pair], Influence]) -> Measure:
+def _of_influence(row: ReportRow, influence: Callable[[Pair], Influence]) -> Measure:
     def with_stderr(pair: Pair) -> tuple[Tensor, Tensor]:
         found = influence(pair)
         return found.value, found.stderr
@@ -175,10 +178,10 @@ def _neighbours(k: int) -> Measure:
 
     return Measure(
         (
-            Row("precision", "higher", f"share of samples near the reference, k = {k}", share=True),
-            Row("recall", "higher", f"share of the reference near samples, k = {k}", share=True),
-            Row("density", 1.0, f"mean count of reference balls around a sample / k, k = {k}"),
-            Row("coverage", "higher", f"share of reference balls with a sample, k = {k}", share=True),
+            ReportRow("precision", "higher", f"share of samples near the reference, k = {k}", share=True),
+            ReportRow("recall", "higher", f"share of the reference near samples, k = {k}", share=True),
+            ReportRow("density", 1.0, f"mean count of reference balls around a sample / k, k = {k}"),
+            ReportRow("coverage", "higher", f"share of reference balls with a sample, k = {k}", share=True),
         ),
         compute,
         of_subsets=lambda pair, i, j: scores_of_subsets(pair.y, pair.x, j, i, k),

@@ -73,7 +73,7 @@ class MeanField:
     Raises:
         TypeError, ValueError: An activation that is not an elementwise function; a σ out of range. Each measure
         refuses what it does not serve: `q_star` a length without a fixed point, `chi1` an activation with a jump,
-        `chi2` one with a kink.
+            `chi2` one with a kink.
 
     >>> chaos = MeanField(torch.tanh, 2.5, 0.3)
     >>> print(f"{chaos.q_star:.6f} {chaos.chi1:.6f} {chaos.chi2:.6f} {chaos.c_star:.6f}")

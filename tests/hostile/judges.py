@@ -20,6 +20,7 @@ __all__ = [
 
 UNDEFINED = {
     "predictions.reliability_diagram": "the mean of an empty bin",
+    "neighbours.rarity_scores": "of a sample in no ball of the real cloud",
     "metrics.effective_sample_size": "of draws that never move",
     "metrics.monte_carlo_error": "of draws that never move",
     "metrics.r_hat": "of draws that never move",

@@ -160,7 +160,7 @@ class PredictionAccumulator(Accumulator[PointState, PredictionComparison]):
 
         Raises:
             TypeError, ValueError: As `evaluate_predictions`; models, samples or arguments other than in the first
-            batch.
+                batch.
         """
         with torch.no_grad():
             numbers = _whole(groups)

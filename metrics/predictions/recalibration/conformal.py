@@ -86,7 +86,7 @@ class ConformalSets:
 
         Raises:
             TypeError, ValueError: Probabilities that do not sum to 1, labels out of range; fewer points than the
-            level needs.
+                level needs.
         """
         p, y = with_labels(probs, labels)
         self.threshold = _threshold(self._scores(p).gather(1, y[:, None])[:, 0], self.level)

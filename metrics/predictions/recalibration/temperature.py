@@ -56,8 +56,7 @@ class TemperatureScaling:
 
         Raises:
             TypeError, ValueError: Probabilities that do not sum to 1, labels out of range; data for which the best
-            T is 0 (every
-                prediction right) or infinite (predictions that know nothing about the labels).
+                T is 0 (every prediction right) or infinite (predictions that know nothing about the labels).
         """
         p, y = with_labels(probs, labels)
         z = log_of(p)

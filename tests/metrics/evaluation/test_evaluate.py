@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 import metrics
 from metrics.evaluation.jackknife import degrees_of_freedom
-from metrics.evaluation.measures import Measure, Row, mode_measure
+from metrics.evaluation.measures import Measure, ReportRow, mode_measure
 from metrics.evaluation.pair import some_rows
 from metrics.evaluation.standard import standard_measures
 from metrics.kernels.kernel import Gaussian, median_heuristic
@@ -55,7 +55,7 @@ def test_the_floor_has_the_sizes_of_the_samples_and_is_measured_on_training_poin
         seen.append((len(pair.x), len(pair.y)))
         return pair.x.mean()[None]
 
-    measure = Measure((Row("mean", "lower", "mean of x"),), record)
+    measure = Measure((ReportRow("mean", "lower", "mean of x"),), record)
     estimate = metrics.evaluate(x, y, measures=[measure], train=train)["mean"]
     halves = (30, 40)
     assert seen == ([halves] * 80 + [(60, 80)]) * 2  # the floor's and the value's own
@@ -171,7 +171,7 @@ def test_memory_bounds_exact_transport_and_refuses_matrices_that_do_not_fit():
     x, y = clouds(2, n=400, m=300)
     report = metrics.evaluate(x, y, measures=standard_measures()[:1], memory=64 * 200**2, **QUICK)
     assert 150 < report["wasserstein"].sizes[0] <= 200
-    own = Measure((Row("mean", "lower", "mean distance"),), lambda pair: pair.xy.mean()[None])
+    own = Measure((ReportRow("mean", "lower", "mean distance"),), lambda pair: pair.xy.mean()[None])
     needed = 8 * 400**2
     kept = metrics.evaluate(x, y, measures=[own], memory=needed, **QUICK)
     assert kept["mean"].value == pytest.approx(float(torch.cdist(x, y).mean()))
