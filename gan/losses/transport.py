@@ -87,13 +87,15 @@ class Sinkhorn:
     def of_batch(
         self, real: Float[Tensor, "runs n d"], fake: Float[Tensor, "runs m d"]
     ) -> Float[Tensor, " runs"]:
-        """Return S_ε of several pairs of clouds; small ones are solved together.
+        """Return S_ε of several pairs of clouds; small ones are solved together, those to be split one by one.
 
         >>> Sinkhorn().of_batch(torch.zeros(2, 4, 3), torch.ones(2, 4, 3))
         tensor([3., 3.])
         """
         if self.learned_cost:
             real, fake = normalize(real, dim=2), normalize(fake, dim=2)
+        if self.split:
+            return torch.stack([self._with_halves(x, y) for x, y in zip(real, fake, strict=True)])
         return sinkhorn_divergence(real, fake, eps=self.eps)
 
 
