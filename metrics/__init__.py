@@ -40,6 +40,7 @@ from metrics.evaluation import (
     evaluate,
     evaluate_predictions,
     measure,
+    memorisation_measure,
     mode_measure,
     standard_measures,
 )
@@ -189,6 +190,7 @@ __all__ = [
     "measure",
     "median_heuristic",
     "memorisation",
+    "memorisation_measure",
     "mmd2",
     "mmd2_variance",
     "mmd_witness",
