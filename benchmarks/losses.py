@@ -29,6 +29,11 @@ from metrics import files
 from metrics.kernels import Gaussian, median_heuristic
 
 DATA = {"ring": lambda: datasets.ring(2500), "grid": lambda: datasets.grid(2500), "digits": datasets.digits}
+CRITICS = {
+    "KL by a critic": gan.losses.KL(),
+    "JS by a critic": gan.losses.JensenShannon(),
+    "W1 by a critic": gan.losses.Wasserstein(),
+}
 POINTS = 1000
 
 
@@ -54,6 +59,8 @@ def judged(x: Tensor, data: Data) -> dict[str, float]:
         "coverage": scores.coverage,
         "1-NN": metrics.nearest_neighbour_accuracy(x, y),
     }
+    for name, loss in CRITICS.items():
+        found[name] = gan.fresh_divergence(loss, real=y, fake=x, folds=3, steps=200).value
     if data.centres is not None and data.std is not None:
         modes = metrics.mode_coverage(x, centres=data.centres, std=data.std)
         found |= {"modes": modes.modes, "high quality": modes.high_quality, "reverse KL": modes.reverse_kl}

@@ -10,6 +10,7 @@ __all__ = ["DESCENDS", "answer", "draw", "ranks", "table"]
 Found = dict[str, dict[str, tuple[float, float]]]
 
 DESCENDS = {
+    "js": "JS by a critic",
     "kl": "KL(data‖samples)",
     "dv": "KL(data‖samples)",
     "reverse-kl": "KL(samples‖data)",
