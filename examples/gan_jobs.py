@@ -23,7 +23,7 @@ import torch
 from gan_options import chosen, load
 from tqdm import tqdm
 
-from gan import GAN, Data, TrainingDivergedError
+from gan import GAN, Data, Recipe, TrainingDivergedError
 from gan.history import History
 
 __all__ = ["Run", "at_once", "in_turn", "rank"]
@@ -52,9 +52,9 @@ def in_turn(names: list[str], data: Data, count: int, args: argparse.Namespace) 
         yield name, _run(name, data, count, args, progress=not args.quiet)
 
 
-def at_once(names: list[str], count: int, args: argparse.Namespace) -> Generator[tuple[str, Run]]:
+def at_once(names: list[str], data: Data, count: int, args: argparse.Namespace) -> Generator[tuple[str, Run]]:
     """Train `args.jobs` losses at a time, in processes that end with this generator; the first to end comes first."""
-    with _Workers(names, count, args) as workers:
+    with _Workers(names, data, count, args) as workers:
         yield from workers.results()
 
 
@@ -105,7 +105,9 @@ def _train(
 def _work(name: str, count: int, args: argparse.Namespace, told: Connection) -> None:
     """What a process does: train a loss, and send how far it is and what it has in the end."""
     torch.set_num_threads(1)
-    tqdm.set_lock(threading.RLock())  # its own lock is shared among processes, and lost with one that is ended
+    tqdm.set_lock(
+        threading.RLock()
+    )  # its own lock is shared among processes, and lost with one that is ended
     with suppress(BrokenPipeError):  # the parent has ended
         try:
             run = _run(name, load(args), count, args, progress=False, told=told)
@@ -116,11 +118,19 @@ def _work(name: str, count: int, args: argparse.Namespace, told: Connection) -> 
             told.send(([x.numpy() for x in run.samples], run.history.rows().numpy(), run.seconds))
 
 
+def _samples_seen(recipe: Recipe) -> int:
+    """About what a training costs: the batches of both players in all steps."""
+    settings = recipe.settings
+    return recipe.steps * settings.batch_size * (1 + settings.critic_steps)
+
+
 class _Workers:
     """At most `args.jobs` processes, one a loss."""
 
-    def __init__(self, names: list[str], count: int, args: argparse.Namespace) -> None:
+    def __init__(self, names: list[str], data: Data, count: int, args: argparse.Namespace) -> None:
         self.waiting, self.count, self.args = list(names), count, args
+        # The longest first, so that none of them is what all wait for in the end.
+        self.waiting.sort(key=lambda name: -_samples_seen(chosen(name, args, data)))
         self.context = multiprocessing.get_context("spawn")
         self.running: dict[Any, tuple[str, BaseProcess]] = {}
         self.steps: dict[tuple[str, int], tuple[int, int]] = {}

@@ -143,7 +143,7 @@ def compare(data: Data, args: argparse.Namespace) -> int:
     """Train and judge every loss; an interruption shows what is finished and names the command that goes on."""
     count = min(args.evaluated, len(data.train), len(data.held_out))
     names = list(dict.fromkeys(args.losses))
-    runs = at_once(names, count, args) if args.jobs > 1 else in_turn(names, data, count, args)
+    runs = at_once(names, data, count, args) if args.jobs > 1 else in_turn(names, data, count, args)
     trained: dict[str, Trained] = {}
     judge, code = None, 0
     try:
