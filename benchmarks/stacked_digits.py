@@ -3,7 +3,7 @@
     python benchmarks/stacked_digits.py [--variants rpgan js rpgan-r1] [--seeds 1] [--steps 4000] [--out FILE]
 
 The order to look for is that of Huang et al. 2024 on stacked MNIST: relativistic pairs with R1 and R2 had 1000 classes
-and a KL of .078, the plain loss with both 693 and .93. Here the digits have 8 × 8 pixels, the networks are multilayer, and
+and a KL of .078, the plain loss with both 693 and .93. Here the digits have 8 × 8 pixels and networks are multilayer;
 25 600 samples are named by the digits classifier, channel by channel. Held-out pictures score 1000 and .020, of which
 .0195 are the bias of so few samples. Every run is kept in `--folder`, so that a table that was stopped goes on.
 """
