@@ -1,12 +1,13 @@
 """GAN losses on digits, on mixtures or on your own data, judged by one set of measures.
 
     python examples/gan_metrics.py [--losses js wgan-gp sinkhorn] [--data digits|mnist|ring|grid|PATH] [--data-dir DIR]
-                                   [--device auto] [--steps N] [--seeds N] [--out DIR]
+                                   [--device auto] [--steps N] [--seeds N] [--jobs N] [--out DIR]
 
 PATH is a folder of pictures (subfolders are classes) or a file of arrays. Trains every loss by its recipe, draws as
 many samples as there are held-out points, at most 1000, and compares them with a random part of the held-out points
-under every measure, beside the floor: training points in the samples' place. Writes results.json, report.md and
-figures. Checkpoints are kept in OUT: `--resume` goes on after an interruption, or with more `--steps`.
+under every measure, beside the floor: training points in the samples' place. Losses of small data are trained side by
+side, one a core, to the bits that they have alone (`--jobs 1`). Writes results.json, report.md and figures. Checkpoints
+are kept in OUT: `--resume` goes on after an interruption, or with more `--steps`.
 
 In several processes: `torchrun --nproc-per-node=2 examples/gan_metrics.py ...`, each taking its part of every batch.
 """
