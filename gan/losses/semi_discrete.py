@@ -17,7 +17,8 @@ With m_j = n · (the batch's mean of P_j), which is 1 at the optimum, each batch
 
 The first part is a Sinkhorn step, damped by α (Mensch & Peyré 2020); it keeps the shape within a mode. It is too short
 to move mass between modes that are many √ε apart; the second part is a step along the dual's gradient, averaged over
-neighbours by S_jk ∝ exp(−‖x_j − x_k‖²/h), so long that it is, and harmless within a mode since it is smooth there.
+neighbours by S_jk ∝ exp(−‖x_j − x_k‖²/h), so long that it is, and harmless within a mode since it is smooth there. At
+the start, at the largest ε, it is left out and several Sinkhorn steps are taken on each batch.
 
 ε falls from `first_eps` to `eps` over the run, and α from 1. A self-term is not subtracted: what shrinks the samples is
 of the order √ε, which is to be small beside the detail of the data.
@@ -37,11 +38,12 @@ from metrics.transport import sinkhorn
 
 __all__ = ["Potentials", "SemiDiscrete"]
 
-START, END = 0.15, 0.8
+START, END = 0.1, 0.8
 """The fractions of the run between which ε and α fall."""
 
-SEVERAL = 3
-"""Sinkhorn steps on a batch before ε falls, when the samples still move fast."""
+SEVERAL = 8
+"""Sinkhorn steps on a batch before ε falls, when the samples still move fast: with fewer, or with η in play before the
+potentials have caught up, both swing and some runs never settle."""
 
 FINAL_DAMPING = 0.05
 """α at the end."""
@@ -193,6 +195,7 @@ class Potentials(InRun):
     def _move(self, marginal: Tensor, eps: float, damping: float) -> None:
         least = torch.finfo(marginal.dtype).tiny
         step = marginal.clamp(min=least).log().clamp(min=-LONGEST).mul_(-damping * eps)
-        step += self.balance * (1 - self.smooth @ marginal)
+        if self.progress >= START:
+            step += self.balance * (1 - self.smooth @ marginal)
         self.potentials += step
         self.potentials -= self.potentials.mean()
