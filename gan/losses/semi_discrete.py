@@ -20,8 +20,9 @@ to move mass between modes that are many √ε apart; the second part is a step 
 neighbours by S_jk ∝ exp(−‖x_j − x_k‖²/h), so long that it is, and harmless within a mode since it is smooth there. At
 the start, at the largest ε, it is left out and several Sinkhorn steps are taken on each batch.
 
-ε falls from `first_eps` to `eps` over the run, and α from 1. A self-term is not subtracted: what shrinks the samples is
-of the order √ε, which is to be small beside the detail of the data.
+ε falls from `first_eps` to `eps` over the run, and α from 1. A self-term is not subtracted, so that the best generator
+is the data with a Gaussian of variance ε/2 in each coordinate taken out of it (Rigollet & Weed 2018): ε/2 is to be
+small beside the variance of the data's finest detail, or details shrink to points.
 """
 
 import math
@@ -60,7 +61,7 @@ class SemiDiscrete:
     batch moves the potentials and is moved by them.
 
     Args:
-        eps: The last ε, in units of the cost ‖x−y‖²; √eps beside the data's finest detail is what is lost.
+        eps: The last ε, in units of the cost ‖x−y‖²; a variance of ε/2 in each coordinate is what is lost.
         first_eps: The first ε, at which mass still finds its way between modes.
         smoothing: h, a squared length: wider than a mode, narrower than the gaps between modes.
         balance: η, a cost: how fast mass is moved between modes.

@@ -114,10 +114,10 @@ def blurred(variance: float, *, blur: float = BLUR, split: float = 0.0) -> Loss:
 
 
 def of_all_points(variance: float) -> Loss:
-    """Semi-discrete transport; ε from .01 to 1e-4 of the mean of ‖x − x′‖², which is 2V."""
+    """Semi-discrete transport; ε from .01 to 1e-5 of the mean of ‖x − x′‖², which is 2V."""
     mean = 2 * variance
     return SemiDiscrete(
-        eps=_six(1e-4 * mean),
+        eps=_six(1e-5 * mean),
         first_eps=_six(0.01 * mean),
         smoothing=_six(0.003 * mean),
         balance=_six(0.001 * mean),
