@@ -46,7 +46,7 @@ def judged(x: Tensor, data: Data) -> dict[str, float]:
     x = x.flatten(1)
     widths = [median_heuristic(y) * 2.0**k for k in range(-2, 3)]
     scores = metrics.precision_recall_density_coverage(real=y, fake=x, k=5)
-    found = {
+    found: dict[str, Tensor | float] = {
         "W1": metrics.wasserstein(x, y, p=1),
         "W2": metrics.wasserstein(x, y),
         "sinkhorn": metrics.sinkhorn_divergence(x, y),
