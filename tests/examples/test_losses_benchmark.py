@@ -1,10 +1,11 @@
 """The matrix of losses and measures: its ranks, its answer, and a run that goes on."""
 
 import json
+import math
 import sys
 
 from losses import main
-from losses_page import answer, draw, ranks, tied
+from losses_page import answer, draw, ranks, table, tied
 
 FOUND = {
     "energy": {"energy": (1.0, 0.1), "coverage": (0.5, 0.01), "1-NN": (0.45, 0.01)},
@@ -31,6 +32,13 @@ def test_the_answer_counts_losses_that_win_under_their_own():
     assert "Of 1 losses that descend a measure here 1 are the best under it, and 1 are best" in told
     assert "- energy under energy: rank 1 of 3" in told
     assert draw(FOUND, "ring").axes
+
+
+def test_one_seed_claims_no_errors():
+    single = {name: {m: (value, math.nan) for m, (value, _) in row.items()} for name, row in FOUND.items()}
+    assert answer(single).startswith("One seed has no errors")
+    assert tied(single, "energy") == ["energy"]
+    assert "±" not in table(single, {"energy": 0.1})
 
 
 def test_a_table_that_was_stopped_goes_on(tmp_path, monkeypatch):
