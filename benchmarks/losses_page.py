@@ -34,6 +34,8 @@ def loss_of(measure: str, value: float) -> float:
     """How bad a value is: lower is better."""
     if measure in NEAR:
         return abs(value - NEAR[measure])
+    if measure.endswith("by a critic"):
+        return max(value, 0.0)  # a lower bound below 0 says no more than 0 does
     return -value if measure in HIGHER else value
 
 

@@ -20,6 +20,11 @@ def test_ranks_know_which_way_is_better():
     assert ranks(FOUND, "1-NN")["mmd"] == 3  # .45 and .55 are as near to .5 but for rounding
 
 
+def test_bounds_below_nothing_are_level():
+    rows = {name: {"W1 by a critic": (value, 0.1)} for name, value in (("a", -0.3), ("b", -0.1), ("c", 0.2))}
+    assert ranks(rows, "W1 by a critic") == {"a": 1, "b": 1, "c": 3}
+
+
 def test_level_is_within_two_standard_errors_of_the_difference():
     # .25 against 2·√(.1² + .1²) = .283.
     assert tied(FOUND, "energy") == ["energy", "mmd"]
