@@ -10,6 +10,7 @@ __all__ = ["DESCENDS", "answer", "draw", "ranks", "table"]
 Found = dict[str, dict[str, tuple[float, float]]]
 
 DESCENDS = {
+    "js": "JS by a critic",
     "kl": "KL(data‖samples)",
     "dv": "KL(data‖samples)",
     "reverse-kl": "KL(samples‖data)",
@@ -33,6 +34,8 @@ def loss_of(measure: str, value: float) -> float:
     """How bad a value is: lower is better."""
     if measure in NEAR:
         return abs(value - NEAR[measure])
+    if measure.endswith("by a critic"):
+        return max(value, 0.0)  # a lower bound below 0 says no more than 0 does
     return -value if measure in HIGHER else value
 
 
@@ -55,6 +58,8 @@ def tied(found: Found, measure: str) -> list[str]:
         value, error = found[name][measure]
         apart = loss_of(measure, value) - loss_of(measure, best)
         scale = math.hypot(error, best_error)
+        if math.isnan(scale):
+            return math.inf if name != order[0] else 0.0
         return apart / scale if scale > 0 else math.inf * apart if apart else 0.0
 
     return [name for name in order if gap(name) <= CLEAR]
@@ -69,7 +74,7 @@ def table(found: Found, floor: dict[str, float]) -> str:
         cells = []
         for measure in floor:
             value, error = row[measure]
-            told = f"{value:.3g} ± {error:.1g}"
+            told = f"{value:.3g}" if math.isnan(error) else f"{value:.3g} ± {error:.1g}"
             cells.append(f"**{told}**" if first[measure][name] == 1 else told)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -91,6 +96,10 @@ def answer(found: Found) -> str:
         beside = ", level with the best" if level and rank > 1 else ""
         told.append(f"- {name} under {measure}: rank {rank} of {len(found)}{beside}")
     parts = ["The best under each measure:", "\n".join(wins)]
+    if any(math.isnan(error) for row in found.values() for _, error in row.values()):
+        parts.insert(
+            0, "One seed has no errors: what follows are ranks of single runs, and none is told from another."
+        )
     if not pairs:
         return "\n\n".join(parts)
     head = (

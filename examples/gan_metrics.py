@@ -1,12 +1,13 @@
 """GAN losses on digits, on mixtures or on your own data, judged by one set of measures.
 
     python examples/gan_metrics.py [--losses js wgan-gp sinkhorn] [--data digits|mnist|ring|grid|PATH] [--data-dir DIR]
-                                   [--device auto] [--steps N] [--seeds N] [--out DIR]
+                                   [--device auto] [--steps N] [--seeds N] [--jobs N] [--out DIR]
 
 PATH is a folder of pictures (subfolders are classes) or a file of arrays. Trains every loss by its recipe, draws as
 many samples as there are held-out points, at most 1000, and compares them with a random part of the held-out points
-under every measure, beside the floor: training points in the samples' place. Writes results.json, report.md and
-figures. Checkpoints are kept in OUT: `--resume` goes on after an interruption, or with more `--steps`.
+under every measure, beside the floor: training points in the samples' place. Losses of small data are trained side by
+side, one a core, to the bits that they have alone (`--jobs 1`). Writes results.json, report.md and figures. Checkpoints
+are kept in OUT: `--resume` goes on after an interruption, or with more `--steps`.
 
 In several processes: `torchrun --nproc-per-node=2 examples/gan_metrics.py ...`, each taking its part of every batch.
 """
@@ -21,13 +22,15 @@ from pathlib import Path
 
 import torch
 from example_figures import draw_curves, draw_samples
-from gan_options import arguments, chosen, load, random_part, resume_command
+from gan_jobs import Run, at_once, in_turn, rank
+from gan_options import arguments, load, random_part, resume_command
 
 import metrics
-from gan import GAN, Data, TrainingDivergedError
+from gan import Data, TrainingDivergedError
 from gan.history import History
+from gan.train import pick_device
 from metrics import files
-from metrics.evaluation import mode_measure, standard_measures
+from metrics.evaluation import memorisation_measure, mode_measure, standard_measures
 from metrics.features import digits_classifier
 
 FEW_PIXELS = 256
@@ -44,25 +47,6 @@ class Trained:
     steps: int
 
 
-def train(name: str, seed: int, data: Data, args: argparse.Namespace) -> GAN:
-    """Train one loss with one seed."""
-    recipe = chosen(name, args, data)
-    model = GAN.from_recipe(recipe, *recipe.players(seed=1000 * seed))
-    steps = args.steps or recipe.steps
-    if rank() == 0:
-        print(f"{name}, seed {seed}: {steps} steps", file=sys.stderr)
-    return model.fit(
-        data,
-        steps=steps,
-        seed=seed,
-        device=args.device,
-        progress=not args.quiet,
-        checkpoint=args.out / "checkpoints" / f"{data.name}-{name}-{seed}.safetensors",
-        workers=args.workers,
-        amp=args.amp,
-    )
-
-
 @dataclass
 class Judge:
     """What every loss is held against: held-out points, the measures, and the floor, measured once."""
@@ -75,14 +59,14 @@ class Judge:
     @staticmethod
     def of(data: Data, count: int) -> "Judge":
         """The judge of a data set, with training points in the samples' place for the floor."""
-        features = None
+        features, train = None, as_points(data.train)
         if data.is_image and data.train_labels is not None and data.num_classes > 1:
-            features = digits_classifier(as_points(data.train), data.train_labels)
-        measures = standard_measures()
+            features = digits_classifier(train, data.train_labels)
+        measures = [*standard_measures(), memorisation_measure(random_part(train, count))]
         if data.centres is not None and data.std is not None:
             measures = [*measures, mode_measure(data.centres, data.std)]
-        held_out = as_points(random_part(data.held_out, min(count, len(data.train))))
-        beside = as_points(random_part(data.train, len(held_out)))
+        held_out = as_points(random_part(data.held_out, count))
+        beside = random_part(train, count)
         floor = metrics.evaluate(beside, held_out, measures=measures, features=features)
         return Judge(held_out, measures, features, floor)
 
@@ -103,20 +87,12 @@ def as_points(samples: torch.Tensor) -> torch.Tensor:
     return samples.flatten(1)
 
 
-def run(name: str, data: Data, judge: Judge, args: argparse.Namespace) -> Trained:
-    """Train and judge one loss over all seeds."""
-    reports, started = [], time.perf_counter()
-    samples, history = data.train, History()
-    for seed in range(args.seed, args.seed + args.seeds):
-        model = train(name, seed, data, args)
-        drawn = model.sample(len(judge.held_out), seed=seed).cpu()
-        if seed == args.seed:
-            samples, history = drawn, model.history
-        if rank() == 0:
-            reports.append(judge.report(drawn))
-    seconds = time.perf_counter() - started
-    report = metrics.Report.mean(reports) if reports else judge.floor
-    return Trained(report, samples, history, seconds, len(history))
+def judged(run: Run, judge: Judge) -> Trained:
+    """Judge one loss over all its seeds."""
+    started = time.perf_counter()
+    report = metrics.Report.mean([judge.report(samples) for samples in run.samples])
+    seconds = run.seconds + time.perf_counter() - started
+    return Trained(report, run.samples[0], run.history, seconds, len(run.history))
 
 
 def write(trained: dict[str, Trained], data: Data, args: argparse.Namespace) -> metrics.Comparison:
@@ -164,26 +140,37 @@ def tell(trained: dict[str, Trained], data: Data, args: argparse.Namespace) -> N
     print(f"Training and judging took {times}. Results, report and figures are in {args.out}.")
 
 
-def rank() -> int:
-    """The number of this process among those of torchrun."""
-    return int(os.environ.get("RANK", "0"))
-
-
 def compare(data: Data, args: argparse.Namespace) -> int:
-    """Train and judge loss after loss; an interruption shows what is finished and names the command that goes on."""
-    judge = Judge.of(data, args.evaluated)
+    """Train and judge every loss; an interruption shows what is finished and names the command that goes on."""
+    count = min(args.evaluated, len(data.train), len(data.held_out))
+    names = list(dict.fromkeys(args.losses))
+    runs = at_once(names, data, count, args) if args.jobs > 1 else in_turn(names, data, count, args)
     trained: dict[str, Trained] = {}
-    code = 0
+    judge, code = None, 0
     try:
-        for name in dict.fromkeys(args.losses):
-            trained[name] = run(name, data, judge, args)
+        for name, run in runs:
+            if rank() == 0:
+                judge = judge or Judge.of(data, count)
+                trained[name] = judged(run, judge)
     except KeyboardInterrupt:
         code = 130
+    finally:
+        runs.close()
     if rank() == 0 and trained:
-        tell(trained, data, args)
+        tell({name: trained[name] for name in names if name in trained}, data, args)
     if code and rank() == 0:
         print(f"gan_metrics: interrupted; this goes on: {resume_command()}", file=sys.stderr)
     return code
+
+
+def jobs_of(data: Data, args: argparse.Namespace) -> int:
+    """How many losses are trained at once: as asked, or as many as there are cores for networks that fill only one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or pick_device(args.device).type != "cpu":
+        return 1
+    if args.jobs is not None:
+        return args.jobs
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(len(set(args.losses)), cores) if data.train[0].numel() <= FEW_PIXELS else 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -199,6 +186,7 @@ def main(argv: list[str] | None = None) -> int:
             # These networks are too small to share among cores, and one thread gives the same bits on every machine
             # size.
             torch.set_num_threads(1)
+        args.jobs = jobs_of(data, args)
         return compare(data, args)
     except (ValueError, TypeError, OSError, TrainingDivergedError) as error:
         print(f"gan_metrics: {error}", file=sys.stderr)

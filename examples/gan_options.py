@@ -45,6 +45,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=int, default=0, help="processes that read data which do not fit into memory"
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        help="losses trained at once, in processes; the default is one a core for small data",
+    )
     parser.add_argument("--out", type=Path, default=Path("out/gan_metrics"), help="where the results go")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in OUT")
     parser.add_argument("--overwrite", action="store_true", help="begin anew in an OUT that has results")
@@ -68,6 +73,7 @@ def _check(args: argparse.Namespace) -> None:
     for name, least in (
         ("steps", 1),
         ("seeds", 1),
+        ("jobs", 1),
         ("size", 1),
         ("evaluated", 4),
         ("seed", 0),

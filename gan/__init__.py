@@ -9,6 +9,7 @@ Losses stand in `gan.losses`, penalties in `gan.penalties`, networks in `gan.net
 
 from gan import augment, callbacks, data, losses, networks, penalties
 from gan.data import Data
+from gan.fresh import fresh_divergence
 from gan.history import History
 from gan.loading import load
 from gan.loop import TrainingDivergedError
@@ -29,6 +30,7 @@ __all__ = [
     "callbacks",
     "data",
     "fit_many",
+    "fresh_divergence",
     "load",
     "losses",
     "networks",

@@ -24,9 +24,10 @@ from gan import checkpoint
 from gan.augment import Augmentation, augmented
 from gan.batches import Batch
 from gan.distributed import broadcast, gather, rank, ranks, share, sum_gradients
-from gan.losses.protocols import SampleLoss, ScoreLoss
+from gan.losses.protocols import InRun, RunLoss, SampleLoss, ScoreLoss
 from gan.networks.generator import latent_dim
-from gan.penalties import Penalty
+from gan.penalties import R1, R2, Penalty
+from gan.scored import Scored
 from gan.settings import OptimizerFactory, TrainingSettings, make_optimizer
 from gan.sources import Source
 
@@ -76,6 +77,7 @@ class Game:
         # Between classes the distance is √2·κ: twice the samples' own mean squared distance, so that plans keep to
         # classes.
         self.kappa = 2**0.5 * source.scale() if classes and critic is None else 0.0
+        self.learned = self._begun(loss) if isinstance(loss, RunLoss) else None
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.rates: dict[str, list[float]] = {}
         self.parameters: dict[str, list[nn.Parameter]] = {}
@@ -85,12 +87,23 @@ class Game:
                 self.optimizers[name], self.rates[name] = make_optimizer(name, network, settings, optimizers)
                 self.parameters[name] = [p for p in network.parameters() if p.requires_grad]
 
+    def _begun(self, loss: RunLoss) -> InRun:
+        """The run's own state of a loss that learns something of the data."""
+        if self.augment:
+            raise ValueError(
+                f"augment must be empty for {loss}, which takes the data as they are, got {list(self.augment)}; leave "
+                "it out, or take gan.losses.Sinkhorn"
+            )
+        points, labels = self.source.points(loss.most)
+        return loss.begin(self._with_class(points.flatten(1), labels if self.classes else None))
+
     def parts(self) -> dict[str, checkpoint.Part]:
         """Everything that holds tensors, by the name it has in a checkpoint."""
         networks = {
             "generator": self.generator,
             "critic": self.critic,
             "averaged": self.averaged,
+            "loss": self.learned,
         }
         parts: dict[str, checkpoint.Part] = {
             name: each for name, each in networks.items() if each is not None
@@ -108,6 +121,8 @@ class Game:
             number: The generator updates before it.
             progress: The fraction of the run that is done.
         """
+        if self.learned is not None:
+            self.learned.progress = progress
         factor = self.settings.rate(progress) / self.settings.learning_rate
         for name, optimizer in self.optimizers.items():
             for group, rate in zip(optimizer.param_groups, self.rates[name], strict=True):
@@ -131,7 +146,11 @@ class Game:
         with torch.no_grad():
             fake = self._fake(labels)
         judge = critic if labels is None else partial(_conditional, critic, labels)
-        on_real, on_fake = self._judged(judge, real, fake)
+        scored = Scored(judge)
+        if any(isinstance(each, R1 | R2) for each in self.penalties) and not self.amp:
+            on_real, on_fake = scored.score(real), scored.score(fake)
+        else:
+            on_real, on_fake = self._judged(judge, real, fake)
         if isinstance(loss, ScoreLoss):
             value = loss.critic_loss(gather(on_real), gather(on_fake))
         else:
@@ -141,14 +160,15 @@ class Game:
             return value.detach(), value.new_zeros(())
         penalty = value.new_zeros(())
         for each in self.penalties:
-            penalty = penalty + each(judge, real, fake, generator=self.random)
+            critic_of = scored if isinstance(each, R1 | R2) else judge
+            penalty = penalty + each(critic_of, real, fake, generator=self.random)
         self._update("critic", value + penalty_weight / ranks() * penalty)
         for each in self.penalties:
             each.project(critic)
         return value.detach(), penalty.detach()
 
     def _generator_step(self) -> Tensor:
-        critic, loss = self.critic, self.loss
+        critic, loss = self.critic, self.learned or self.loss
         real, labels = self._real()
         fake = self._fake(labels)
         if critic is not None:

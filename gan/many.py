@@ -23,6 +23,7 @@ from gan.data.sets import Data
 from gan.distributed import ranks
 from gan.history import History
 from gan.loop import LOOK_EVERY, TrainingDivergedError
+from gan.losses.protocols import RunLoss
 from gan.networks.generator import latent_dim, num_classes
 from gan.penalties import Penalty, WeightClipping
 from gan.settings import TrainingSettings
@@ -145,6 +146,10 @@ def _refuse_parts(model: GAN) -> None:
     """Parts that cannot be stacked whatever the data are."""
     if num_classes(model.generator):
         raise ValueError(f"networks of classes cannot be stacked, got num_classes; {ONE_BY_ONE}")
+    if isinstance(model.loss, RunLoss):
+        raise ValueError(
+            f"a loss that learns something of the data in each run cannot be stacked, got {model.loss}; {ONE_BY_ONE}"
+        )
     for each in model.penalties:
         changes = (
             type(each).prepare is not Penalty.prepare or type(each).project is not Penalty.project

@@ -23,6 +23,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from gan.augment import draw_rows
 from gan.distributed import gather
+from gan.scored import Scored
 from gan.stacked import Lent
 from metrics.inputs import check_positive
 
@@ -85,11 +86,15 @@ def input_gradients(critic: Critic, x: Float[Tensor, "n ..."]) -> Float[Tensor, 
     """
     if isinstance(critic, Lent):
         return critic.slopes(x)
-    refuse_batch_norm(critic)
-    x = x.detach().requires_grad_()
+    refuse_batch_norm(critic.critic if isinstance(critic, Scored) else critic)
+    kept = critic.kept(x) if isinstance(critic, Scored) else None
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
-        scores = critic(x)
+        if kept is None:
+            x = x.detach().requires_grad_()
+            scores = critic(x)
+        else:
+            x, scores = kept
         if scores.ndim != 2 or scores.shape[1] != 1:
             raise ValueError(
                 f"critic must return scores [n, 1], got {list(scores.shape)}; penalties take no embedding"

@@ -55,6 +55,10 @@ class Source(Protocol):
         """How many samples each class has; None where there are no classes or nobody counted."""
         ...
 
+    def points(self, most: int) -> Batch:
+        """Return all samples and their classes, or at most so many, evenly spaced; a loader refuses."""
+        ...
+
 
 def as_source(
     data: object,
@@ -140,6 +144,10 @@ class _InMemory:
     def class_counts(self) -> Tensor | None:
         return None if self.labels is None else self.labels.bincount().cpu()
 
+    def points(self, most: int) -> Batch:
+        n = len(self.samples)
+        return self._at(torch.arange(n, device=self.samples.device)[:: -(-n // most)])
+
 
 class _Indices:
     """The indices of batch after batch: batch k is drawn by the seed and k alone."""
@@ -218,6 +226,9 @@ class _MapStyle:
     def class_counts(self) -> Tensor | None:
         return None
 
+    def points(self, most: int) -> Batch:
+        return self._of(self._some(most))
+
 
 class _Loader:
     def __init__(self, loader: Iterable, device: torch.device, dtype: torch.dtype, classes: int) -> None:
@@ -255,6 +266,12 @@ class _Loader:
 
     def class_counts(self) -> Tensor | None:
         return None
+
+    def points(self, most: int) -> Batch:
+        raise TypeError(
+            "data must be a tensor or a dataset for a loss that keeps a number for each data point, got a loader; pass "
+            "those, or take gan.losses.Sinkhorn"
+        )
 
 
 def _to(labels: Tensor | None, device: torch.device) -> Tensor | None:

@@ -20,8 +20,9 @@ from gan.losses.f_family import (
 from gan.losses.hinge import Hinge
 from gan.losses.kernel import MMD, Energy
 from gan.losses.least_squares import LeastSquares
-from gan.losses.protocols import SampleLoss, ScoreLoss
+from gan.losses.protocols import RunLoss, SampleLoss, ScoreLoss
 from gan.losses.relativistic import RelativisticPairing
+from gan.losses.semi_discrete import SemiDiscrete
 from gan.losses.transport import Sinkhorn, SlicedWasserstein
 from gan.losses.wasserstein import Wasserstein
 
@@ -40,8 +41,10 @@ __all__ = [
     "Pearson",
     "RelativisticPairing",
     "ReverseKL",
+    "RunLoss",
     "SampleLoss",
     "ScoreLoss",
+    "SemiDiscrete",
     "Sinkhorn",
     "SlicedWasserstein",
     "SquaredHellinger",

@@ -4,7 +4,7 @@ from metrics.evaluation.classification import ClassificationAccuracy, classifica
 from metrics.evaluation.conditional import evaluate_conditional, joint_cloud
 from metrics.evaluation.conditional_report import ConditionalReport
 from metrics.evaluation.evaluate import Features, evaluate
-from metrics.evaluation.measures import Measure, ReportRow, measure, mode_measure
+from metrics.evaluation.measures import Measure, ReportRow, measure, memorisation_measure, mode_measure
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.predictions import PredictionAccumulator, PredictionComparison, evaluate_predictions
 from metrics.evaluation.published import copying_measures, inception_measure, published_measures
@@ -30,6 +30,7 @@ __all__ = [
     "inception_measure",
     "joint_cloud",
     "measure",
+    "memorisation_measure",
     "mode_measure",
     "published_measures",
     "standard_measures",

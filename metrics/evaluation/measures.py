@@ -22,9 +22,18 @@ from metrics.estimate import Better
 from metrics.evaluation.pair import Pair
 from metrics.inputs import check_count, check_positive, check_tensor
 from metrics.kernels.kernel import Kernel
+from metrics.neighbours.memorisation import memorisation
 from metrics.neighbours.modes import mode_coverage
 
-__all__ = ["Measure", "ReportRow", "Work", "chosen_measures", "measure", "mode_measure"]
+__all__ = [
+    "Measure",
+    "ReportRow",
+    "Work",
+    "chosen_measures",
+    "measure",
+    "memorisation_measure",
+    "mode_measure",
+]
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,35 @@ def mode_measure(centres: Float[Tensor, "modes d"], std: float) -> Measure:
         ),
         compute,
         on_points=True,
+    )
+
+
+def memorisation_measure(train: Float[Tensor, "n d"]) -> Measure:
+    """Return the share of samples that are nearer to a training point than to any point of the reference.
+
+    .5 is chance, and 1 a copier: see `metrics.neighbours.memorisation`, whose standard error is that of chance.
+
+    Args:
+        train: As many training points as there are points in the reference.
+
+    >>> memorisation_measure(torch.zeros(5, 2)).rows[0].name
+    'nearer_train'
+    """
+
+    def compute(pair: Pair) -> tuple[Tensor, Tensor]:
+        if len(train) != len(pair.y):
+            raise ValueError(
+                f"train must hold as many points as the reference, {len(pair.y)}, got {len(train)}; take a random part"
+            )
+        found = memorisation(pair.x, train=train.to(pair.x), held_out=pair.y)
+        return found.nearer_train[None], found.stderr[None]
+
+    convention = "share of samples nearer to the training than to the reference points; 1 for a copier"
+    return Measure(
+        (ReportRow("nearer_train", 0.5, convention, share=True),),
+        lambda pair: compute(pair)[0],
+        on_points=True,
+        with_stderr=compute,
     )
 
 

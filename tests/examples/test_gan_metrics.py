@@ -27,6 +27,7 @@ METRICS = (
     "density",
     "coverage",
     "nn_accuracy",
+    "nearer_train",
 )
 
 
@@ -47,6 +48,7 @@ def test_the_digits_with_three_losses(tmp_path):
         assert loss["seconds"] > 0
     assert set(METRICS) == set(results["floor"])
     assert results["floor"]["nn_accuracy"]["value"] == pytest.approx(0.5, abs=0.1)
+    assert results["floor"]["nearer_train"]["value"] == 1, "training points are nearest to themselves"
     assert len(results["config"]["features"].split()[-1]) >= 12
     report = (tmp_path / "a" / "report.md").read_text()
     for figure in ("samples.png", "measures.png", "curves.png"):
@@ -54,9 +56,11 @@ def test_the_digits_with_three_losses(tmp_path):
         assert f"({figure})" in report
     for name in METRICS:
         assert name in first.stdout
-    again = run("--steps", "10", "--evaluated", "300", "--out", str(tmp_path / "b"))
+    again = run("--steps", "10", "--evaluated", "300", "--jobs", "1", "--out", str(tmp_path / "b"))
     table = first.stdout.split("\n\n")[0]
-    assert table == again.stdout.split("\n\n")[0], "the same seed gives the same table twice"
+    assert table == again.stdout.split("\n\n")[0], (
+        "the same seed gives the same table, however many processes"
+    )
 
 
 def test_a_mixture_goes_on_from_its_checkpoint(tmp_path):
@@ -160,6 +164,48 @@ def test_a_file_of_points_and_what_a_second_run_is_told(tmp_path):
     assert "Traceback" not in again.stderr + shorter.stderr + beside.stderr
 
 
+def test_an_interruption_of_several_processes_leaves_none_behind(tmp_path):
+    """Ctrl-C goes to the whole group, as in a terminal; what was done is gone on from."""
+    command = [
+        sys.executable,
+        str(ROOT / "examples" / "gan_metrics.py"),
+        "--quiet",
+        "--data",
+        "ring",
+        "--jobs",
+        "2",
+    ]
+    command += ["--losses", "energy", "sliced", "--evaluated", "100", "--out", str(tmp_path)]
+    endless = [*command, "--steps", "1000000"]
+    process = subprocess.Popen(
+        endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+    )
+    started = 0
+    for line in process.stderr:
+        started += "1000000 steps" in line
+        if started == 2:
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    _, err = process.communicate(timeout=120)  # returns when every process has closed its end
+    assert process.returncode == 130, err
+    assert err.count("\n") == 1
+    assert "--resume" in err
+    done = subprocess.run([*command, "--steps", "20"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads((tmp_path / "results.json").read_text())["losses"]) == {"energy", "sliced"}
+
+
+def test_a_mistake_in_a_process_is_told_in_one_line(tmp_path):
+    bad = tmp_path / "checkpoints" / "ring-sliced-0.safetensors"
+    bad.parent.mkdir()
+    bad.write_bytes(b"no checkpoint")
+    arguments = ("--data", "ring", "--losses", "energy", "sliced", "--steps", "5", "--jobs", "2", "--resume")
+    answer = run(*arguments, "--out", str(tmp_path))
+    assert answer.returncode == 2
+    assert answer.stderr.splitlines()[-1].startswith("gan_metrics: sliced: ")
+    assert "Traceback" not in answer.stderr
+
+
 def test_an_interruption_shows_what_is_finished_and_goes_on(tmp_path):
     command = [sys.executable, str(ROOT / "examples" / "gan_metrics.py"), "--quiet", "--data", "ring"]
     command += [
@@ -170,6 +216,8 @@ def test_an_interruption_shows_what_is_finished_and_goes_on(tmp_path):
         "300",
         "--evaluated",
         "100",
+        "--jobs",
+        "1",
         "--out",
         str(tmp_path),
     ]

@@ -1,10 +1,11 @@
 """The matrix of losses and measures: its ranks, its answer, and a run that goes on."""
 
 import json
+import math
 import sys
 
 from losses import main
-from losses_page import answer, draw, ranks, tied
+from losses_page import answer, draw, ranks, table, tied
 
 FOUND = {
     "energy": {"energy": (1.0, 0.1), "coverage": (0.5, 0.01), "1-NN": (0.45, 0.01)},
@@ -19,6 +20,11 @@ def test_ranks_know_which_way_is_better():
     assert ranks(FOUND, "1-NN")["mmd"] == 3  # .45 and .55 are as near to .5 but for rounding
 
 
+def test_bounds_below_nothing_are_level():
+    rows = {name: {"W1 by a critic": (value, 0.1)} for name, value in (("a", -0.3), ("b", -0.1), ("c", 0.2))}
+    assert ranks(rows, "W1 by a critic") == {"a": 1, "b": 1, "c": 3}
+
+
 def test_level_is_within_two_standard_errors_of_the_difference():
     # .25 against 2·√(.1² + .1²) = .283.
     assert tied(FOUND, "energy") == ["energy", "mmd"]
@@ -31,6 +37,13 @@ def test_the_answer_counts_losses_that_win_under_their_own():
     assert "Of 1 losses that descend a measure here 1 are the best under it, and 1 are best" in told
     assert "- energy under energy: rank 1 of 3" in told
     assert draw(FOUND, "ring").axes
+
+
+def test_one_seed_claims_no_errors():
+    single = {name: {m: (value, math.nan) for m, (value, _) in row.items()} for name, row in FOUND.items()}
+    assert answer(single).startswith("One seed has no errors")
+    assert tied(single, "energy") == ["energy"]
+    assert "±" not in table(single, {"energy": 0.1})
 
 
 def test_a_table_that_was_stopped_goes_on(tmp_path, monkeypatch):

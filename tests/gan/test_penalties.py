@@ -16,6 +16,7 @@ from gan.penalties import (
     WeightClipping,
     input_gradients,
 )
+from gan.scored import Scored
 
 CALLED = [GradientPenalty(), GradientPenalty(one_sided=True), DRAGAN(), R1(1.0), R2(1.0)]
 ALL = [*CALLED, WeightClipping(), SpectralNorm()]
@@ -291,3 +292,26 @@ def test_on_cuda_with_a_generator_on_either_device(where):
 def test_refuses(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("make", [R1, R2])
+def test_kept_scores_give_the_penalty_of_a_pass_of_its_own(make):
+    """Value and slope in the weights, with one pass fewer; other samples, or a copy, are passed anew."""
+    critic = mlp_critic(3, hidden=(8, 8)).double()
+    passes = []
+    critic.register_forward_hook(lambda *_: passes.append(1))
+    x, y = (
+        torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in (0, 1)
+    )
+    scored = Scored(critic)
+    torch.testing.assert_close(scored.score(x), critic(x), rtol=0, atol=0)
+    scored.score(y)
+    seen = len(passes)
+    mine = make(2.0)(scored, x, y)
+    assert len(passes) == seen
+    wanted = make(2.0)(critic, x, y)
+    torch.testing.assert_close(mine, wanted, rtol=1e-12, atol=0)
+    weights = [p for p in critic.parameters() if p.ndim == 2]
+    for a, b in zip(torch.autograd.grad(mine, weights), torch.autograd.grad(wanted, weights), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(make(2.0)(scored, x.clone(), y.clone()), wanted, rtol=1e-12, atol=0)

@@ -128,3 +128,23 @@ def test_a_split_needs_two_halves():
         Sinkhorn(split=0.5)(torch.zeros(4, 2), torch.zeros(3, 2))
     with pytest.raises(ValueError, match="split must be in"):
         Sinkhorn(split=1.5)
+
+
+@pytest.mark.parametrize("split", [0.0, 0.6])
+def test_several_pairs_at_once_are_each_by_itself(gen, split):
+    x, y = torch.randn(2, 3, 12, 2, dtype=torch.float64, generator=gen)
+    loss = Sinkhorn(eps=0.5, split=split)
+    each = torch.stack([loss(a, b) for a, b in zip(x, y, strict=True)])
+    torch.testing.assert_close(loss.of_batch(x, y), each, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("split", [0.3, 1.0])
+def test_the_split_self_term_is_its_formula(gen, split):
+    x, y = torch.randn(2, 40, 3, dtype=torch.float64, generator=gen)
+    y = (2 * y + 5).requires_grad_()
+    mine = Sinkhorn(eps=0.7, split=split)(x, y)
+    whole, halves = (sinkhorn(a, b, eps=0.7, tol=1e-9).value for a, b in ((y, y), (y[:20], y[20:])))
+    wanted = sinkhorn_divergence(x, y, eps=0.7) + split / 2 * (whole - halves)
+    torch.testing.assert_close(mine, wanted, rtol=1e-5, atol=0)
+    slopes = [torch.autograd.grad(value, y)[0] for value in (mine, wanted)]
+    torch.testing.assert_close(*slopes, rtol=1e-3, atol=1e-4)

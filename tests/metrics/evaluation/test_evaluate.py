@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 import metrics
 from metrics.evaluation.jackknife import degrees_of_freedom
-from metrics.evaluation.measures import Measure, ReportRow, mode_measure
+from metrics.evaluation.measures import Measure, ReportRow, memorisation_measure, mode_measure
 from metrics.evaluation.pair import some_rows
 from metrics.evaluation.standard import standard_measures
 from metrics.kernels.kernel import Gaussian, median_heuristic
@@ -425,3 +425,16 @@ def test_a_report_becomes_json_markdown_and_a_figure(tmp_path):
     assert back["metrics"]["recall"]["dof"] == degrees_of_freedom(3)
     report.plot().savefig(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_memorisation_measure_tells_a_copier(gen):
+    train, held, fresh = torch.randn(3, 60, 3, generator=gen)
+    measures = [memorisation_measure(train)]
+    copier = metrics.evaluate(train + 1e-4, held, measures=measures)["nearer_train"]
+    honest = metrics.evaluate(fresh, held, measures=measures)["nearer_train"]
+    assert copier.value == 1
+    assert abs(honest.value - 0.5) < 3 * honest.stderr
+    found = metrics.neighbours.memorisation(fresh, train=train, held_out=held)
+    assert honest.value == pytest.approx(float(found.nearer_train))
+    with pytest.raises(ValueError, match="take a random part"):
+        metrics.evaluate(fresh, held, measures=[memorisation_measure(train[:50])])

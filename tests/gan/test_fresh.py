@@ -1,0 +1,89 @@
+"""Fresh critics against the closed forms of N(0, 1) and N(1, 1), and in more dimensions."""
+
+import math
+
+import pytest
+import torch
+
+import metrics
+from gan import fresh_divergence, losses
+
+
+@pytest.fixture(scope="module")
+def gaussians():
+    x = torch.randn(2, 4000, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    return x[0], x[1] + 1
+
+
+CLOSED = [
+    (losses.KL(), 0.5),
+    (losses.ReverseKL(), 0.5),
+    (losses.DonskerVaradhan(), 0.5),
+    (losses.JensenShannon(), 0.111421),
+    (losses.Pearson(), math.e - 1),
+    (losses.SquaredHellinger(), 2 - 2 * math.exp(-1 / 8)),
+    (losses.TotalVariation(), math.erf(0.5 / math.sqrt(2))),
+    (losses.Wasserstein(), 1.0),
+]
+
+
+@pytest.mark.parametrize(("loss", "truth"), CLOSED, ids=[type(loss).__name__ for loss, _ in CLOSED])
+def test_it_is_within_its_error_of_the_closed_form(gaussians, loss, truth):
+    """Of 8 numbers none is beyond 3 errors, and no error is so large that this says nothing."""
+    x, y = gaussians
+    found = fresh_divergence(loss, real=x, fake=y, folds=4, steps=300)
+    assert abs(found.value - truth) < 3 * found.stderr
+    assert found.stderr < (0.25 if isinstance(loss, losses.Pearson) else 0.08) * max(truth, 0.2)
+
+
+def test_the_error_is_that_of_the_spread(gaussians):
+    """W₁'s critic is x ↦ −x up to a constant: the error is √(1/n + 1/m)."""
+    x, y = gaussians
+    found = fresh_divergence(losses.Wasserstein(), real=x, fake=y, folds=4, steps=300)
+    assert found.stderr == pytest.approx(math.sqrt(2 / 4000), rel=0.05)
+    assert found.sizes == (4000, 4000)
+
+
+def test_between_equal_distributions_it_is_nothing():
+    """A critic that had seen the points would find a difference."""
+    x = torch.randn(2, 600, 5, generator=torch.Generator().manual_seed(0))
+    for loss in (losses.JensenShannon(), losses.Wasserstein()):
+        found = fresh_divergence(loss, real=x[0], fake=x[1], folds=3, steps=200)
+        assert found.value < 2.5 * found.stderr
+
+
+def test_w1_has_the_data_s_unit_and_stays_below_exact_transport():
+    random = torch.Generator().manual_seed(0)
+    x = 10 * torch.randn(500, 3, dtype=torch.float64, generator=random)
+    y = 10 * torch.randn(500, 3, dtype=torch.float64, generator=random) + torch.tensor([30.0, 0.0, 0.0])
+    found = fresh_divergence(losses.Wasserstein(), real=x, fake=y, folds=3, steps=300)
+    assert abs(found.value - 30) < 3 * found.stderr + 1
+    assert found.value < float(metrics.wasserstein(x, y, p=1))
+
+
+def test_a_seed_repeats_and_nothing_else_is_drawn_from(gaussians):
+    x, y = (cloud[:200] for cloud in gaussians)
+    before = torch.get_rng_state()
+    first, again = (
+        fresh_divergence(losses.KL(), real=x, fake=y, folds=2, steps=30, seed=1) for _ in range(2)
+    )
+    assert first == again
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"loss": losses.Sinkhorn()}, TypeError, "without a critic"),
+        ({"loss": losses.Hinge()}, TypeError, "f-divergence"),
+        ({"folds": 1}, ValueError, "folds"),
+        ({"folds": 50}, ValueError, "fewer folds"),
+        ({"fake": torch.zeros(100, 2)}, ValueError, "fake"),
+        ({"loss": losses.Wasserstein(), "critic": lambda seed: None}, ValueError, "leave it out"),
+    ],
+)
+def test_refuses(change, error, message):
+    x = torch.randn(100, 1, generator=torch.Generator().manual_seed(0))
+    arguments = {"loss": losses.KL(), "real": x, "fake": x + 1} | change
+    with pytest.raises(error, match=message):
+        fresh_divergence(arguments.pop("loss"), **arguments)
