@@ -43,7 +43,9 @@ def keep(name: str, made: Path) -> None:
     """Report and the pictures that it shows."""
     folder = GALLERY / name
     folder.mkdir(parents=True, exist_ok=True)
-    report = (made / "report.md").read_text().replace("![page](page.png)\n\n", "")  # it is the others, on one page
+    report = (
+        (made / "report.md").read_text().replace("![page](page.png)\n\n", "")
+    )  # it is the others, on one page
     for picture in sorted(made.glob("*.png")):
         if f"({picture.name})" in report:
             small(picture, folder / picture.name)
