@@ -73,9 +73,13 @@ def _sharded(path: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for shard in sorted(set(names.values())):
         # A name from a file: it may not lead out of the folder, nor to an index again.
-        if Path(shard).name != shard or Path(shard).suffix not in SUFFIXES or (path.parent / shard).is_dir():
+        if Path(shard).name != shard or Path(shard).suffix not in SUFFIXES or "\0" in shard:
             raise ValueError(
                 f"{path} must name shards beside it, files of weights, got {shard!r}; pass the shards themselves"
+            )
+        if not (path.parent / shard).is_file():
+            raise FileNotFoundError(
+                f"{path} names {shard}, and there is no such file beside it; take the whole folder"
             )
         found |= weights_of(path.parent / shard)
     return found

@@ -115,6 +115,5 @@ def _is_whole(tensors: Mapping[str, Tensor]) -> bool:
     if not {"random", "history", "drawn"} <= set(tensors):
         return False
     history, drawn = tensors["history"], tensors["drawn"]
-    return (
-        history.ndim == 2 and history.shape[1] == 3 and drawn.numel() == 1 and not drawn.is_floating_point()
-    )
+    curves = history.ndim == 2 and history.shape[1] == 3 and history.is_floating_point()
+    return curves and drawn.shape == () and drawn.dtype == torch.int64

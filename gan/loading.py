@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -68,16 +69,18 @@ def load(
         model.averaged = AveragedModel(generator)
         fill(model.averaged.module, state["average"], "generator", path)
     rows, counts = tensors.get("history"), tensors.get("class_counts")
-    if rows is None or rows.ndim != 2 or rows.shape[1] != 3:
+    if rows is None or rows.ndim != 2 or rows.shape[1] != 3 or not rows.is_floating_point():
         raise ValueError(f"{path} must hold a history [steps, 3], got another; {COPY}")
-    if counts is not None and (
-        counts.shape != (networks.num_classes(generator),) or bool((counts < 0).any())
-    ):
-        raise ValueError(f"{path} must hold a count for each class, got shape {list(counts.shape)}; {COPY}")
+    if counts is not None and not _are_counts(counts, networks.num_classes(generator)):
+        raise ValueError(f"{path} must hold a count for each class, got {list(counts.shape)}; {COPY}")
     model.history = History()
     model.history.extend(rows)
     model.class_counts = counts
     return model
+
+
+def _are_counts(counts: Tensor, classes: int) -> bool:
+    return counts.shape == (classes,) and counts.dtype == torch.int64 and bool((counts >= 0).all())
 
 
 @dataclass(frozen=True)
