@@ -4,6 +4,7 @@ One kill of each kind of run, at a random moment of its work; `benchmarks/faults
 """
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,13 +34,10 @@ torch.distributed.init_process_group("gloo")
 from gan import GAN, losses, networks
 torch.manual_seed(0)
 cloud = torch.randn(64, 2)
-model = GAN(
-    networks.mlp_generator(2, latent_dim=2, hidden=(4,), bounded=False),
-    networks.mlp_critic(2, hidden=(4,)),
-    loss=losses.NonSaturating(),
-)
+generator = networks.mlp_generator(2, latent_dim=2, hidden=(4,), bounded=False)
+model = GAN(generator, networks.mlp_critic(2, hidden=(4,)), loss=losses.NonSaturating())
 def look(step, *_):
-    first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
     if sys.argv[2] == "dies" and first and step == 7 and torch.distributed.get_rank() == 1:
         os._exit(3)
 model.fit(
@@ -48,36 +46,77 @@ model.fit(
 )
 torch.distributed.destroy_process_group()
 """
+BOUND = 300
+"""Seconds: were a rank to wait for the dead one, it would be gloo's 30 minutes."""
 
 
-def torchrun(folder: Path, how: str, restarts: int) -> "subprocess.CompletedProcess[str]":
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def two_ranks(folder: Path, how: str) -> list[tuple[int, str]]:
+    """Both ranks' exit codes and last words; nobody looks after them."""
     folder.mkdir(exist_ok=True)
-    script = folder / "ranks.py"
-    script.write_text(RANKS)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [f"--max-restarts={restarts}", str(script), str(folder / "run.safetensors"), how]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    # Were a rank to wait for the dead one, this would not end.
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, "-c", RANKS, str(folder / "run.safetensors"), how]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": "2"}
+    both = [
+        subprocess.Popen(
+            command, env=environment() | place | {"RANK": rank}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in "01"
+    ]
+    words = [one.communicate(timeout=BOUND)[1] for one in both]
+    return [(one.returncode, said) for one, said in zip(both, words, strict=True)]
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def checkpoint(folder: Path) -> dict[str, torch.Tensor]:
     return files.read(folder / "run.safetensors")[0]
 
 
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(
+        torch.equal(one[key].nan_to_num(), other[key].nan_to_num()) for key in one
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    assert [code for code, _ in two_ranks(folder, "lives")] == [0, 0]
+    return checkpoint(folder)
+
+
 @pytest.mark.slow
-def test_a_rank_that_dies_ends_the_run_and_a_restart_goes_on(tmp_path):
-    assert torchrun(tmp_path / "whole", "lives", 0).returncode == 0
-    whole = checkpoint(tmp_path / "whole")
-    ended = torchrun(tmp_path / "dead", "dies", 0)
-    assert ended.returncode != 0
-    assert "exitcode  : 3" in ended.stderr
-    assert len(checkpoint(tmp_path / "dead")["history"]) == 6
-    restarted = torchrun(tmp_path / "dead", "lives", 0)
-    assert restarted.returncode == 0, restarted.stderr
-    by_itself = torchrun(tmp_path / "again", "dies", 1)
-    assert by_itself.returncode == 0, by_itself.stderr
-    for name in ("dead", "again"):
-        found = checkpoint(tmp_path / name)
-        assert found.keys() == whole.keys()
-        assert all(torch.equal(found[k].nan_to_num(), whole[k].nan_to_num()) for k in whole), name
+def test_a_rank_that_dies_ends_the_others_with_a_message_and_a_restart_goes_on(tmp_path, whole):
+    (code, said), (died, _) = two_ranks(tmp_path, "dies")
+    assert died == 3
+    assert code == 1
+    assert "another of the 2 processes of this run has ended or does not answer" in said
+    assert len(checkpoint(tmp_path)["history"]) == 6
+    assert [code for code, _ in two_ranks(tmp_path, "lives")] == [0, 0]  # the remedy
+    assert same(checkpoint(tmp_path), whole)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_run_again_by_itself(tmp_path, whole):
+    (tmp_path / "ranks.py").write_text(RANKS)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "--max-restarts=1",
+    ]
+    command += [str(tmp_path / "ranks.py"), str(tmp_path / "run.safetensors"), "dies"]
+    done = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=BOUND, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert same(checkpoint(tmp_path), whole)
