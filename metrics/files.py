@@ -247,7 +247,7 @@ def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
         digest.update(f"{name}\0{t.dtype} {list(t.shape)}".encode())
         # Bytes and not values: numpy has no bfloat16.
         if t.numel():
-            digest.update(t.contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(t.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

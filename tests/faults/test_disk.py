@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def full(monkeypatch):
         left = [room]
 
         class Full(io.FileIO):
-            def write(self, content: bytes) -> int:
+            def write(self, content: Any) -> int:
                 fits = bytes(content)[: max(left[0], 0)]
                 left[0] -= len(content)
                 super().write(fits)
