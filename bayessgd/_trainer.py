@@ -99,4 +99,7 @@ def _read(collector: Collector, path: Path, step: int) -> None:
     tensors, metadata = files.read(path)
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} must be a {FORMAT!r}, got {metadata.get('format')!r}; it is another file")
-    collector.load_state_dict({**metadata, "tensors": tensors})
+    try:
+        collector.load_state_dict({**metadata, "tensors": tensors})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not go on with this collector: {error}") from None

@@ -8,15 +8,13 @@ A training checkpoint holds more than weights; its state dict is looked for unde
 "state_dict").
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from metrics.files import read_json, read_safetensors, read_torch
 
 __all__ = ["SUFFIXES", "WEIGHTS", "weights_of"]
 
@@ -32,6 +30,8 @@ WEIGHTS = (
 """In a folder, in this order."""
 INSIDE = ("state_dict", "model_state_dict", "model", "module", "net")
 """Under which keys a training checkpoint has its weights."""
+DEEPEST = 3
+"""How many such keys one after another are followed: a file can hold itself."""
 
 
 def weights_of(path: Path) -> dict[str, Tensor]:
@@ -53,56 +53,43 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     if path.name.endswith(".index.json"):
         return _sharded(path)
     if path.suffix == ".safetensors":
-        return _safetensors(path)
+        return read_safetensors(path)
     if path.suffix in SUFFIXES:
-        return _of_torch(path)
+        return _inside(read_torch(path), path)
     raise ValueError(
         f"{path} must end in one of {', '.join(SUFFIXES)} or .index.json; pass the state by update()"
     )
 
 
 def _sharded(path: Path) -> dict[str, Tensor]:
-    try:
-        shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} must be an index of shards with a weight_map, got {error!r}") from None
+    index = read_json(path)
+    names = index.get("weight_map") if isinstance(index, dict) else None
+    if (
+        not isinstance(names, dict)
+        or not all(isinstance(shard, str) for shard in names.values())
+        or not names
+    ):
+        raise ValueError(f"{path} must be an index of shards with a weight_map; pass the shards themselves")
     found: dict[str, Tensor] = {}
-    for shard in shards:
-        # A name from a file: it may not lead out of the folder.
-        if Path(shard).name != shard:
-            raise ValueError(f"{path} must name shards beside it, got {shard!r}")
+    for shard in sorted(set(names.values())):
+        # A name from a file: it may not lead out of the folder, nor to an index again.
+        if Path(shard).name != shard or Path(shard).suffix not in SUFFIXES or "\0" in shard:
+            raise ValueError(
+                f"{path} must name shards beside it, files of weights, got {shard!r}; pass the shards themselves"
+            )
+        if not (path.parent / shard).is_file():
+            raise FileNotFoundError(
+                f"{path} names {shard}, and there is no such file beside it; take the whole folder"
+            )
         found |= weights_of(path.parent / shard)
     return found
 
 
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} must be a whole safetensors file, got {error}; leave it out") from None
-
-
-def _of_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"{path} must hold tensors and plain numbers alone, for nothing is unpickled, got more; where you "
-            "trust it, load it yourself and pass collector.update(state_dict), or write it anew as safetensors "
-            f"({reason})"
-        ) from None
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path} must be a file of torch.save, got {error}; leave it out") from None
-    return _inside(content, path)
-
-
-def _inside(content: Any, path: Path) -> dict[str, Tensor]:
+def _inside(content: Any, path: Path, deep: int = 0) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
-        for key in INSIDE:
+        for key in INSIDE if deep < DEEPEST else ():
             if isinstance(content.get(key), Mapping):
-                return _inside(content[key], path)
+                return _inside(content[key], path, deep + 1)
         tensors = {name: t for name, t in content.items() if isinstance(name, str) and isinstance(t, Tensor)}
         # A state dict may have entries that are no tensors (`_extra_state`), but not only such.
         if tensors:

@@ -28,7 +28,7 @@ from torch.func import grad_and_value
 from torch.fx.experimental.proxy_tensor import make_fx
 from tqdm import tqdm
 
-from bayessgd._cache import Cache
+from bayessgd._cache import Cache, Chain
 from bayessgd._data import check_laws, check_wide, gathered
 from bayessgd._evaluating import evaluating
 from bayessgd._functional import lending, writing_module
@@ -89,7 +89,8 @@ def nuts(
         target_accept: The acceptance probability to adapt the step length to.
         max_tree_depth: At most 2^depth gradients per draw.
         trace: Trace the gradient once. Turn it off for a model whose path depends on its weights' values.
-        cache: A folder to keep the draws in; `None` keeps none.
+        cache: A folder to keep the draws in, chain by chain: a run that was stopped goes on after its last whole
+            chain, to the same draws. `None` keeps none.
         output: Picks the tensor from what the network returns, such as `lambda o: o.logits`.
         progress: Show a bar.
 
@@ -137,12 +138,12 @@ def nuts(
         starts = _starts(network, like, settings, potential)
         words = [repr(network), repr(likelihood), repr(prior), repr(settings)]
         data = [*tensors(inputs).values(), *tensors(targets).values(), *named_buffers(network).values()]
-        kept = None if cache is None else Cache(Path(cache), "nuts", words, (*data, *starts))
-        posterior = None if kept is None else kept.load(potential.value)
+        kept = None if cache is None else Cache(Path(cache), "nuts", words, (*data, *starts), potential.value)
+        posterior = None if kept is None else kept.load()
         if posterior is None:
-            posterior = _sampled(potential, starts, settings, progress=progress)
+            posterior = _sampled(potential, starts, settings, kept, progress=progress)
             if kept is not None:
-                kept.save(posterior, potential.value)
+                kept.save(posterior)
     _warn_unless_enough(posterior)
     # The posterior is of the network in evaluation, whose buffers are constants.
     posterior.buffers = {
@@ -248,49 +249,67 @@ def _starts(
     return starts
 
 
-def _sampled(potential: _Potential, starts: list[Tensor], settings: _Settings, *, progress: bool) -> Ensemble:
-    from pyro.infer import MCMC, NUTS
-
-    chains, divergences = [], 0
-    total = settings.chains * (settings.warmup + settings.samples)
-    with tqdm(total=total, desc="NUTS", unit="draw", disable=None if progress else True) as bar:
-
-        def told(kernel: NUTS, *_: object) -> None:
-            bar.update()
-            bar.set_postfix(step=f"{kernel.step_size:.2g}", gradients=potential.evaluations, refresh=False)
-
+def _sampled(
+    potential: _Potential, starts: list[Tensor], settings: _Settings, kept: Cache | None, *, progress: bool
+) -> Ensemble:
+    chains: list[Chain] = []
+    length = settings.warmup + settings.samples
+    with tqdm(
+        total=settings.chains * length, desc="NUTS", unit="draw", disable=None if progress else True
+    ) as bar:
         for i, start in enumerate(starts):
-            with torch.random.fork_rng(devices=[start.device] if start.is_cuda else []):
-                _seed(settings.seed + 1_000_003 * (i + 1), start.device)
-                kernel = NUTS(
-                    potential_fn=potential,
-                    full_mass=settings.dense,
-                    target_accept_prob=settings.accept,
-                    max_tree_depth=settings.depth,
-                )
-                run = MCMC(
-                    kernel,
-                    num_samples=settings.samples,
-                    warmup_steps=settings.warmup,
-                    initial_params={"theta": start},
-                    hook_fn=told,
-                    disable_progbar=True,
-                )
-                run.run()
-            chains.append(run.get_samples()["theta"].detach())
-            divergences += sum(len(found) for found in run.diagnostics()["divergences"].values())
-    draws = unflatten(torch.cat(chains), potential.like)
+            chain = None if kept is None else kept.load_chain(i)
+            if chain is None:
+                chain = _one_chain(potential, start, settings, settings.seed + 1_000_003 * (i + 1), bar)
+                if kept is not None:
+                    kept.save_chain(i, chain)
+            else:
+                bar.update(length)
+            chains.append(chain)
+    flat = torch.cat([chain.theta.to(start) for chain, start in zip(chains, starts, strict=True)])
+    draws = unflatten(flat, potential.like)
     found = chain_diagnostics({name: t.unflatten(0, (settings.chains, -1)) for name, t in draws.items()})
     origin = {
         "sampler": "NUTS",
-        "gradient_evaluations": potential.evaluations,
-        "divergences": divergences,
+        "gradient_evaluations": sum(chain.evaluations for chain in chains),
+        "divergences": sum(chain.divergences for chain in chains),
         "max_r_hat": _finite(found.max_r_hat),
         "min_ess": _finite(found.min_ess),
     }
     return Ensemble(
         {name: t.contiguous() for name, t in draws.items()}, chains=settings.chains, origin=origin
     )
+
+
+def _one_chain(
+    potential: _Potential, start: Tensor, settings: _Settings, seed: int, bar: "tqdm[Any]"
+) -> Chain:
+    from pyro.infer import MCMC, NUTS
+
+    def told(kernel: NUTS, *_: object) -> None:
+        bar.update()
+        bar.set_postfix(step=f"{kernel.step_size:.2g}", gradients=potential.evaluations, refresh=False)
+
+    before = potential.evaluations
+    with torch.random.fork_rng(devices=[start.device] if start.is_cuda else []):
+        _seed(seed, start.device)
+        kernel = NUTS(
+            potential_fn=potential,
+            full_mass=settings.dense,
+            target_accept_prob=settings.accept,
+            max_tree_depth=settings.depth,
+        )
+        run = MCMC(
+            kernel,
+            num_samples=settings.samples,
+            warmup_steps=settings.warmup,
+            initial_params={"theta": start},
+            hook_fn=told,
+            disable_progbar=True,
+        )
+        run.run()
+    divergences = sum(len(found) for found in run.diagnostics()["divergences"].values())
+    return Chain(run.get_samples()["theta"].detach(), potential.evaluations - before, divergences)
 
 
 def _check_unwritten(network: nn.Module) -> None:

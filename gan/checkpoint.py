@@ -83,7 +83,7 @@ def restore(
     """
     tensors, metadata = files.read(path)
     before = metadata.get("identity")
-    if not isinstance(before, dict) or not {"random", "history", "drawn"} <= set(tensors):
+    if not isinstance(before, dict) or not _is_whole(tensors):
         raise ValueError(f"{path} is not a checkpoint of a GAN; choose another name")
     differing = sorted(key for key in identity if key != "steps" and before.get(key) != identity[key])
     if differing:
@@ -94,12 +94,26 @@ def restore(
         mine = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
         try:
             _load(part, mine)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} is a checkpoint of another {name} ({str(error).splitlines()[-1].strip()}); choose another name"
             ) from None
-    draws.random.set_state(tensors["random"])
+    try:
+        draws.random.set_state(tensors["random"])
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{path} has no random state that this device can take ({error}); choose another name"
+        ) from None
     draws.drawn = int(tensors["drawn"])
     history.extend(tensors["history"])
     steps = before.get("steps")
     return steps if isinstance(steps, int) else len(history)
+
+
+def _is_whole(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a run's random state, curves and count of batches are among them."""
+    if not {"random", "history", "drawn"} <= set(tensors):
+        return False
+    history, drawn = tensors["history"], tensors["drawn"]
+    curves = history.ndim == 2 and history.shape[1] == 3 and history.is_floating_point()
+    return curves and drawn.shape == () and drawn.dtype == torch.int64

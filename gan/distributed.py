@@ -9,7 +9,8 @@ of small batches would not be. A layer that mixes its batch sees one rank's rows
 it is synchronised or only uses its running statistics, `MinibatchStd` takes its groups within a rank.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -69,7 +70,8 @@ def gather(part: Tensor) -> Tensor:
     if ranks() == 1:
         return part
     parts = [torch.empty_like(part) for _ in range(ranks())]
-    dist.all_gather(parts, part.detach().contiguous())
+    with _answered():
+        dist.all_gather(parts, part.detach().contiguous())
     parts[rank()] = part
     return torch.cat(parts)
 
@@ -80,7 +82,8 @@ def sum_gradients(parameters: Sequence[Tensor]) -> None:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     joint = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(joint)
+    with _answered():
+        dist.all_reduce(joint)
     for gradient, summed in zip(gradients, joint.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(summed.view_as(gradient))
 
@@ -88,5 +91,18 @@ def sum_gradients(parameters: Sequence[Tensor]) -> None:
 def broadcast(module: torch.nn.Module) -> None:
     """Give every rank the first one's parameters and buffers."""
     if ranks() > 1:
-        for tensor in (*module.parameters(), *module.buffers()):
-            dist.broadcast(tensor.detach(), 0)
+        with _answered():
+            for tensor in (*module.parameters(), *module.buffers()):
+                dist.broadcast(tensor.detach(), 0)
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Say in plain words that another process has gone; its own words say why."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"another of the {ranks()} processes of this run has ended or does not answer; read what it said, and "
+            "start all of them again: with checkpoint= the run goes on from there"
+        ) from error

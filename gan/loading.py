@@ -1,8 +1,11 @@
 """A model back from its file."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -13,6 +16,8 @@ from gan.train import GAN
 from metrics import files
 
 __all__ = ["load"]
+
+COPY = "the file is corrupt: take a copy of it"
 
 
 def load(
@@ -37,37 +42,82 @@ def load(
     tensors, told = files.read(path)
     if told.get("format") != FORMAT:
         raise ValueError(f"{path} is no model of GAN.save; a checkpoint goes to GAN.fit(checkpoint=...)")
-    calls = told["built"]
-    assert isinstance(calls, dict)
     state = {name: part_of_file(tensors, name) for name in ("generator", "critic", "average")}
-    generator = generator or built(calls["generator"])
+    described = _Described.read(path, told)
+    generator = generator or described.network("generator")
     if generator is None:
         raise ValueError(
             f"{path} has a generator of your own; pass generator=, a module of the same architecture"
         )
-    critic = critic or built(calls["critic"])
-    loss = loss or made(told["loss"])
+    critic = critic or described.network("critic")
+    loss = loss or described.thing(described.loss)
     if loss is None:
         raise ValueError(f"{path} has a loss of your own; pass loss=")
-    punished = [made(each) for each in told["penalties"]]  # pyright: ignore[reportGeneralTypeIssues]
+    kept = [each for each in map(described.thing, described.penalties) if each is not None]
     if critic is not None:
-        for each in punished:
-            if each is not None:
-                each.prepare(critic)
+        for each in kept:
+            each.prepare(critic)
         fill(critic, state["critic"], "critic", path)
     elif state["critic"]:
         critic = _Missing(networks.num_classes(generator))
     fill(generator, state["generator"], "generator", path)
-    kept, ema = [each for each in punished if each is not None], told["ema"]
-    assert isinstance(ema, float)
-    model = GAN(generator, critic, loss=loss, penalties=kept, ema=ema)
+    try:
+        model = GAN(generator, critic, loss=loss, penalties=kept, ema=described.ema)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} has parts that do not fit: {error}") from None
     if state["average"]:
         model.averaged = AveragedModel(generator)
         fill(model.averaged.module, state["average"], "generator", path)
+    rows, counts = tensors.get("history"), tensors.get("class_counts")
+    if rows is None or rows.ndim != 2 or rows.shape[1] != 3 or not rows.is_floating_point():
+        raise ValueError(f"{path} must hold a history [steps, 3], got another; {COPY}")
+    if counts is not None and not _are_counts(counts, networks.num_classes(generator)):
+        raise ValueError(f"{path} must hold a count for each class, got {list(counts.shape)}; {COPY}")
     model.history = History()
-    model.history.extend(tensors["history"])
-    model.class_counts = tensors.get("class_counts")
+    model.history.extend(rows)
+    model.class_counts = counts
     return model
+
+
+def _are_counts(counts: Tensor, classes: int) -> bool:
+    return counts.shape == (classes,) and counts.dtype == torch.int64 and bool((counts >= 0).all())
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A file's header: how its networks were built, its loss and its penalties."""
+
+    path: str | Path
+    built: dict[str, Any]
+    loss: Any
+    penalties: list[Any]
+    ema: float
+
+    @classmethod
+    def read(cls, path: str | Path, told: dict[str, Any]) -> "_Described":
+        """The header that is in a file, its types looked at."""
+        types = {"built": dict, "penalties": list, "ema": float}
+        for name, kind in types.items():
+            if not isinstance(told.get(name), kind):
+                raise ValueError(
+                    f"{path} must have {name} of type {kind.__name__} in its header, got {told.get(name)!r:.60}; {COPY}"
+                )
+        return cls(path, told["built"], told.get("loss"), told["penalties"], told["ema"])
+
+    def network(self, name: str) -> nn.Module | None:
+        """A built-in network; None for one of somebody's own."""
+        return self._remade(f"a {name}", built, self.built.get(name))
+
+    def thing(self, told: Any) -> Any:
+        """A loss or a penalty; None for one of somebody's own."""
+        return self._remade("a loss or a penalty", made, told)
+
+    def _remade(self, what: str, make: Callable[[Any], Any], told: Any) -> Any:
+        try:
+            return make(told)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{self.path} describes {what} that cannot be made ({reason}); {COPY}") from None
 
 
 class _Missing(nn.Module):

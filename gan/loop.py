@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from gan import checkpoint
 from gan.distributed import rank
 from gan.game import Game
 from gan.history import History
+from metrics import locks
 
 __all__ = ["Look", "Loop", "OnStep", "TrainingDivergedError"]
 
@@ -63,6 +65,10 @@ class Loop:
 
     def run(self, history: History, look: Look, identity: Callable[[], Mapping[str, object]]) -> None:
         """Train from the end of `history` to the last step, with a bar, looks and checkpoints."""
+        with self._alone(look.path):
+            self._run(history, look, identity)
+
+    def _run(self, history: History, look: Look, identity: Callable[[], Mapping[str, object]]) -> None:
         if look.path is not None:
             identity = partial(dict, identity())  # the data's fingerprint is taken once
             self._restore(look.path, identity(), history)
@@ -91,11 +97,18 @@ class Loop:
                 if stop:
                     break
 
-    def _restore(self, path: Path, identity: Mapping[str, object], history: History) -> None:
+    def _alone(self, path: Path | None) -> AbstractContextManager[None]:
+        """The only run with this checkpoint, or none; of several processes the first one writes it."""
+        if path is None or rank() > 0:
+            return nullcontext()
         if path.is_dir():
             raise ValueError(
                 f"checkpoint must be a file, got the folder {path}; write {path / 'run.safetensors'}"
             )
+        remedy = "name another checkpoint, or wait until that run has ended"
+        return locks.only_holder(path, "checkpoint", remedy)
+
+    def _restore(self, path: Path, identity: Mapping[str, object], history: History) -> None:
         if not path.exists():
             return
         draws = self.game.draws()

@@ -54,7 +54,7 @@ def fill(module: nn.Module, state: dict[str, Tensor], name: str, path: str | Pat
     """Put tensors into a module, and refuse those of another architecture."""
     try:
         module.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise ValueError(
             f"{path} has another {name} ({reason}); pass {name}= with the same architecture"

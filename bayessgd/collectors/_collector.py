@@ -185,8 +185,17 @@ class Collector(ABC):
                 raise ValueError(
                     f"state must have the {key} {value}, got {state.get(key)}; make the collector as it was"
                 )
-        self._updates, self._steps = int(state["num_updates"]), int(state["steps"])
-        self._restore(state["tensors"])
+        tensors = state.get("tensors")
+        if not isinstance(tensors, Mapping):
+            raise ValueError(f"state must have tensors, got {type(tensors).__name__}; pass a state_dict")
+        counts = [check_count(state.get(key), key, least=0) for key in ("num_updates", "steps")]
+        before = self._updates, self._steps
+        self._updates, self._steps = counts
+        try:
+            self._restore(tensors)
+        except ValueError:
+            self._updates, self._steps = before
+            raise
 
     def _shapes(self) -> dict[str, list[int]]:
         return {name: list(p.shape) for name, p in zip(self._names, self._locals(), strict=True)}

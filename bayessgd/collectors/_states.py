@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bayessgd.params import clean_name, unwrap
 
-__all__ = ["Entries", "matched"]
+__all__ = ["Entries", "matched", "taken"]
 
 
 class Entries:
@@ -94,3 +94,19 @@ def _entry(name: str, tensor: object, parameter: Tensor) -> Tensor:
 def _some(names: Sequence[str], most: int = 5) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{list(names[:most])}{more}"
+
+
+def taken(tensors: Mapping[str, Tensor], name: str, like: Tensor, rows: int | None = None) -> Tensor:
+    """Return a tensor of a collector's state, of `like`'s shape (after so many rows) and kind of number."""
+    found = tensors.get(name)
+    shape = [*([] if rows is None else [rows]), *like.shape]
+    if not isinstance(found, Tensor):
+        raise ValueError(
+            f"state must have the tensor {name!r}, got {_some(list(tensors))}; pass a whole state_dict"
+        )
+    kinds = [(t.is_floating_point(), t.is_complex()) for t in (found, like)]
+    if list(found.shape) != shape or kinds[0] != kinds[1]:
+        raise ValueError(
+            f"state must have {name!r} of shape {shape}, got {found.dtype} {list(found.shape)}; pass a whole state_dict"
+        )
+    return found

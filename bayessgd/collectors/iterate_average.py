@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from bayessgd.collectors._collector import Collector
 from bayessgd.collectors._running import RunningMean
+from bayessgd.collectors._states import taken
 from bayessgd.posteriors import Ensemble
 from bayessgd.selection import Selection
 from metrics.inputs import check_count, check_positive
@@ -141,12 +142,11 @@ class IterateAverage(Collector):
             self._running = RunningMean(parameters)
             self._running.count = self._updates % self.window if self.window else self._updates
         for key, tensor in self._tensors().items():
-            tensor.copy_(tensors[key])
+            tensor.copy_(taken(tensors, key, tensor))
         finished = self._updates // self.window if self.window else 0
+        named = list(zip(self._names, parameters, strict=True)) if finished else []
+        columns = [(taken(tensors, f"windows/{name}", p, finished), p) for name, p in named]
         self._windows = [
-            [
-                tensors[f"windows/{name}"][j].to(self._storage_device or p.device, copy=True)
-                for name, p in zip(self._names, parameters, strict=True)
-            ]
+            [column[j].to(self._storage_device or p.device, copy=True) for column, p in columns]
             for j in range(finished)
         ]

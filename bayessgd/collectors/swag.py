@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd.collectors._collector import Collector, accumulator_type
+from bayessgd.collectors._states import taken
 from bayessgd.posteriors import LowRankGaussian
 from bayessgd.selection import Selection
 from metrics.inputs import check_count, check_positive
@@ -166,7 +167,7 @@ class SWAG(Collector):
             return
         self._allocate(self._locals())
         for name, tensor in self._tensors().items():
-            tensor.copy_(tensors[name])
+            tensor.copy_(taken(tensors, name, tensor))
 
 
 Tensors = tuple[Tensor, Tensor, Tensor, Tensor | None]

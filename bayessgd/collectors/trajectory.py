@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd.collectors._collector import Collector, accumulator_type
+from bayessgd.collectors._states import taken
 from bayessgd.params import named_buffers, unflatten
 from bayessgd.posteriors import Ensemble
 from bayessgd.selection import Selection
@@ -143,22 +144,19 @@ class Trajectory(Collector):
         return found
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self._buffers = [
-            {
-                name: tensors[f"buffers/{name}"][i].to(self._storage_device or b.device, copy=True)
-                for name, b in self._now().items()
-            }
-            for i in range(self._updates)
-        ]
+        n = self._updates
         if self.path is not None:
             self._check_file(self.path)
-            return
+        in_memory = [] if self.path is not None or not n else zip(self._names, self._locals(), strict=True)
+        columns = [(taken(tensors, name, p, n), p) for name, p in in_memory]
+        own = {name: (taken(tensors, f"buffers/{name}", b, n), b) for name, b in self._now().items() if n}
+        self._buffers = [
+            {name: t[i].to(self._storage_device or b.device, copy=True) for name, (t, b) in own.items()}
+            for i in range(n)
+        ]
         self._rows = [
-            [
-                tensors[name][i].to(self._storage_device or p.device, copy=True)
-                for name, p in zip(self._names, self._locals(), strict=True)
-            ]
-            for i in range(self._updates)
+            [t[i].to(self._storage_device or p.device, copy=True) for t, p in columns]
+            for i in range(n if columns else 0)
         ]
 
     def _check_file(self, path: Path) -> None:

@@ -84,8 +84,14 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Poste
         raise ValueError(f"{path} must be a {FORMAT!r}, got {metadata.get('format')!r}; it is another file")
     try:
         posterior = _make(str(metadata.get("kind")), tensors, metadata.get("rest"))
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise ValueError(
-            f"{path} must hold what its header names, but lacks {error}; it is corrupt"
+            f"{path} must hold what its header names, but lacks {error}; it is corrupt: take a copy of it"
         ) from None
+    except (AttributeError, IndexError, RecursionError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{path} must have the header of a posterior, got another ({error}); it is corrupt: take a copy of it"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{path} does not hold a posterior: {error}; take a copy of it") from None
     return posterior if device is None else posterior.to(device=device)

@@ -90,7 +90,7 @@ def has_one_channel(path: str | Path) -> bool:
     try:
         with Image.open(path) as image:
             return image.mode in ("1", "L", *DEEP)
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # each of Pillow's formats has its own kinds
         raise ValueError(f"{path} cannot be read as a picture ({error}); mend it or take it away") from None
 
 
@@ -107,7 +107,7 @@ def read_image(
     try:
         with Image.open(path) as image:
             return picture(image, size=size, grey=grey)
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # each of Pillow's formats has its own kinds
         raise ValueError(f"{path} cannot be read as a picture ({error}); mend it or take it away") from None
 
 

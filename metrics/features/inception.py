@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import load_file
 from torch import Tensor
 
 from metrics.features.fingerprint import fingerprint
+from metrics.files import read_safetensors, read_torch
 from metrics.inputs import check_cloud, check_count
 from metrics.precision import full_precision
 
@@ -150,14 +150,13 @@ def read_weights(weights: str | Path, what: str, remedy: str) -> dict[str, Tenso
     path = Path(weights)
     if not path.is_file():
         raise FileNotFoundError(f"no file of {what} at {path}; {remedy}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each format has its own kinds of errors for a damaged file
-        raise ValueError(f"{path} is not a file of weights ({error}); fetch it again") from None
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    state = read_torch(path)
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise ValueError(f"{path} must hold a state dict of tensors, got {type(state).__name__}")
+        raise ValueError(
+            f"{path} must hold a state dict of tensors, got {type(state).__name__}; fetch the weights again"
+        )
     return dict(state)
 
 

@@ -9,6 +9,7 @@ the map's weights, so that neither other pictures nor other weights ever find it
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,9 @@ def features_of(
     """
     batch_size = check_count(batch_size, "batch_size")
     kept = None if cache is None else Path(cache) / f"{_key(source, map, size, grey)}.safetensors"
-    if kept is not None and kept.is_file():
-        return read(kept)[0]["features"]
+    known = None if kept is None else _kept(kept)
+    if known is not None:
+        return known
     rows, computed = [], _is_features(source)
     for batch in _batches(source, batch_size, size=size, grey=grey, progress=progress):
         with torch.no_grad():
@@ -76,7 +78,24 @@ def features_of(
         raise ValueError("source must hold at least one batch, got none; a generator can be read only once")
     found = torch.cat(rows)
     if kept is not None:
-        write(kept, {"features": found}, {"map": identity(map)})
+        try:
+            write(kept, {"features": found}, {"map": identity(map)})
+        except OSError as error:
+            warnings.warn(f"the features are not kept: {error}", stacklevel=2)
+    return found
+
+
+def _kept(path: Path) -> Tensor | None:
+    """The features in a cache; None where there are none, or where they are damaged: that warns."""
+    if not path.exists():
+        return None
+    try:
+        found = read(path)[0].get("features")
+        if found is None or found.ndim != 2:
+            raise ValueError(f"{path} holds no features [n, k]")
+    except (ValueError, OSError) as error:
+        warnings.warn(f"the kept features are damaged and are made anew: {error}", stacklevel=3)
+        return None
     return found
 
 
