@@ -9,12 +9,13 @@ DEMO_ARGS ?=
 CONSTRAINTS ?= -c constraints.txt
 TORCH ?=
 
-.PHONY: demo test quick lint types contracts pytest docs gallery dist peers format clean help
+.PHONY: demo test quick lint types strict contracts pytest docs gallery dist peers format clean help
 
 help:
 	@echo "make demo    train three GAN losses on the digits and judge them (DEMO_ARGS='--seeds 3' ...)"
 	@echo "make test    lint, types, import contracts, tests and doctests"
 	@echo "make quick   lint and the quick tests, under a minute: the inner loop"
+	@echo "make strict  types of tests and benchmarks too"
 	@echo "make docs    the site, into site/"
 	@echo "make gallery run the examples anew and keep their reports and pictures for the site"
 	@echo "make dist    wheel and sdist, into dist/"
@@ -45,6 +46,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/.dev
+	$(BIN)/basedpyright bayessgd gan metrics examples
+
+# Over tests and benchmarks too: two minutes.
+strict: $(VENV)/.dev
 	$(BIN)/basedpyright
 
 contracts: $(VENV)/.dev

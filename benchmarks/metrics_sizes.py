@@ -76,7 +76,7 @@ def table(found: dict[str, dict[str, object]], sizes: list[int], d: int) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure what is missing, print and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, 10_000, 30_000, 50_000])
     parser.add_argument("--columns", type=int, default=64)
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))

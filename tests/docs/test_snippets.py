@@ -14,6 +14,7 @@ import bayessgd
 import gan
 import metrics
 from tests.docs.trainers import NUMBER, trainer_names
+from tests.gan.test_strangers_data import MyCritic, MyGenerator
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,6 +65,7 @@ OWN = [page for page in PAGES if snippets(page) and page.name != "trainers.md"]
 @pytest.mark.filterwarnings("ignore:not at equilibrium")  # so few passes are too few, and it says so
 def test_snippets_run(page, small_work):
     names = {"torch": torch, "metrics": metrics, "bayessgd": bayessgd}
+    names |= {"MyGenerator": MyGenerator, "MyCritic": MyCritic}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for number, code in enumerate(snippets(page)):
