@@ -31,6 +31,11 @@ METRICS = (
 )
 
 
+def _interruptible():
+    """Ctrl-C works in the child, also where the tests themselves run in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def run(*arguments):
     command = [sys.executable, str(ROOT / "examples" / "gan_metrics.py"), "--quiet", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -178,15 +183,25 @@ def test_an_interruption_of_several_processes_leaves_none_behind(tmp_path):
     command += ["--losses", "energy", "sliced", "--evaluated", "100", "--out", str(tmp_path)]
     endless = [*command, "--steps", "1000000"]
     process = subprocess.Popen(
-        endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+        endless,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+        preexec_fn=_interruptible,
     )
-    started = 0
-    for line in process.stderr:
-        started += "1000000 steps" in line
-        if started == 2:
-            os.killpg(process.pid, signal.SIGINT)
-            break
-    _, err = process.communicate(timeout=120)  # returns when every process has closed its end
+    try:
+        started = 0
+        for line in process.stderr:
+            started += "1000000 steps" in line
+            if started == 2:
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        _, err = process.communicate(timeout=120)  # returns when every process has closed its end
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     assert process.returncode == 130, err
     assert err.count("\n") == 1
     assert "--resume" in err
@@ -221,7 +236,14 @@ def test_an_interruption_shows_what_is_finished_and_goes_on(tmp_path):
         "--out",
         str(tmp_path),
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=_interruptible,
+    )
     for line in process.stderr:
         if line.startswith("sliced"):
             process.send_signal(signal.SIGINT)
