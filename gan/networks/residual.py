@@ -6,6 +6,7 @@ Zhang et al. 2019), so that a deep network begins as a shallow one. Sizes change
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
@@ -44,6 +45,9 @@ class Residual(nn.Module):
             nn.LeakyReLU(SLOPE),
             nn.Conv2d(inner, channels, kernel_size=1, bias=False),
         )
+        for layer in (self.body[0], self.body[2]):
+            assert isinstance(layer, nn.Conv2d)
+            layer.reset_parameters()
         self.reset_last()
 
     def reset_last(self) -> None:
@@ -55,6 +59,12 @@ class Residual(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Add the block's change."""
         return x + self.body(x)
+
+
+def _block(channels: int) -> Residual:
+    """A block whose weights are drawn by the caller's seed afterwards; torch's own is left where it is."""
+    with torch.random.fork_rng(devices=[]):
+        return Residual(channels)
 
 
 @rebuildable
@@ -152,7 +162,7 @@ def residual_critic(
 
 
 def _blocks(width: int, count: int) -> list[nn.Module]:
-    return [Residual(width) for _ in range(check_count(count, "blocks"))]
+    return [_block(width) for _ in range(check_count(count, "blocks"))]
 
 
 def _fixed_up(net):

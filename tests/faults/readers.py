@@ -74,6 +74,10 @@ def _net() -> nn.Module:
     return nn.Linear(2, 1)
 
 
+def _inception(path: Path) -> object:
+    return inception.read_weights(path, "Inception weights", "fetch them again")
+
+
 def _weights() -> dict[str, Tensor]:
     return {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}
 
@@ -173,11 +177,9 @@ READERS = {
     "features, npy": Reader(
         "pictures.npy", lambda p: np.save(p, np.zeros((4, 1, 2, 2), np.uint8)), features_of, "numpy"
     ),
-    "Inception, torch": Reader(
-        "inception.pth", lambda p: torch.save(_weights(), p), inception._read, "torch"
-    ),
+    "Inception, torch": Reader("inception.pth", lambda p: torch.save(_weights(), p), _inception, "torch"),
     "Inception, safetensors": Reader(
-        "inception.safetensors", lambda p: save_file(_weights(), p), inception._read, "safetensors"
+        "inception.safetensors", lambda p: save_file(_weights(), p), _inception, "safetensors"
     ),
 }
 

@@ -42,6 +42,9 @@ REQUIRED: dict[str, object] = {
 
 ELSEWHERE: dict[str, str] = {
     "evaluation.classification_accuracy_score": "trains a classifier; tests/metrics/evaluation",
+    "neighbours.data_copying_test": "wants 20 samples a cell; tests/metrics/neighbours",
+    "gan.fresh_divergence": "trains critics; tests/gan",
+    "evaluation.memorisation_measure": "returns a measure",
     "features.digits_classifier": "trains a classifier; its inputs are checked in tests/metrics/features",
     "features.fingerprint": "takes any bits, NaN included",
     "noise.control_variate": "needs a network; tests/bayessgd/noise",
@@ -176,6 +179,11 @@ def _own_images(draw: torch.Generator, dtype: torch.dtype) -> dict[str, object]:
     return {"x": x, "image_shape": (1, SIZES["d"]), "generator": torch.Generator().manual_seed(0)}
 
 
+def _own_subsets(draw: torch.Generator, dtype: torch.dtype) -> dict[str, object]:
+    x, y = (torch.randn(SIZES["n"], SIZES["d"], generator=draw).to(dtype) for _ in range(2))
+    return {"x": x, "y": y, "subsets": 4, "subset_size": 5}
+
+
 def _own_gram(draw: torch.Generator, dtype: torch.dtype) -> dict[str, object]:
     x, y = (torch.randn(SIZES["n"], 3, generator=draw).to(dtype) for _ in range(2))
     return {"xx": torch.cdist(x, x), "xy": torch.cdist(x, y), "yy": torch.cdist(y, y)}
@@ -185,6 +193,7 @@ OWN: dict[str, Callable[[torch.Generator, torch.dtype], dict[str, object]]] = {
     "kernels.median_kernel": _own_gram,
     "data.shift_images": _own_images,
     "predictions.set_coverage": _own_sets,
+    "kernels.kernel_inception_distance": _own_subsets,
     "theory.discrete_lyapunov": _own_map,
 }
 

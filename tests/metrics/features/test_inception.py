@@ -105,7 +105,7 @@ def test_no_file_is_ever_unpickled(stand_in, tmp_path):
             return (pytest.fail, ("unpickled",))
 
     torch.save({"mix.weight": Harm()}, tmp_path / "harm.pth")
-    with pytest.raises(ValueError, match="is not a file of weights"):
+    with pytest.raises(ValueError, match="must be a whole file of torch.save"):
         InceptionFeatures(tmp_path / "harm.pth")
 
 
@@ -121,7 +121,7 @@ def test_refusals_of_the_file(stand_in, tmp_path):
     torch.save({"mix.weight": torch.zeros(5, 3)}, tmp_path / "half.pth")
     for name, error, message in (
         ("none.pth", FileNotFoundError, "weights-inception-2015-12-05-6726825d.pth"),
-        ("text.pth", ValueError, "is not a file of weights"),
+        ("text.pth", ValueError, "must be a whole file of torch.save"),
         ("list.pth", ValueError, "must hold a state dict of tensors, got list"),
         ("half.pth", ValueError, "must be those of torch-fidelity's Inception-v3"),
     ):
