@@ -105,7 +105,7 @@ def test_no_file_is_ever_unpickled(stand_in, tmp_path):
             return (pytest.fail, ("unpickled",))
 
     torch.save({"mix.weight": Harm()}, tmp_path / "harm.pth")
-    with pytest.raises(ValueError, match="must be a whole file of torch.save"):
+    with pytest.raises(ValueError, match=r"must be a whole file of torch\.save"):
         InceptionFeatures(tmp_path / "harm.pth")
 
 

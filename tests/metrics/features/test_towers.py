@@ -113,7 +113,7 @@ def test_refusals_of_files(maker, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="no file of"):
         maker(file)
     file.write_bytes(b"no weights")
-    with pytest.raises(ValueError, match="must be a whole file of torch.save"):
+    with pytest.raises(ValueError, match=r"must be a whole file of torch\.save"):
         maker(file)
     torch.save({"fc.weight": torch.zeros(2, 2)}, file)
     with pytest.raises(ValueError, match=r"weights must .* got (no cls_token|none)"):
