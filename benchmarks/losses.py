@@ -40,6 +40,10 @@ WORTH_STACKING = 4
 """Seeds from which on training at once is faster: two cost 2.4 to 2.8 times one (`gan_many.py`)."""
 
 
+FRESH_STEPS = 200
+"""Of each fresh critic."""
+
+
 def judged(x: Tensor, data: Data) -> dict[str, float]:
     """Every measure of samples against the held-out points."""
     y = data.held_out[:POINTS].flatten(1)
@@ -63,7 +67,7 @@ def judged(x: Tensor, data: Data) -> dict[str, float]:
         "1-NN": metrics.nearest_neighbour_accuracy(x, y),
     }
     for name, loss in CRITICS.items():
-        found[name] = gan.fresh_divergence(loss, real=y, fake=x, folds=3, steps=200).value
+        found[name] = gan.fresh_divergence(loss, real=y, fake=x, folds=3, steps=FRESH_STEPS).value
     if data.centres is not None and data.std is not None:
         modes = metrics.mode_coverage(x, centres=data.centres, std=data.std)
         found |= {"modes": modes.modes, "high quality": modes.high_quality, "reverse KL": modes.reverse_kl}

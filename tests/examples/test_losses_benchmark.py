@@ -48,6 +48,7 @@ def test_one_seed_claims_no_errors():
 
 def test_a_table_that_was_stopped_goes_on(tmp_path, monkeypatch):
     words = ["losses", "--data", "ring", "--losses", "js", "hinge", "--seeds", "2", "--steps", "2"]
+    monkeypatch.setattr("losses.FRESH_STEPS", 2)
     monkeypatch.setattr(sys, "argv", [*words, "--folder", str(tmp_path), "--out", str(tmp_path)])
     main()
     first = (tmp_path / "losses.md").read_text()
