@@ -101,22 +101,3 @@ def test_a_rank_that_dies_ends_the_others_with_a_message_and_a_restart_goes_on(t
     assert len(checkpoint(tmp_path)["history"]) == 6
     assert [code for code, _ in two_ranks(tmp_path, "lives")] == [0, 0]  # the remedy
     assert same(checkpoint(tmp_path), whole)
-
-
-@pytest.mark.slow
-def test_torchrun_starts_a_run_again_by_itself(tmp_path, whole):
-    (tmp_path / "ranks.py").write_text(RANKS)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        "--max-restarts=3",  # a port that the dead one held may be refused once
-    ]
-    command += [str(tmp_path / "ranks.py"), str(tmp_path / "run.safetensors"), "dies"]
-    done = subprocess.run(
-        command, env=environment(), capture_output=True, text=True, timeout=BOUND, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert same(checkpoint(tmp_path), whole)
