@@ -4,9 +4,10 @@
 
 As p grows W_p tends to the *bottleneck* distance W_∞, the least length that some plan stays below. With u near W_∞ the
 pieces of an optimal plan that count have powers near 1, what is shorter counts for nothing, and what is longer is so
-dear that a plan takes none of it. A lower bound of W_∞ is known: every point moves at least to its nearest neighbour
-in the other cloud. Powers above `CAP` are cut there, so that the solver keeps its digits. If the plan then takes a
-piece that was cut, no plan stays below that length, it is another lower bound, and the problem is solved again.
+dear that a plan takes none of it. The unit starts from a lower bound of W_∞: every point moves at least to its nearest
+neighbour in the other cloud. Powers above `CAP` are cut there, so that the solver keeps its digits. Cutting makes plans
+cheaper and never dearer, so a plan that is optimal for the cut powers and takes no piece that was cut is optimal. If it
+takes one, the unit was too short: it grows to the shortest of them, and the problem is solved again.
 """
 
 import torch
@@ -18,8 +19,8 @@ from metrics.transport.program import transport_cost, transport_plan
 
 __all__ = ["steep_distance"]
 
-CAP = 1e12
-"""The largest power: the solver's tolerance of 1e-16 of it leaves four digits of a piece at the unit."""
+CAP = 1e6
+"""The largest power: the solver's tolerance of 1e-16 of it leaves ten digits of a piece at the unit."""
 
 
 ROUNDING = 1e-14

@@ -50,6 +50,20 @@ def test_between_sizes_that_differ_and_with_weights(p):
     )
 
 
+@pytest.mark.parametrize("p", [5, 8, 30, 500])
+def test_heavy_tails_by_the_simplex(p):
+    """Weights ask for the simplex, whose tolerance is absolute; every permutation of the repeated points is tried."""
+    draw = torch.Generator().manual_seed(11)
+    counts_x, counts_y = [3, 1, 1, 1], [2, 2, 1, 1]
+    for _ in range(15):
+        x, y = (torch.randn(4, 2, generator=draw, dtype=torch.float64) ** 5 for _ in range(2))
+        whole = [z.repeat_interleave(torch.tensor(n), 0) for z, n in ((x, counts_x), (y, counts_y))]
+        found = wasserstein(
+            x, y, p=p, weights_x=torch.tensor(counts_x).double(), weights_y=torch.tensor(counts_y).double()
+        )
+        assert float(found) == pytest.approx(by_permutations(*whole, p), rel=1e-9)
+
+
 @pytest.mark.parametrize("p", [8, 100])
 @pytest.mark.parametrize("d", [1, 2])
 def test_gradients_are_differences(p, d):
