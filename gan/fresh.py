@@ -33,6 +33,7 @@ from gan.penalties import SpectralNorm
 from gan.seeds import stream
 from metrics import Estimate
 from metrics.inputs import check_count, check_pair
+from metrics.precision import full_precision
 
 __all__ = ["fresh_divergence"]
 
@@ -45,6 +46,7 @@ STOPS_ON = 0.2
 """The share of a critic's training points that decides when it is best."""
 
 
+@full_precision
 def fresh_divergence(
     loss: object,
     *,
@@ -169,6 +171,7 @@ def _potential(d: int, seed: int) -> nn.Module:
     return net
 
 
+@torch.enable_grad()
 def _train(
     net: nn.Module, loss: Measurable, x: Tensor, y: Tensor, steps: int, rate: float, random: torch.Generator
 ) -> None:

@@ -80,7 +80,7 @@ def kernel_inception_distance(
     >>> bool(found.mean.abs() < 0.1), found.values.shape
     (True, torch.Size([20]))
     """
-    check_pair(x, y)
+    check_pair(x, y, least=2)
     count, size = check_count(subsets, "subsets"), check_count(subset_size, "subset_size", least=2)
     if size > min(len(x), len(y)):
         raise ValueError(

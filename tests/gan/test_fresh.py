@@ -72,6 +72,19 @@ def test_a_seed_repeats_and_nothing_else_is_drawn_from(gaussians):
 
 
 @pytest.mark.parametrize(
+    "context",
+    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)],
+    ids=["no_grad", "inference_mode", "autocast"],
+)
+@pytest.mark.parametrize("loss", [losses.KL(), losses.Wasserstein()])
+def test_it_is_the_same_number_where_gradients_or_digits_are_off(gaussians, loss, context):
+    x, y = (cloud[:200].float() for cloud in gaussians)
+    plain = fresh_divergence(loss, real=x, fake=y, folds=2, steps=30)
+    with context():
+        assert fresh_divergence(loss, real=x, fake=y, folds=2, steps=30) == plain
+
+
+@pytest.mark.parametrize(
     ("change", "error", "message"),
     [
         ({"loss": losses.Sinkhorn()}, TypeError, "without a critic"),
