@@ -128,10 +128,15 @@ def dtype_of(generator: nn.Module) -> torch.dtype:
 
 
 def trainable(name: str, network: nn.Module | None) -> None:
-    """Refuse a network without a parameter to train."""
+    """Refuse a network without a parameter to train, or with some that cannot be trained."""
     if network is None:
         return
     found = list(network.parameters())
+    if any(p.is_inference() for p in found):
+        raise ValueError(
+            f"{name} must not be made inside torch.inference_mode, which keeps its parameters from being trained; make "
+            "it outside (fit itself may be called inside)"
+        )
     if not any(p.requires_grad for p in found):
         raise ValueError(
             f"{name} must have parameters that are trained, got {len(found)} and none of them requires a gradient; "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+import gan
 from gan import GAN, Data, TrainingDivergedError, TrainingSettings, losses, networks, penalties
 from gan.game import Game
 from gan.settings import TrainingSettings as Settings
@@ -219,3 +220,36 @@ def test_trains_on_cuda(amp):
     model = fit(score_gan(), device="cuda", amp=amp)
     assert model.sample(4, seed=0).device.type == "cuda"
     assert model.history.rows().isfinite().all()
+
+
+CONTEXTS = [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)]
+
+
+@pytest.mark.parametrize("context", CONTEXTS, ids=["no_grad", "inference_mode", "autocast"])
+@pytest.mark.parametrize("name", ["js", "wgan-gp", "sinkhorn"])
+def test_a_training_is_the_same_inside_what_turns_gradients_or_digits_off(name, context):
+    data = gan.data.ring(100)
+    chosen = gan.recipe(name, like=data)
+
+    def trained():
+        return gan.GAN.from_recipe(chosen, *chosen.players(seed=0))
+
+    how = {"steps": 2, "seed": 0, "device": "cpu", "progress": False}
+    plain, inside = trained().fit(data, **how), trained()
+    with context():
+        inside.fit(data, **how)
+    assert torch.equal(plain.sample(5, seed=0), inside.sample(5, seed=0))
+
+
+def test_networks_made_in_inference_mode_are_refused_and_made_outside_they_train():
+    data = gan.data.ring(100)
+    chosen = gan.recipe("js", like=data)
+    how = {"steps": 1, "seed": 0, "device": "cpu", "progress": False}
+    with torch.inference_mode():
+        made_inside = gan.GAN.from_recipe(chosen, *chosen.players(seed=0))
+        with pytest.raises(ValueError, match=r"generator must not be made inside torch\.inference_mode"):
+            made_inside.fit(data, **how)
+    made_outside = gan.GAN.from_recipe(chosen, *chosen.players(seed=0))
+    with torch.inference_mode():
+        made_outside.fit(data, **how)
+    assert made_outside.sample(3, seed=0).isfinite().all()
