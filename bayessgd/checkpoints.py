@@ -79,8 +79,9 @@ def from_checkpoints(
             f"{type(collector if told is None else told).__name__}"
         )
     for path in tqdm(found, desc="checkpoints", disable=None if progress else True):
+        state = weights_of(path)  # whose errors name the file
         try:
-            told.update(_below(weights_of(path), prefix))
+            told.update(_below(state, prefix))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{path}: {error}") from None
     return told.posterior()

@@ -41,6 +41,7 @@ from bayessgd.priors import Prior
 from bayessgd.starts import jittered_starts
 from metrics.chains import chain_diagnostics
 from metrics.inputs import check_count, check_fraction
+from metrics.precision import with_gradients
 
 __all__ = ["nuts"]
 
@@ -51,6 +52,7 @@ ENOUGH_DRAWS = 100
 """Effective draws per chain, and R̂ < 1.01, are what Vehtari et al. (2021) ask for."""
 
 
+@with_gradients
 def nuts(
     model: nn.Module,
     x: Data,
@@ -211,7 +213,7 @@ def _traced(both: Both, flat: Tensor) -> Both:
         warnings.warn(
             "the gradient cannot be traced, and each takes two to four times longer; pass validate_args=False to "
             f"distributions made inside likelihood or prior, or trace=False to accept it: {reason}",
-            stacklevel=4,
+            stacklevel=6,
         )
         return both
 
@@ -342,5 +344,5 @@ def _warn_unless_enough(posterior: Ensemble) -> None:
             f"{origin['divergences']} divergent trajectories; below 1.01, above "
             f"{ENOUGH_DRAWS * posterior.chains} and none make a reference: raise num_samples, num_warmup or "
             "target_accept",
-            stacklevel=3,
+            stacklevel=5,
         )

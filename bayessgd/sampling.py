@@ -26,6 +26,7 @@ from bayessgd.posteriors import Ensemble
 from bayessgd.samplers import Sampler, corrected
 from metrics.chains import chain_diagnostics
 from metrics.inputs import check_count
+from metrics.precision import with_gradients
 
 __all__ = ["FAR", "iterates", "passes_of", "sample", "walk"]
 
@@ -35,6 +36,7 @@ ENOUGH_DRAWS = 400
 """Effective ones, of the worst parameter: four chains of 100 each (Vehtari et al. 2021)."""
 
 
+@with_gradients
 def sample(
     at: Optimum,
     sampler: Sampler | None = None,
@@ -203,11 +205,11 @@ def _warn(origin: dict[str, object], chains: int) -> None:
             f"{origin['left']} of {chains} chains went {origin['farthest']:.3g} standard deviations from the mode, "
             "where the batches' noise is another; take a smaller share, a larger batch_size, or reference.nuts where "
             "the data are few",
-            stacklevel=3,
+            stacklevel=5,
         )
     if not float(str(origin["min_ess"])) >= ENOUGH_DRAWS:
         warnings.warn(
             f"{origin['sampler']} has {origin['min_ess']:.0f} effective draws of the worst parameter, {ENOUGH_DRAWS} "
             "are enough for a standard deviation to 4 %; raise num_samples or num_chains",
-            stacklevel=3,
+            stacklevel=5,
         )

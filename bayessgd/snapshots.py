@@ -38,6 +38,7 @@ from bayessgd.params import named_buffers, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.priors import GaussianPrior, Prior
 from metrics.inputs import check_count, check_positive
+from metrics.precision import with_gradients
 
 __all__ = ["snapshots"]
 
@@ -48,6 +49,7 @@ EXPLORATION = 0.8
 """The share of a cycle before its samples: rates above a tenth of the full one."""
 
 
+@with_gradients
 def snapshots(
     model: nn.Module,
     x: Data,
@@ -154,7 +156,7 @@ def snapshots(
     draws, found = _run(chains, sampler, cycle, kept, loss, batches, progress=progress)
     said = found.verdict(memory)
     if said:
-        warnings.warn(f"not at equilibrium: {said}", stacklevel=2)
+        warnings.warn(f"not at equilibrium: {said}", stacklevel=4)
     origin = {
         "sampler": "SGHMC",
         "settings": {

@@ -37,6 +37,7 @@ from bayessgd.posteriors.base import check_named
 from bayessgd.priors import GaussianPrior, Prior
 from bayessgd.reference import nuts
 from metrics.inputs import check_count, check_positive, check_tensor
+from metrics.precision import with_gradients
 
 __all__ = ["Subspace", "principal_subspace", "subspace_nuts"]
 
@@ -115,6 +116,7 @@ def principal_subspace(iterates: Ensemble, *, rank: int) -> Subspace:
     return Subspace(mean, basis.to(kind), (values[:rank] / values.sum()).to(kind))
 
 
+@with_gradients
 def subspace_nuts(
     model: nn.Module,
     subspace: Subspace,

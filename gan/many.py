@@ -33,15 +33,14 @@ from gan.stacked_game import StackedGame
 from gan.streams import Streams
 from gan.train import EMA_BATCH, GAN, pick_device
 from metrics.inputs import SupportsDLPack, check_count
-from metrics.precision import full_precision
+from metrics.precision import with_gradients
 
 __all__ = ["fit_many"]
 
 ONE_BY_ONE = "train the models one by one: model.fit(data, steps=..., seed=seed)"
 
 
-@full_precision
-@torch.enable_grad()
+@with_gradients
 def fit_many(
     models: Sequence[GAN],
     data: object,

@@ -26,7 +26,7 @@ from gan.seeds import stream
 from gan.settings import OptimizerFactory, TrainingSettings
 from gan.sources import Source, as_source
 from metrics.inputs import check_count, from_array
-from metrics.precision import full_precision
+from metrics.precision import with_gradients
 
 __all__ = ["GAN", "pick_device"]
 
@@ -104,8 +104,7 @@ class GAN:
         model.recipe = recipe
         return model
 
-    @full_precision
-    @torch.enable_grad()
+    @with_gradients
     def fit(
         self,
         data: object,

@@ -12,6 +12,7 @@ Every file that the packages read comes through here, and is refused in one form
 import hashlib
 import json
 import os
+import pickle
 import re
 import struct
 import tempfile
@@ -237,6 +238,8 @@ def _reason(error: BaseException) -> str:
         told = f"it has no {told}"
     elif isinstance(error, RecursionError):
         told = "it is nested too deeply"
+    elif isinstance(error, pickle.UnpicklingError):
+        told = "it holds other objects, or is no such file"
     return told[:200] or type(error).__name__
 
 

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["full_precision"]
+__all__ = ["full_precision", "with_gradients"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,6 +50,20 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
             return function(*(_ordinary(value) for value in args), **named)  # pyright: ignore[reportCallIssue]
 
     return outside
+
+
+def with_gradients(function: Callable[P, R]) -> Callable[P, R]:
+    """Return a function that trains or samples by gradients as it is outside `torch.no_grad` as well.
+
+    It adds two frames to the stack, for whom warnings count them.
+
+    >>> slope = with_gradients(lambda w: torch.autograd.grad(w.square(), w)[0])
+    >>> w = torch.tensor(3.0, requires_grad=True)
+    >>> with torch.no_grad():
+    ...     slope(w)
+    tensor(6.)
+    """
+    return full_precision(torch.enable_grad()(function))
 
 
 def _ordinary(value: object) -> object:

@@ -1,0 +1,49 @@
+"""What samples by gradients gives the same inside what turns gradients, or half of the digits, off."""
+
+import pytest
+import torch
+from torch import nn
+
+import bayessgd
+from bayessgd.likelihoods import Gaussian
+from bayessgd.priors import GaussianPrior
+
+LAWS = {"likelihood": Gaussian(0.5), "prior": GaussianPrior(1.0)}
+CONTEXTS = [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)]
+QUIET = ("ignore:not at equilibrium", "ignore:NUTS ended with", "ignore:corrected SGD has")
+pytestmark = [
+    pytest.mark.filterwarnings(words) for words in QUIET
+]  # so few draws are too few, and it says so
+
+
+def data():
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 2, generator=draw)
+    return x, x.sum(1, keepdim=True) + 0.5 * torch.randn(40, 1, generator=draw)
+
+
+def snapshots(net, x, y):
+    return bayessgd.snapshots(net, x, y, **LAWS, lr=0.01, batch_size=20, passes=80, seed=0, progress=False)
+
+
+def nuts(net, x, y):
+    return bayessgd.reference.nuts(net, x, y, **LAWS, num_samples=4, num_chains=1, seed=0, progress=False)
+
+
+def sample(net, x, y):
+    at = bayessgd.optimum(net, x, y, **LAWS)
+    return bayessgd.sample(at, num_samples=4, num_chains=2, seed=0, progress=False)
+
+
+@pytest.mark.parametrize("context", CONTEXTS, ids=["no_grad", "inference_mode", "autocast"])
+@pytest.mark.parametrize("sampled", [snapshots, nuts, sample])
+def test_samples_are_those_of_outside(sampled, context):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Linear(2, 1).double()
+    x, y = (t.double() for t in data())
+    plain = sampled(net, x, y).draws
+    with context():
+        inside = sampled(net, x, y).draws
+    for name, draws in plain.items():
+        assert torch.equal(draws, inside[name]), name
