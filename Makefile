@@ -9,11 +9,12 @@ DEMO_ARGS ?=
 CONSTRAINTS ?= -c constraints.txt
 TORCH ?=
 
-.PHONY: demo test quick lint types strict contracts pytest docs gallery dist peers format clean help
+.PHONY: demo test quick lint types strict contracts pytest studies docs gallery dist peers format clean help
 
 help:
 	@echo "make demo    train three GAN losses on the digits and judge them (DEMO_ARGS='--seeds 3' ...)"
 	@echo "make test    lint, types, import contracts, tests and doctests"
+	@echo "make studies the slow tests, which `make test` leaves out"
 	@echo "make quick   lint and the quick tests, under a minute: the inner loop"
 	@echo "make strict  types of tests and benchmarks too"
 	@echo "make docs    the site, into site/"
@@ -56,7 +57,11 @@ contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q -m "not slow"
+
+# Notebooks, examples and laws that take long to see: a quarter of an hour.
+studies: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q -m slow
 
 quick: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q --quick

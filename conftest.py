@@ -19,25 +19,31 @@ def pytest_addoption(parser):
     parser.addoption("--quick", action="store_true", help="one case of each test, and none of the studies")
 
 
+QUICK = pytest.StashKey[bool]()
+"""Whether an item is the first case of a test function that is no study."""
+
+
 def pytest_collection_modifyitems(config, items):
-    """With --quick: the first case of every test function; doctests; nothing that trains or runs programs."""
-    if not config.getoption("--quick"):
-        return
-    kept, dropped, seen = [], [], set()
+    """Find the first case of every test function, doctest, that is no study: with --quick these alone."""
+    seen = set()
     for item in items:
         name = (item.path, getattr(item, "cls", None), getattr(item, "originalname", item.name))
         study = item.get_closest_marker("slow") or any(word in item.path.parts for word in STUDIES)
-        (dropped if study or name in seen else kept).append(item)
+        item.stash[QUICK] = not study and name not in seen
         seen.add(name)
-    config.hook.pytest_deselected(items=dropped)
-    items[:] = kept
+    if config.getoption("--quick"):
+        config.hook.pytest_deselected(items=[item for item in items if not item.stash[QUICK]])
+        items[:] = [item for item in items if item.stash[QUICK]]
 
 
 @pytest.fixture(autouse=True)
-def _no_shape_checks_in_refusal_tests(request):
-    """A refusal must come from our own checks, as it does for a user, and not from jaxtyping's."""
-    off = "refus" in request.node.name
-    jaxtyping.config.update("jaxtyping_disable", off)
+def _shape_checks(request):
+    """Shapes of arguments are checked in the quick cases: everywhere they would take half of the time.
+
+    And never where a refusal is tested: it must come from our own checks, as it does for a user.
+    """
+    on = request.node.stash.get(QUICK, False) and "refus" not in request.node.name
+    jaxtyping.config.update("jaxtyping_disable", not on)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
 

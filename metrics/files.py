@@ -12,7 +12,6 @@ Every file that the packages read comes through here, and is refused in one form
 import hashlib
 import json
 import os
-import pickle
 import re
 import struct
 import tempfile
@@ -238,7 +237,7 @@ def _reason(error: BaseException) -> str:
         told = f"it has no {told}"
     elif isinstance(error, RecursionError):
         told = "it is nested too deeply"
-    elif isinstance(error, pickle.UnpicklingError):
+    elif type(error).__name__ == "UnpicklingError":
         told = "it holds other objects, or is no such file"
     return told[:200] or type(error).__name__
 
