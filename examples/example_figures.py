@@ -24,7 +24,7 @@ def draw_samples(samples: Mapping[str, Tensor], data: Data) -> Figure:
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axis, (name, images) in zip(axes, panels.items(), strict=True):
         pick = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[: ROWS * COLUMNS]
-        axis.imshow(_sheet(_pictures(images[pick], data)), cmap="gray_r", vmin=0, vmax=1)
+        axis.imshow(_sheet(_pictures(images[pick], data)).numpy(), cmap="gray_r", vmin=0, vmax=1)
         axis.set_title(name, fontsize=10, loc="left")
         axis.set_axis_off()
     return figure

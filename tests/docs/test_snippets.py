@@ -19,7 +19,7 @@ from tests.gan.test_strangers_data import MyCritic, MyGenerator
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-STEPS = 2
+STEPS, EVALUATED = 2, 60
 
 
 def snippets(page: Path) -> list[str]:
@@ -40,6 +40,7 @@ def small_work(monkeypatch, tmp_path):
         (tmp_path / "out").mkdir(exist_ok=True)
         torch.save(nn.Linear(2, 1).state_dict(), tmp_path / "out" / f"step={k}.pt")
     fit, fit_many, snapshots = gan.GAN.fit, gan.fit_many, bayessgd.snapshots
+    evaluate, nuts = metrics.evaluate, bayessgd.reference.nuts
 
     @wraps(fit)
     def short_fit(self, data, **kwargs):
@@ -51,9 +52,19 @@ def small_work(monkeypatch, tmp_path):
 
     @wraps(snapshots)
     def short_snapshots(*args, **kwargs):
-        return snapshots(*args, **{**kwargs, "passes": 200})
+        return snapshots(*args, **{**kwargs, "passes": 80})
+
+    @wraps(evaluate)
+    def small_evaluate(fake, real, **kwargs):
+        return evaluate(fake[:EVALUATED], real[:EVALUATED], **kwargs)
+
+    @wraps(nuts)
+    def short_nuts(*args, **kwargs):
+        return nuts(*args, **{**kwargs, "num_samples": 20, "num_warmup": 60})
 
     monkeypatch.setattr(gan.GAN, "fit", short_fit)
+    monkeypatch.setattr(bayessgd.reference, "nuts", short_nuts)
+    monkeypatch.setattr(metrics, "evaluate", small_evaluate)
     monkeypatch.setattr(gan, "fit_many", short_fits)
     monkeypatch.setattr(bayessgd, "snapshots", short_snapshots)
 
@@ -62,7 +73,7 @@ OWN = [page for page in PAGES if snippets(page) and page.name != "trainers.md"]
 
 
 @pytest.mark.parametrize("page", OWN, ids=lambda page: page.name)
-@pytest.mark.filterwarnings("ignore:not at equilibrium")  # so few passes are too few, and it says so
+@pytest.mark.filterwarnings("ignore:not at equilibrium", "ignore:NUTS ended")  # so few passes are too few, and it says so
 def test_snippets_run(page, small_work):
     names = {"torch": torch, "metrics": metrics, "bayessgd": bayessgd}
     names |= {"MyGenerator": MyGenerator, "MyCritic": MyCritic}

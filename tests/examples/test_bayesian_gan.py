@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +13,7 @@ from torch import nn
 import gan
 from bayessgd import Ensemble
 from gan.penalties import R1, GradientPenalty
+from tests.examples.running import run
 
 ROOT = Path(__file__).parents[2]
 WAYS = ["average", "SWAG mean", "SWAG", "SWAG, span", "snapshots", "SGHMC", "ensemble"]
@@ -29,9 +28,8 @@ def example():
 
 
 def test_the_comparison_as_a_user_runs_it(tmp_path):
-    command = [sys.executable, str(ROOT / "examples" / "bayesian_gan.py"), "--steps", "40", "--members", "2"]
-    command += ["--draws", "3", "--quiet", "--out", str(tmp_path)]
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    size = ("--steps", "40", "--members", "2", "--draws", "3")
+    answer = run("bayesian_gan", *size, "--quiet", "--out", tmp_path)
     assert answer.returncode == 0, answer.stderr
     results, report = (
         json.loads((tmp_path / "results.json").read_text()),

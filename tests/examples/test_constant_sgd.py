@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +12,7 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from bayessgd import Chains, theory
+from tests.examples.running import run
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("BAYESSGD_DATA", ROOT.parent / "shared" / "data"))
@@ -57,9 +56,7 @@ def kl(problem, cov):
 
 
 def test_the_embedded_data_as_a_user_runs_it(tmp_path):
-    command = [sys.executable, str(ROOT / "examples" / "constant_sgd.py"), "--quiet", "--out", str(tmp_path)]
-    size = ["--steps", "200", "--chains", "25"]
-    answer = subprocess.run([*command, *size], capture_output=True, text=True, cwd=ROOT, check=False)
+    answer = run("constant_sgd", "--quiet", "--steps", "200", "--chains", "25", "--out", tmp_path)
     assert answer.returncode == 0, answer.stderr
     results = json.loads((tmp_path / "results.json").read_text())
     report = (tmp_path / "report.md").read_text()

@@ -1,8 +1,6 @@
 """The example end to end, its folds against closed forms, and its networks' sizes."""
 
 import json
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +9,7 @@ import pytest
 import torch
 
 from metrics.geometry import MeanField
+from tests.examples.running import run
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--draws", "2", "--steps", "2", "--layers", "3", "--pixels", "32", "--quiet")
@@ -30,8 +29,7 @@ def depth():
 
 
 def test_the_lecture_as_a_user_runs_it(tmp_path):
-    command = [sys.executable, str(ROOT / "examples" / "depth_vs_width.py"), *SMALL, "--out", str(tmp_path)]
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    answer = run("depth_vs_width", *SMALL, "--out", tmp_path)
     assert answer.returncode == 0, answer.stderr
     results, report = (
         json.loads((tmp_path / "results.json").read_text()),

@@ -5,8 +5,6 @@ import itertools
 import json
 import math
 import re
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from sklearn.datasets import load_digits
+
+from tests.examples.running import run
 
 ROOT = Path(__file__).parents[2]
 MODULES = (
@@ -272,10 +272,7 @@ def test_the_examples_of_the_docstrings(bp, name):
 
 
 def test_one_part_as_a_user_runs_it(tmp_path):
-    command = [sys.executable, str(ROOT / "examples" / "digits_backprop.py"), *SMALL, "--out", str(tmp_path)]
-    answer = subprocess.run(
-        [*command, "--parts", "wishes"], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+    answer = run("digits_backprop", *SMALL, "--out", tmp_path, "--parts", "wishes")
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr == ""
     assert "1,482 parameters" in answer.stdout

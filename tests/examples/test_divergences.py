@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +10,7 @@ import pytest
 import torch
 
 import metrics
+from tests.examples.running import run
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ("images", "supports", "between", "costs")
@@ -38,9 +37,8 @@ def picture(*pixels, side=12):
 
 
 def test_the_lecture_as_a_user_runs_it(tmp_path):
-    command = [sys.executable, str(ROOT / "examples" / "divergences.py"), "--quick", "--quiet"]
-    command += ["--digits", "6", "--sizes", "20", "30", "--out", str(tmp_path)]
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    size = ("--quick", "--quiet", "--digits", "6", "--sizes", "20", "30")
+    answer = run("divergences", *size, "--out", tmp_path)
     assert answer.returncode == 0, answer.stderr
     results, report = (
         json.loads((tmp_path / "results.json").read_text()),

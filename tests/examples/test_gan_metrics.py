@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from gan.data import mnist
+from tests.examples import running
 
 ROOT = Path(__file__).parents[2]
 METRICS = (
@@ -37,12 +38,14 @@ def _interruptible():
 
 
 def run(*arguments):
-    command = [sys.executable, str(ROOT / "examples" / "gan_metrics.py"), "--quiet", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    return running.run(
+        "gan_metrics", "--quiet", *(() if "--jobs" in arguments else ("--jobs", "1")), *arguments
+    )
 
 
 def test_the_digits_with_three_losses(tmp_path):
-    first = run("--steps", "10", "--evaluated", "300", "--out", str(tmp_path / "a"))
+    size = ("--steps", "5", "--evaluated", "120")
+    first = run("--jobs", "2", *size, "--out", str(tmp_path / "a"))
     assert first.returncode == 0, first.stderr
     results = json.loads((tmp_path / "a" / "results.json").read_text())
     assert set(results) == {"config", "floor", "losses"}
@@ -61,7 +64,7 @@ def test_the_digits_with_three_losses(tmp_path):
         assert f"({figure})" in report
     for name in METRICS:
         assert name in first.stdout
-    again = run("--steps", "10", "--evaluated", "300", "--jobs", "1", "--out", str(tmp_path / "b"))
+    again = run("--jobs", "1", *size, "--out", str(tmp_path / "b"))
     table = first.stdout.split("\n\n")[0]
     assert table == again.stdout.split("\n\n")[0], (
         "the same seed gives the same table, however many processes"

@@ -158,7 +158,7 @@ def test_learns_the_mean_and_the_spread_of_a_gaussian(make):
     """N((1, 1), ¼ I), learned from 64 points: their own mean is known to 0.06, and the game adds its noise."""
     model = make()
     model.ema = 0.95
-    fit(model, steps=800, batch_size=64, settings=TrainingSettings(critic_steps=3))
+    fit(model, steps=400, batch_size=64, settings=TrainingSettings(critic_steps=2))
     drawn = model.sample(2000, seed=0)
     torch.testing.assert_close(drawn.mean(0), CLOUD.mean(0), rtol=0, atol=0.2)
     torch.testing.assert_close(drawn.std(0), CLOUD.std(0), rtol=0.4, atol=0)
