@@ -146,7 +146,7 @@ def draw_costs(
 
 
 def _image(axis: Axes, image: Tensor) -> None:
-    axis.imshow(image, cmap="gray_r", vmin=0, vmax=16)
+    axis.imshow(image.numpy(), cmap="gray_r", vmin=0, vmax=16)
     axis.set(xticks=[], yticks=[])
 
 

@@ -39,6 +39,7 @@ def line(noise=0.5, n=60):
     )
 
 
+@pytest.mark.slow
 def test_every_method_finds_a_conjugate_posterior():
     task = line()
     found = {**fits(task), "NUTS": full(task, samples=40)}

@@ -18,8 +18,12 @@ from metrics import files
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", faults.KINDS)
+QUICKEST = "collector"
+
+
+@pytest.mark.parametrize(
+    "kind", [k if k == QUICKEST else pytest.param(k, marks=pytest.mark.slow) for k in faults.KINDS]
+)
 def test_a_killed_run_goes_on_to_the_same_bits(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     hits = faults.killed(kind, tmp_path, 1, None)
