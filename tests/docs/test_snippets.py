@@ -73,7 +73,8 @@ OWN = [page for page in PAGES if snippets(page) and page.name != "trainers.md"]
 
 
 @pytest.mark.parametrize("page", OWN, ids=lambda page: page.name)
-@pytest.mark.filterwarnings("ignore:not at equilibrium", "ignore:NUTS ended")  # so few passes are too few, and it says so
+# So few passes and draws are too few, and it says so.
+@pytest.mark.filterwarnings("ignore:not at equilibrium", "ignore:NUTS ended")
 def test_snippets_run(page, small_work):
     names = {"torch": torch, "metrics": metrics, "bayessgd": bayessgd}
     names |= {"MyGenerator": MyGenerator, "MyCritic": MyCritic}

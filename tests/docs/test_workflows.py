@@ -33,4 +33,15 @@ def test_templates_are_forms(path):
 
 def test_help_names_every_target_for_users():
     told = set(re.findall(r'@echo "make ([a-z]+)', (ROOT / "Makefile").read_text()))
-    assert {"demo", "test", "studies", "quick", "strict", "docs", "gallery", "dist", "peers", "format"} == told
+    assert {
+        "demo",
+        "test",
+        "studies",
+        "quick",
+        "strict",
+        "docs",
+        "gallery",
+        "dist",
+        "peers",
+        "format",
+    } == told
