@@ -208,7 +208,7 @@ def test_an_interruption_of_several_processes_leaves_none_behind(tmp_path):
     assert process.returncode == 130, err
     assert err.count("\n") == 1
     assert "--resume" in err
-    done = subprocess.run([*command, "--steps", "20"], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = run(*command[3:], "--steps", "20", "--jobs", "1")
     assert done.returncode == 0, done.stderr
     assert set(json.loads((tmp_path / "results.json").read_text())["losses"]) == {"energy", "sliced"}
 
@@ -231,7 +231,7 @@ def test_an_interruption_shows_what_is_finished_and_goes_on(tmp_path):
         "energy",
         "sliced",
         "--steps",
-        "300",
+        "50",
         "--evaluated",
         "100",
         "--jobs",
@@ -256,6 +256,6 @@ def test_an_interruption_shows_what_is_finished_and_goes_on(tmp_path):
     assert "energy" in out
     assert "--resume" in err
     assert list(json.loads((tmp_path / "results.json").read_text())["losses"]) == ["energy"]
-    again = subprocess.run([*command, "--resume"], capture_output=True, text=True, cwd=ROOT, check=False)
+    again = run(*command[3:], "--resume")
     assert again.returncode == 0, again.stderr
     assert set(json.loads((tmp_path / "results.json").read_text())["losses"]) == {"energy", "sliced"}
