@@ -32,6 +32,7 @@ from bayessgd.loaders import iid_loader
 from bayessgd.modes import Optimum, optimum
 from bayessgd.posteriors import Ensemble, LowRankGaussian, Mixture, Posterior, load
 from bayessgd.predict import predict
+from bayessgd.ranks import gather_ensemble
 from bayessgd.sampling import sample
 from bayessgd.snapshots import snapshots
 from bayessgd.subspace import Subspace, principal_subspace, subspace_nuts
@@ -54,6 +55,7 @@ __all__ = [
     "calibration",
     "effective_temperature",
     "from_checkpoints",
+    "gather_ensemble",
     "iid_loader",
     "interop",
     "likelihoods",

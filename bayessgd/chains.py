@@ -46,10 +46,13 @@ class Chains(nn.Module):
         seed: Chain i starts from `reset_parameters` under a seed of its own, which depends on `seed` and i.
         jitter: Instead of new initialisations: copies of the model's own parameters plus Gaussian noise of
             this standard deviation; 0 gives equal copies.
+        part: (r, R): of the `num_chains` the r-th of R equal parts, with the starts that they have in the whole, for
+            one of R processes (`bayessgd.gather_ensemble`). `num_chains` below is then how many there are here.
 
     Raises:
         TypeError: Not an `nn.Module`, or a seed that is no int.
-        ValueError: No trainable parameters, or a module with parameters but without `reset_parameters`.
+        ValueError: No trainable parameters, a module with parameters but without `reset_parameters`, or chains that
+            do not divide into equal parts.
 
     >>> chains = Chains(torch.nn.Linear(2, 1), 3, seed=0)
     >>> optimizer = torch.optim.SGD(chains.parameters(), lr=0.1)
@@ -64,22 +67,29 @@ class Chains(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, num_chains: int, *, seed: int = 0, jitter: int | float | None = None
+        self,
+        model: nn.Module,
+        num_chains: int,
+        *,
+        seed: int = 0,
+        jitter: int | float | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         model = unwrap(model)  # names are the bare network's, and a copy of what wraps it is none
         num_chains = check_count(num_chains, "num_chains")
+        which = _part(num_chains, part)
         seed = check_count(seed, "seed", least=0)
         if not any(p.requires_grad for p in model.parameters()):
             raise ValueError("model must have parameters that require gradients, got none")
         super().__init__()
-        self.num_chains, self._told = num_chains, Told()
+        self.num_chains, self._told = which.stop - which.start, Told()
         self._stacked = [name for name, p in model.named_parameters() if p.requires_grad]
         if jitter is None:
-            starts = reset_starts(model, num_chains, seed=seed)
+            starts = reset_starts(model, num_chains, seed=seed, which=which)
         else:
-            starts = jittered_starts(model, num_chains, seed=seed, scale=jitter)
+            starts = jittered_starts(model, num_chains, seed=seed, scale=jitter, which=which)
         # The copy holds the stacked tensors in the places of its own, so that torch moves, saves and loads them.
         self.network = copy.deepcopy(model)
         names = {*self._stacked, *(name for name, _ in model.named_buffers())}
@@ -256,6 +266,23 @@ class Chains(nn.Module):
                 f"fn must return a 0-dim tensor per chain, got {list(losses.shape[1:])}; take the mean"
             )
         return losses
+
+
+def _part(num_chains: int, part: object) -> slice:
+    """The chains of one of several processes."""
+    if not isinstance(part, tuple) or len(part) != 2:
+        raise TypeError(f"part must be a pair (rank, ranks), got {part!r}; such as (0, 2)")
+    ranks = check_count(part[1], "part[1]")
+    rank = check_count(part[0], "part[0]", least=0)
+    if rank >= ranks:
+        raise ValueError(f"part must have a rank below its ranks, got {rank} of {ranks}; they count from 0")
+    if num_chains % ranks:
+        raise ValueError(
+            f"num_chains must be a multiple of the {ranks} parts, got {num_chains}; take "
+            f"{num_chains + -num_chains % ranks}"
+        )
+    size = num_chains // ranks
+    return slice(rank * size, (rank + 1) * size)
 
 
 def _replace(model: nn.Module, values: Mapping[str, Tensor]) -> None:

@@ -15,12 +15,18 @@ from metrics.inputs import check_positive
 __all__ = ["jittered_starts", "reset_starts"]
 
 
+ALL = slice(None)
+"""Every chain."""
+
+
 def _values(model: nn.Module) -> dict[str, Tensor]:
     return {name: t.detach().clone() for name, t in [*model.named_parameters(), *model.named_buffers()]}
 
 
-def reset_starts(model: nn.Module, num_chains: int, *, seed: int) -> list[dict[str, Tensor]]:
-    """Return new initialisations, parameters and buffers by name, one dict per chain.
+def reset_starts(
+    model: nn.Module, num_chains: int, *, seed: int, which: slice = ALL
+) -> list[dict[str, Tensor]]:
+    """Return new initialisations, parameters and buffers by name, one dict for each chain, or for some of them.
 
     >>> one, other = reset_starts(nn.Linear(2, 1), 2, seed=0)
     >>> one["weight"].shape, bool((one["weight"] == other["weight"]).any())
@@ -42,7 +48,7 @@ def reset_starts(model: nn.Module, num_chains: int, *, seed: int) -> list[dict[s
                 f"model must know how to start anew, but {type(module).__name__} at {name!r} has parameters "
                 "and no reset_parameters; write one, or pass jitter= to start from noisy copies"
             )
-    seeds = torch.randint(2**62, (num_chains,), generator=torch.Generator().manual_seed(seed)).tolist()
+    seeds = torch.randint(2**62, (num_chains,), generator=torch.Generator().manual_seed(seed))[which].tolist()
     starts = []
     # devices=[] and the CPU's generator alone: torch.manual_seed would reseed the GPUs, which are not forked.
     with torch.random.fork_rng(devices=[]):
@@ -55,7 +61,7 @@ def reset_starts(model: nn.Module, num_chains: int, *, seed: int) -> list[dict[s
 
 
 def jittered_starts(
-    model: nn.Module, num_chains: int, *, seed: int, scale: int | float
+    model: nn.Module, num_chains: int, *, seed: int, scale: int | float, which: slice = ALL
 ) -> list[dict[str, Tensor]]:
     """Return copies of the model's own values with Gaussian noise of standard deviation `scale`.
 
@@ -67,12 +73,13 @@ def jittered_starts(
     if scale != 0:
         scale = check_positive(scale, "jitter")
     gen = torch.Generator().manual_seed(seed)
-    starts = []
-    for _ in range(num_chains):
+    starts, kept = [], range(num_chains)[which]
+    for chain in range(num_chains):
         start = _values(model)
         for name, p in model.named_parameters():
             if p.requires_grad:
                 noise = torch.randn(p.shape, dtype=p.dtype, generator=gen)
                 start[name] += scale * noise.to(p.device)
-        starts.append(start)
+        if chain in kept:
+            starts.append(start)
     return starts
