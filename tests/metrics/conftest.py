@@ -20,3 +20,9 @@ def _functions_within_functions_are_plain():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jaxtyping, "jaxtyped", at_import)
         yield
+
+
+@pytest.fixture
+def unchecked(_shape_checks):
+    """A study of hundreds of runs would check the same shapes hundreds of times; what runs once does it too."""
+    jaxtyping.config.update("jaxtyping_disable", True)
