@@ -26,11 +26,15 @@ def data():
 
 
 def snapshots(net, x, y):
-    return bayessgd.snapshots(net, x, y, **LAWS, lr=0.01, batch_size=20, passes=10, num_draws=5, seed=0, progress=False)
+    return bayessgd.snapshots(
+        net, x, y, **LAWS, lr=0.01, batch_size=20, passes=10, num_draws=5, seed=0, progress=False
+    )
 
 
 def nuts(net, x, y):
-    return bayessgd.reference.nuts(net, x, y, **LAWS, num_samples=4, num_warmup=4, num_chains=1, seed=0, progress=False)
+    return bayessgd.reference.nuts(
+        net, x, y, **LAWS, num_samples=4, num_warmup=4, num_chains=1, seed=0, progress=False
+    )
 
 
 def sample(net, x, y):

@@ -81,9 +81,7 @@ def test_a_run_that_is_too_short_is_not_at_equilibrium_and_says_so():
     x, y = torch.zeros(20, 20), torch.zeros(20, 1)
     laws = {"likelihood": Gaussian(1.0), "prior": GaussianPrior(1.0)}
     settings = {"lr": 0.05, "batch_size": 10, "num_chains": 4, "num_draws": 16, "progress": False}
-    with pytest.warns(
-        UserWarning, match=r"not at equilibrium: the virial is .* here 20 passes .* to forget"
-    ):
+    with pytest.warns(UserWarning, match=r"not at equilibrium: the virial is .* here 20 passes .* to forget"):
         found = snapshots(net, x, y, **laws, **settings, passes=4)
     assert found.origin["equilibrium"] is False
     assert found.origin["virial"]["value"] < 0.8
@@ -115,9 +113,7 @@ def test_starts_are_where_the_chains_begin():
 def test_a_seed_gives_the_same_bits_and_nothing_of_the_users_moves():
     net, x, y, mean, _ = regression()
     state = torch.get_rng_state()
-    one, two, other = (
-        run(net, x, y, seed=seed).draws["weight"] for seed in (1, 1, 2)
-    )
+    one, two, other = (run(net, x, y, seed=seed).draws["weight"] for seed in (1, 1, 2))
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
     assert torch.equal(torch.get_rng_state(), state)

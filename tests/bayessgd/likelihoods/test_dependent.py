@@ -38,7 +38,15 @@ def test_nuts_samples_the_closed_form(count):
     precision = 1 + float((X.T @ torch.linalg.solve(COVARIANCE, X)).squeeze())
     mean = float(X[:, 0] @ torch.linalg.solve(COVARIANCE, Y)) / precision
     found = nuts(
-        Level(), X, Y, likelihood=AR, prior=GaussianPrior(1.0), num_samples=count, num_chains=2, progress=False, num_warmup=60
+        Level(),
+        X,
+        Y,
+        likelihood=AR,
+        prior=GaussianPrior(1.0),
+        num_samples=count,
+        num_chains=2,
+        progress=False,
+        num_warmup=60,
     )
     draws = found.draws["level"][:, 0]
     n = found.origin["min_ess"]

@@ -30,9 +30,9 @@ def test_of_a_difference_of_means_is_the_textbook_error(gen, n, m):
 def test_of_a_median_and_of_neighbours_is_the_spread_over_fresh_samples(trials):
     """Where deleting single points fails: a median, 1-NN accuracy, precision, recall, density, coverage.
 
-    Over 100 fresh pairs (25) the spread has a relative error of 7 % (14), the root mean square of as many errors with 12 splits
-    each 1/√(2·12·100) = 2 %; beyond these it may be off by some percent, since the variance of neighbours does not fall
-    quite like 1/n."""
+    Over 100 fresh pairs (25) the spread has a relative error of 7 % (14), the root mean square of as many errors with
+    12 splits each 1/√(2·12·100) = 2 % (4); beyond these it may be off by some percent, since the variance of neighbours
+    does not fall quite like 1/n."""
     neighbours = [m for m in standard_measures(k=3) if m.with_stderr is None]
 
     def measure(pair):

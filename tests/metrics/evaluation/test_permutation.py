@@ -85,7 +85,8 @@ def test_a_p_value_counts_the_true_labels_and_ties_as_large():
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_p_values_are_uniform_where_the_laws_are_one(statistic, trials):
     """p(B + 1) is uniform on 1 … B + 1 for a continuous statistic and larger with ties: in 600 trials (150) of B = 19
-    each P(p ≤ j/20) = j/20 has a standard error of at most 2 % (4). That of 1-NN has many ties: only the bound from above."""
+    each P(p ≤ j/20) = j/20 has a standard error of at most 2 % (4). That of 1-NN has many ties: only the bound from
+    above."""
     found = []
     for seed in range(trials):
         gen = torch.Generator().manual_seed(seed)

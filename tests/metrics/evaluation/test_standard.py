@@ -105,8 +105,9 @@ def test_float32_clouds_give_the_numbers_of_float64_ones():
     ],
 )
 def test_errors_of_transport_by_potentials_are_those_of_fresh_samples_and_of_the_jackknife(d, trials):
-    """60 fresh pairs (16): the spread has a relative error of 9 % (18). In 8 dimensions potentials follow the points' noise: 13 %
-    too large for W_2 and 21 % for S_ε at 500 points, more at 100. The jackknife's own error is 1/√(2·4·60) = 5 % (9)."""
+    """60 fresh pairs (16): the spread has a relative error of 9 % (18). In 8 dimensions potentials follow the points'
+    noise: 13 % too large for W_2 and 21 % for S_ε at 500 points, more at 100. The jackknife's own error is
+    1/√(2·4·60) = 5 % (9)."""
     measures = standard_measures()[:2]
     values, errors, halves = [], [], []
     for seed in range(trials):
@@ -124,7 +125,9 @@ def test_errors_of_transport_by_potentials_are_those_of_fresh_samples_and_of_the
     own = 1 / math.sqrt(8 * trials)
     noise = 4 * math.hypot(1 / math.sqrt(2 * trials), own)
     assert bool(((told / spread > 1 - noise) & (told / spread < 1.3 + noise)).all()), told / spread
-    assert bool(((told / resampled > 1 - 5 * own) & (told / resampled < 1.3 + 5 * own)).all()), told / resampled
+    assert bool(((told / resampled > 1 - 5 * own) & (told / resampled < 1.3 + 5 * own)).all()), (
+        told / resampled
+    )
 
 
 @pytest.mark.parametrize("name", ["transport", "sinkhorn"])

@@ -157,9 +157,7 @@ def test_variance_equals_its_sums_over_distinct_indices(gen, kernel):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(
-    ("n", "m", "shift"), [(8, 5, 0.0), (4, 12, 1.5)], ids=["same law", "other law"]
-)
+@pytest.mark.parametrize(("n", "m", "shift"), [(8, 5, 0.0), (4, 12, 1.5)], ids=["same law", "other law"])
 def test_variance_is_that_of_replications(gen, n, m, shift):
     """The estimates' mean against the sample variance of U over fresh clouds, both with their errors."""
     replications = 800

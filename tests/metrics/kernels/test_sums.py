@@ -61,7 +61,9 @@ def test_variance_is_the_spread_of_the_statistic(trials):
         found = sweep(x + 0.5, 1.5 * y, [Gaussian(1.0)]).sums[0]
         values.append(found.value())
         told.append(sum(found.variance_by_order()))
-    assert float(torch.stack(told).mean() / torch.stack(values).var()) == pytest.approx(1, abs=4.3 * (2 / trials) ** 0.5)
+    assert float(torch.stack(told).mean() / torch.stack(values).var()) == pytest.approx(
+        1, abs=4.3 * (2 / trials) ** 0.5
+    )
 
 
 @pytest.mark.usefixtures("_tile")
