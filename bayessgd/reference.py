@@ -114,7 +114,9 @@ def nuts(
     >>> from bayessgd.priors import GaussianPrior
     >>> line, x = nn.Linear(1, 1, bias=False).double(), torch.ones(3, 1, dtype=torch.float64)
     >>> laws = {"likelihood": Gaussian(1.0), "prior": GaussianPrior(1.0)}
-    >>> law = nuts(line, x, x, **laws, num_samples=500, num_chains=2, progress=False)  # N(3/4, 1/4)
+    >>> settings = {"num_samples": 400, "num_warmup": 100, "num_chains": 1, "progress": False}
+    >>> _ = nn.init.zeros_(line.weight)
+    >>> law = nuts(line, x, x, **laws, **settings)  # N(3/4, 1/4)
     >>> draws = law.draws["weight"]
     >>> bool((draws.mean() - 0.75).abs() < 0.1), bool((draws.std() - 0.5).abs() < 0.1)
     (True, True)

@@ -74,7 +74,7 @@ def sample(
     >>> from bayessgd.priors import GaussianPrior
     >>> line, x = torch.nn.Linear(1, 1, bias=False).double(), torch.randn(200, 1, dtype=torch.float64)
     >>> at = optimum(line, x, x + torch.randn_like(x), likelihood=Gaussian(1.0), prior=GaussianPrior(1.0))
-    >>> law = sample(at, progress=False)
+    >>> law = sample(at, num_samples=4, num_chains=250, progress=False)
     >>> bool((law.draws["weight"].std() / at.covariance[0, 0].sqrt() - 1).abs() < 0.15)
     True
     """

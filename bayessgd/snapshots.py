@@ -117,7 +117,9 @@ def snapshots(
     >>> from bayessgd.likelihoods import Gaussian
     >>> line, x = nn.Linear(1, 1, bias=False), torch.ones(20, 1)
     >>> laws = {"likelihood": Gaussian(1.0), "prior": GaussianPrior(1.0)}
-    >>> found = snapshots(line, x, x, **laws, lr=0.05, batch_size=20, passes=1000, progress=False)  # N(20/21, 1/21)
+    >>> _ = nn.init.ones_(line.weight)  # trained
+    >>> settings = {"lr": 0.05, "batch_size": 20, "passes": 150, "num_chains": 50, "progress": False}
+    >>> found = snapshots(line, x, x, **laws, **settings)  # N(20/21, 1/21)
     >>> abs(float(found.mean["weight"]) - 20 / 21) < 0.1, found.origin["equilibrium"]
     (True, True)
     """

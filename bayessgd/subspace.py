@@ -166,7 +166,7 @@ def subspace_nuts(
     >>> line, x = nn.Linear(1, 1, bias=False), torch.ones(3, 1)
     >>> space = Subspace({"weight": torch.zeros(1, 1)}, torch.ones(1, 1), torch.ones(1))
     >>> laws = {"likelihood": Gaussian(1.0), "prior": GaussianPrior(1.0)}
-    >>> law = subspace_nuts(line, space, x, x, **laws, progress=False)   # N(3/4, 1/4)
+    >>> law = subspace_nuts(line, space, x, x, **laws, num_samples=400, num_chains=1, progress=False)  # N(3/4, 1/4)
     >>> bool((law.mean["weight"] - 0.75).abs() < 0.1)
     True
     """

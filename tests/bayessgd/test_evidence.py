@@ -45,6 +45,7 @@ def sampler(net, x, y, scale, share):
     )
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_linear_regression_finds_the_evidence_maximum():
     x, y = diabetes()
     precision, scale = exact_maximum(x, y)

@@ -141,6 +141,7 @@ def test_means_by_name_and_by_coefficient():
     torch.testing.assert_close(found[2], prior.log_prob({k: t[2] for k, t in stacked.items()}))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_flat_in_sigma_needs_the_jacobian_and_has_it():
     """The mean of log σ: under FlatPrior that of p(σ) ∝ 1/σ, under LogScalePrior() that of a flat σ; by quadrature."""
     random = torch.Generator().manual_seed(0)
@@ -150,7 +151,7 @@ def test_flat_in_sigma_needs_the_jacobian_and_has_it():
     flat_log, flat = LearnedScaleRegression(x, y), LearnedScaleRegression(x, y, log_prior=lambda s: s)
     shift = (flat.mean[0] - flat_log.mean[0]) / flat.covariance[0, 0].sqrt()
     assert 0.09 < float(shift) < 0.13  # 0.11 of a standard deviation at N = 46
-    grid = torch.linspace(-1.0, 1.0, 801, dtype=torch.float64)
+    grid = torch.linspace(-1.0, 1.0, 401, dtype=torch.float64)
     solution = torch.linalg.lstsq(x, y[:, None]).solution.T
 
     def mean(prior):

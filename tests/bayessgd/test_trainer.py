@@ -15,12 +15,30 @@ OTHERS = ["ignore::UserWarning:torch.*", "ignore::DeprecationWarning", "ignore::
 pytestmark = [pytest.mark.filterwarnings(words) for words in OTHERS]
 
 
-@pytest.fixture
-def transformers(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("WANDB_DISABLED", "true")
-    pytest.importorskip("accelerate")
-    return pytest.importorskip("transformers")
+@pytest.fixture(scope="module")
+def transformers():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("WANDB_DISABLED", "true")
+        pytest.importorskip("accelerate")
+        yield pytest.importorskip("transformers")
+
+
+def swag_of(model):
+    return SWAG(model, rank=3)
+
+
+@pytest.fixture(scope="module")
+def whole(transformers, tmp_path_factory):
+    """Twelve steps of SWAG, with a checkpoint in the middle: a model, its collector and the folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    return *trained(transformers, folder, swag_of, steps=12), folder
+
+
+def half(folder, tmp_path):
+    """The run of a folder as it was when it was stopped after six steps."""
+    shutil.copytree(folder / "checkpoint-6", tmp_path / "half" / "checkpoint-6")
+    return tmp_path / "half"
 
 
 def bert(transformers, seed=0):
@@ -77,16 +95,19 @@ def trained(transformers, folder, collector_of, *, steps, resume=None, model=Non
     return model, collector
 
 
-@pytest.mark.parametrize("kind", [lambda m: SWAG(m, rank=3), IterateAverage, Trajectory])
-def test_it_collects_and_resumes_to_the_same_posterior(transformers, kind, tmp_path):
-    model, whole = trained(transformers, tmp_path / "whole", kind, steps=12)
-    assert whole.num_updates == 6
-    trained(transformers, tmp_path / "half", kind, steps=6)
+@pytest.mark.parametrize("kind", [swag_of, IterateAverage, Trajectory])
+def test_it_collects_and_resumes_to_the_same_posterior(transformers, kind, whole, tmp_path):
+    model, collector, folder = whole
+    if kind is not swag_of:
+        folder = tmp_path / "whole"
+        model, collector = trained(transformers, folder, kind, steps=12)
+    assert collector.num_updates == 6
+    stopped = half(folder, tmp_path)
     again, resumed = trained(
-        transformers, tmp_path / "half", kind, steps=12, resume=True, model=bert(transformers, seed=9)
+        transformers, stopped, kind, steps=12, resume=True, model=bert(transformers, seed=9)
     )
     assert resumed.num_updates == 6
-    for name, value in whole.posterior().mean.items():
+    for name, value in collector.posterior().mean.items():
         assert torch.equal(value, resumed.posterior().mean[name]), name
     state = model.state_dict()
     assert all(torch.equal(t, state[name]) for name, t in again.state_dict().items())
@@ -109,8 +130,8 @@ def test_accumulated_gradients_are_one_step(transformers, tmp_path):
     assert path.num_updates == 4
 
 
-def test_from_start_to_predictions(transformers, tmp_path):
-    model, swag = trained(transformers, tmp_path, lambda m: SWAG(m, rank=3), steps=12)
+def test_from_start_to_predictions(transformers, whole, tmp_path):
+    model, swag, _ = whole
     ids = torch.stack([s["input_ids"] for s in sentences()])
 
     class Logits(nn.Module):
@@ -132,16 +153,15 @@ def test_from_start_to_predictions(transformers, tmp_path):
     torch.testing.assert_close(served(input_ids=ids).logits, averaged(input_ids=ids).logits)
 
 
-def test_a_checkpoint_without_the_collector_is_refused_and_the_remedy_is_right(transformers, tmp_path):
-    kind = lambda m: SWAG(m, rank=3)  # noqa: E731
-    _, whole = trained(transformers, tmp_path / "whole", kind, steps=12)
-    shutil.copytree(tmp_path / "whole" / "checkpoint-6", tmp_path / "half" / "checkpoint-6")
+def test_a_checkpoint_without_the_collector_is_refused_and_the_remedy_is_right(transformers, whole, tmp_path):
+    _, want, folder = whole
+    half(folder, tmp_path)
     (tmp_path / "half" / "checkpoint-6" / "collector.safetensors").unlink()
     with pytest.raises(ValueError, match=r"goes on from step 6, but there is no .*resume_from="):
-        trained(transformers, tmp_path / "half", kind, steps=12, resume=True)
+        trained(transformers, tmp_path / "half", swag_of, steps=12, resume=True)
     model = bert(transformers, seed=3)
-    swag = kind(model)
-    callback = trainer_callback(swag, every=2, resume_from=tmp_path / "whole" / "checkpoint-6")
+    swag = swag_of(model)
+    callback = trainer_callback(swag, every=2, resume_from=folder / "checkpoint-6")
     arguments = transformers.TrainingArguments(
         output_dir=str(tmp_path / "half"),
         max_steps=12,
@@ -161,17 +181,16 @@ def test_a_checkpoint_without_the_collector_is_refused_and_the_remedy_is_right(t
     )
     with torch.random.fork_rng():
         trainer.train(resume_from_checkpoint=str(tmp_path / "half" / "checkpoint-6"))
-    for name, value in whole.posterior().mean.items():
+    for name, value in want.posterior().mean.items():
         assert torch.equal(value, swag.posterior().mean[name])
 
 
-def test_refusals_of_another_file_and_of_no_collector(transformers, tmp_path):
-    kind = lambda m: SWAG(m, rank=3)  # noqa: E731
-    trained(transformers, tmp_path, kind, steps=6)
-    file = tmp_path / "checkpoint-6" / "collector.safetensors"
+def test_refusals_of_another_file_and_of_no_collector(transformers, whole, tmp_path):
+    stopped = half(whole[2], tmp_path)
+    file = stopped / "checkpoint-6" / "collector.safetensors"
     bayessgd.Ensemble({"w": torch.ones(2, 1)}).save(file)
     with pytest.raises(ValueError, match="must be a 'bayessgd collector 1'"):
-        trained(transformers, tmp_path, kind, steps=12, resume=True)
+        trained(transformers, stopped, swag_of, steps=12, resume=True)
     with pytest.raises(TypeError, match=r"collector must be SWAG, IterateAverage or Trajectory, got Linear"):
         trainer_callback(nn.Linear(1, 1))
     with pytest.raises(ValueError, match="every must be at least 1"):

@@ -96,15 +96,16 @@ def test_sinkhorn_divergence(d):
 
 @pytest.mark.parametrize("d", [1, 3])
 def test_knn_kl(gen, d):
-    n, std, replicates = 10_000, 0.3, 2
+    n, std, replicates = 5_000, 0.3, 2
     law = Normal(torch.zeros(d).double(), torch.eye(d).double())
     want = Normal(law.mean, std**2 * law.cov).kl(law)
     got = torch.stack(
         [m.knn_kl(std * law.sample(n, gen), law.sample(n, gen), k=1) for _ in range(replicates)]
     )
-    # One run scatters by 2 to 3 %, since many points of the narrow law share one neighbour in the wide one.
-    stderr = 0.03 * want / replicates**0.5
-    assert got.std() < 3 * 0.03 * want
+    # One run of 10 000 scatters by 2 to 3 %, of 5000 by 4 %: many points of the narrow law share one neighbour in
+    # the wide one.
+    stderr = 0.042 * want / replicates**0.5
+    assert got.std() < 3 * 0.042 * want
     assert got.mean().item() == pytest.approx(want, abs=0.01 * want + 3 * stderr)
 
 

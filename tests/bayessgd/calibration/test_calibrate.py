@@ -59,6 +59,7 @@ def test_outside_the_span_the_iterates_own_diagonal(regression):
     assert found.scale == pytest.approx(float(variance[0]) / (0.5 * (0.3 + 6 / 2)), rel=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_part_of_the_data_counts_for_all_with_an_error(regression):
     big = Regression(n=3000)
     rows = torch.eye(D)

@@ -70,6 +70,7 @@ def test_windows_are_means_of_consecutive_iterates(window, dtype):
     assert relative(flatten(posterior.draws, posterior.mean), truth) < bound(dtype)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_long_mean_keeps_six_digits():
     # One block is off by 3.2e-7 (root mean square), the mean of 64 blocks by 4e-8, and the result is rounded to
     # float32, by 6e-8 at most. The bound has four standard deviations, for the largest of 64.

@@ -31,14 +31,26 @@ X = torch.ones(N, 1, dtype=torch.float64)
 Y = torch.linspace(-1, 2, N, dtype=torch.float64)
 
 
-def test_nuts_samples_the_closed_form():
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.filterwarnings("ignore:NUTS ended with")
+@pytest.mark.parametrize("count", [150, pytest.param(1000, marks=pytest.mark.slow)])
+def test_nuts_samples_the_closed_form(count):
     precision = 1 + float((X.T @ torch.linalg.solve(COVARIANCE, X)).squeeze())
     mean = float(X[:, 0] @ torch.linalg.solve(COVARIANCE, Y)) / precision
     found = nuts(
-        Level(), X, Y, likelihood=AR, prior=GaussianPrior(1.0), num_samples=1000, num_chains=2, progress=False
+        Level(),
+        X,
+        Y,
+        likelihood=AR,
+        prior=GaussianPrior(1.0),
+        num_samples=count,
+        num_chains=2,
+        progress=False,
+        num_warmup=60,
     )
     draws = found.draws["level"][:, 0]
     n = found.origin["min_ess"]
+    assert n > 90  # a factor of two in the variance would be seen
     assert abs(float(draws.mean()) - mean) < 4 * (1 / precision / n) ** 0.5
     assert abs(float(draws.var()) * precision - 1) < 4 * (2 / n) ** 0.5 * 1.5
 

@@ -10,7 +10,7 @@ from bayessgd.noise import Curvature, gauss_newton, hessian
 def setting(gen, dtype=torch.float64):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).to(dtype)
-    x, y = torch.randn(10, 3, dtype=dtype, generator=gen), torch.randint(3, (10,), generator=gen)
+    x, y = torch.randn(6, 3, dtype=dtype, generator=gen), torch.randint(3, (6,), generator=gen)
     return model, x, y
 
 

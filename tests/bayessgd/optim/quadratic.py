@@ -46,7 +46,7 @@ def flat(params):
     return torch.cat([p.detach() for p in params], 1)
 
 
-def simulate(make, *, curvature, noise=None, chains=12_000, steps=200, seed=0, dtype=torch.float64):
+def simulate(make, *, curvature, noise=None, chains=4_000, steps=200, seed=0, dtype=torch.float64):
     """Run independent chains from 0 and return the last iterates `[chains, D]`.
 
     `make(params, generator)` builds the optimizer; `noise` is the covariance of the batch gradient, C/S.

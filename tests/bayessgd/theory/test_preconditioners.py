@@ -102,10 +102,11 @@ def test_exact_preconditioner_simulated_is_within_a_twentieth_of_a_nat(m, gen):
     assert relative(found, posterior) < 3 * covariance_error(posterior, 20_000)
 
 
-def test_diagonal_is_never_worse_than_the_rate_on_200_problems():
+@pytest.mark.parametrize("count", [8, pytest.param(200, marks=pytest.mark.slow)])
+def test_diagonal_is_never_worse_than_the_rate(count):
     gen = torch.Generator().manual_seed(1)
     mandt_worse, gains = 0, []
-    for i in range(200):
+    for i in range(count):
         problem = random_quadratic(2 + i % 4, gen)
         rate = float(optimal_learning_rate(problem.C, **sizes(problem), A=problem.A))
         best = optimal_preconditioner(problem.C, **sizes(problem), A=problem.A, kind="diagonal")
@@ -120,8 +121,8 @@ def test_diagonal_is_never_worse_than_the_rate_on_200_problems():
         mandt_worse += classic > single
         gains.append(classic - diagonal)
     # The paper's diagonal is worse than one rate on some problems, and behind the optimum on nearly all.
-    assert mandt_worse > 5
-    assert sum(g > 0.01 for g in gains) > 100
+    assert mandt_worse > count / 40
+    assert sum(g > 0.01 for g in gains) > count / 2
 
 
 @pytest.mark.parametrize("m", [0.0, 0.9])

@@ -54,6 +54,7 @@ def test_each_class_has_its_own_distance_and_the_mean_counts_each_alike(gen):
     assert mean.sizes == (3500, 3500)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_error_of_the_mean_is_its_spread():
     """Deviations from 2/3, the mean of δ², over their errors: variance 1 to 5 errors of the variance of 25 of them."""
     y, random = classes(300, 3), torch.Generator().manual_seed(1)

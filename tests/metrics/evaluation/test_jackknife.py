@@ -25,12 +25,14 @@ def test_of_a_difference_of_means_is_the_textbook_error(gen, n, m):
     torch.testing.assert_close(got[0], exact, rtol=4 * 0.022, atol=0)
 
 
-def test_of_a_median_and_of_neighbours_is_the_spread_over_fresh_samples():
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("trials", [25, pytest.param(100, marks=pytest.mark.slow)])
+def test_of_a_median_and_of_neighbours_is_the_spread_over_fresh_samples(trials):
     """Where deleting single points fails: a median, 1-NN accuracy, precision, recall, density, coverage.
 
-    Over 100 fresh pairs the spread has a relative error of 7 %, the root mean square of as many errors with 12 splits
-    each 1/√(2·12·100) = 2 %; beyond these it may be off by some percent, since the variance of neighbours does not fall
-    quite like 1/n."""
+    Over 100 fresh pairs (25) the spread has a relative error of 7 % (14), the root mean square of as many errors with
+    12 splits each 1/√(2·12·100) = 2 % (4); beyond these it may be off by some percent, since the variance of neighbours
+    does not fall quite like 1/n."""
     neighbours = [m for m in standard_measures(k=3) if m.with_stderr is None]
 
     def measure(pair):
@@ -38,18 +40,20 @@ def test_of_a_median_and_of_neighbours_is_the_spread_over_fresh_samples():
         return torch.cat([pair.x.median()[None], rows])
 
     values, errors = [], []
-    for seed in range(100):
+    for seed in range(trials):
         gen = torch.Generator().manual_seed(seed)
         x, y = torch.randn(2, 100, 2, dtype=torch.float64, generator=gen).unbind()
         pair = Pair(0.7 * x + 0.5, y)
         values.append(measure(pair))
         errors.append(jackknife(measure, pair, splits=12, generator=gen))
     ratio = torch.stack(errors).square().mean(0).sqrt() / torch.stack(values).std(0)
-    assert bool(((ratio - 1).abs() < 0.1 + 4 * 0.07).all()), ratio
+    noise = math.sqrt(100 / trials)
+    assert bool(((ratio - 1).abs() < 0.1 + 4 * 0.07 * noise).all()), ratio
     # On average over the six a factor of √2 shows.
-    assert 0.85 < ratio.mean() < 1.2, ratio
+    assert 1 - 0.15 * noise < ratio.mean() < 1 + 0.2 * noise, ratio
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_errs_to_the_safe_side_of_a_degenerate_statistic():
     """Of (x̄ − ȳ)² at P = Q, whose variance 2v² falls like 1/n², the error is √2 times too large."""
     values, errors = [], []
@@ -57,7 +61,7 @@ def test_errs_to_the_safe_side_of_a_degenerate_statistic():
         gen = torch.Generator().manual_seed(seed)
         pair = Pair(*torch.randn(2, 60, 1, dtype=torch.float64, generator=gen).unbind())
         values.append(gap(pair).square())
-        errors.append(jackknife(lambda p: gap(p).square(), pair, splits=20, generator=gen))
+        errors.append(jackknife(lambda p: gap(p).square(), pair, splits=5, generator=gen))
     ratio = torch.stack(errors).square().mean().sqrt() / torch.stack(values).std()
     # A squared normal has kurtosis 15: its spread over 400 has a relative error of √(14/1600) = 9 %, the error too.
     assert abs(ratio - math.sqrt(2)) < 4 * 0.13, ratio

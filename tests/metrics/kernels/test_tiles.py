@@ -12,7 +12,7 @@ def _tile(request, monkeypatch):
     monkeypatch.setattr(tiles, "TILE", request.param)
 
 
-def clouds(gen, dtype, n=17, m=13, d=3):
+def clouds(gen, dtype, n=11, m=9, d=3):
     return torch.randn(n, d, dtype=dtype, generator=gen), torch.randn(m, d, dtype=dtype, generator=gen) + 0.5
 
 

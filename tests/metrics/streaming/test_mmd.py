@@ -10,10 +10,10 @@ from metrics.streaming import MMD
 @pytest.mark.parametrize("unbiased", [True, False])
 def test_tiles_change_nothing(gen, monkeypatch, tile, unbiased):
     monkeypatch.setattr("metrics.kernels.tiles.TILE", tile)
-    x, y = torch.randn(2, 33, 2, dtype=torch.float64, generator=gen).unbind()
+    x, y = torch.randn(2, 15, 2, dtype=torch.float64, generator=gen).unbind()
     mmd = MMD(kernel=Gaussian(1.0), unbiased=unbiased)
-    mmd.update(real=x, fake=y[:20])
-    want = mmd2(x, y[:20], kernel=Gaussian(1.0), unbiased=unbiased)
+    mmd.update(real=x, fake=y[:9])
+    want = mmd2(x, y[:9], kernel=Gaussian(1.0), unbiased=unbiased)
     assert mmd.compute().item() == pytest.approx(want.item(), abs=1e-14)
 
 
