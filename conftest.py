@@ -1,5 +1,6 @@
 """What every test and doctest shares: no shape checks where a refusal is what is tested, and headless figures."""
 
+import functools
 import os
 
 import jaxtyping
@@ -46,6 +47,28 @@ def _shape_checks(request):
     jaxtyping.config.update("jaxtyping_disable", not on)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def unchecked(_shape_checks):
+    """A study of hundreds of runs would check the same shapes hundreds of times; what runs once does it too."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _functions_within_functions_are_plain():
+    """The import hook decorates them too, each time that they are made: a millisecond and a half, checks on or off."""
+    checked = jaxtyping.jaxtyped
+
+    def jaxtyped(fn=None, *, typechecker=None):
+        if fn is None:
+            return functools.partial(jaxtyped, typechecker=typechecker)
+        nested = "<locals>" in getattr(fn, "__qualname__", "")
+        return fn if nested else checked(fn, typechecker=typechecker)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jaxtyping, "jaxtyped", jaxtyped)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
