@@ -177,8 +177,8 @@ class GradientPenalty(Penalty):
 class DRAGAN(Penalty):
     """λ E(‖∇v(x + δ)‖ − 1)² around the real samples.
 
-    δ is Gaussian with `scale` times the batch's standard deviation in each coordinate, so that it means the
-    same for data of any unit. (The authors' program draws it uniformly instead of from the Gaussian of their
+    Every entry of δ is Gaussian with `scale` times the standard deviation of the batch's entries, so that it means
+    the same for data of any unit. (The authors' program draws it uniformly instead of from the Gaussian of their
     paper.)
 
     Args:

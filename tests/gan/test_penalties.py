@@ -177,7 +177,7 @@ def test_dragan_stays_around_the_real_samples(gen):
         return x.sum(1, keepdim=True)
 
     real = 5 + 2 * torch.randn(400, 10, dtype=torch.float64, generator=gen)
-    DRAGAN(scale=0.5)(critic, real, real - 100, generator=gen)
+    DRAGAN()(critic, real, real - 100, generator=gen)
     noise = seen[0] - real
     # 4000 Gaussians of standard deviation ½·2 (itself known to 1/√8000): five standard errors each.
     assert abs(float(noise.mean())) < 5 / math.sqrt(4000)
