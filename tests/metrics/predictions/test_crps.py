@@ -76,6 +76,17 @@ def test_energy_score_equals_the_sum_over_pairs(gen, d, fair):
         torch.testing.assert_close(got, crps, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("module", ["energy_score", "crps"])
+def test_scores_by_pieces_are_those_of_the_whole(gen, module, monkeypatch):
+    samples, y = torch.randn(7, 5, 3, dtype=F64, generator=gen), torch.randn(5, 3, dtype=F64, generator=gen)
+    vector = module == "energy_score"
+    score, args = (energy_score, (samples, y)) if vector else (crps_ensemble, (samples[..., 0], y[:, 0]))
+    whole = score(*args, per_point=True)
+    # Fewer numbers in a piece than one prediction has samples: each of them alone.
+    monkeypatch.setattr(importlib.import_module(f"metrics.predictions.{module}"), "BLOCK", 3)
+    torch.testing.assert_close(score(*args, per_point=True), whole, rtol=1e-13, atol=1e-14)
+
+
 def test_scoringrules_documented_energy_score():
     members = [
         (0.79546742, 0.02461368),
