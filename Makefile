@@ -57,7 +57,7 @@ contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q -m "not slow" --durations=30 --durations-min=4
 
 # Notebooks, examples and laws that take long to see: a quarter of an hour.
 studies: $(VENV)/.dev
