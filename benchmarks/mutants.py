@@ -32,7 +32,11 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
     "theory": ("bayessgd/theory", "tests/bayessgd/theory"),
     "collectors": ("bayessgd/collectors", "tests/bayessgd/collectors"),
-    "posteriors": ("bayessgd/posteriors", "tests/bayessgd/posteriors"),
+    "posteriors": (
+        "bayessgd/posteriors",
+        "tests/bayessgd/posteriors",
+        "tests/bayessgd/test_predict_networks.py",
+    ),
     "transport": ("metrics/transport", "tests/metrics/transport"),
     "kernels": ("metrics/kernels", "tests/metrics/kernels"),
     "predictions": ("metrics/predictions", "tests/metrics/predictions"),
@@ -83,6 +87,13 @@ class Mutant:
     before: str
     after: str
     source: str
+    guard: bool = False
+    """In `zip(…, strict=True)`, which guards what is true already: left out of the sample."""
+
+    @property
+    def key(self) -> tuple[str, int, str, str]:
+        """What tells it from others, in a file that has not changed."""
+        return self.path, self.line, self.before, self.after
 
 
 @dataclass(frozen=True)
@@ -169,9 +180,9 @@ def mutants(path: Path) -> list[Mutant]:
             source = ast.unparse(ast.fix_missing_locations(tree))
             _put(parent, name, index, child)
             line = getattr(child, "lineno", 0)
-            found.append(
-                Mutant(str(path.relative_to(ROOT)), line, ast.unparse(child), ast.unparse(other), source)
-            )
+            guard = isinstance(parent, ast.keyword) and parent.arg == "strict"
+            words = ast.unparse(child), ast.unparse(other)
+            found.append(Mutant(str(path.relative_to(ROOT)), line, *words, source, guard))
     return found
 
 
@@ -189,7 +200,7 @@ def sample(room: str, count: int, seed: int) -> list[Mutant]:
         m for path in ([where] if where.is_file() else sorted(where.rglob("*.py"))) for m in mutants(path)
     ]
     random.Random(seed).shuffle(every)
-    return every[:count]
+    return [mutant for mutant in every if not mutant.guard][:count]
 
 
 def tested(copy: Path, room: str, patience: float) -> tuple[bool, float]:
@@ -234,9 +245,11 @@ def judge(room: str, count: int, seed: int, folder: Path) -> list[Verdict]:
     """Return a verdict for each of a room's sample; those in the folder are taken."""
     path = folder / f"{room}-{seed}.json"
     known = [Verdict(**v) for v in files.read_json(path)] if path.exists() else []
-    todo = sample(room, count, seed)[len(known) :]
+    said = {(v.path, v.line, v.before, v.after): v for v in known}
+    wanted = sample(room, count, seed)
+    todo = [mutant for mutant in wanted if mutant.key not in said]
     if not todo:
-        return known[:count]
+        return [said[mutant.key] for mutant in wanted]
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     keep = shutil.ignore_patterns(".git", ".venv", "out", "site", "results", "__pycache__", "*.egg-info")
@@ -244,17 +257,15 @@ def judge(room: str, count: int, seed: int, folder: Path) -> list[Verdict]:
     sound, seconds = tested(copy, room, 3600)
     if not sound:
         raise SystemExit(f"the tests of {room} fail without any change; mend them first")
-    for mutant in tqdm(todo, desc=room, initial=len(known), total=count):
+    for mutant in tqdm(todo, desc=room, initial=count - len(todo), total=count):
         there = copy / mutant.path
         text = there.read_text()
         there.write_text(mutant.source)
         passed, taken = tested(copy, room, 60 + SLOWEST * seconds)
         there.write_text(text)
-        known.append(
-            Verdict(mutant.path, mutant.line, mutant.before, mutant.after, not passed, round(taken, 1))
-        )
-        files.write_text(path, json.dumps([asdict(v) for v in known], indent=1))
-    return known
+        said[mutant.key] = Verdict(*mutant.key, not passed, round(taken, 1))
+        files.write_text(path, json.dumps([asdict(v) for v in said.values()], indent=1))
+    return [said[mutant.key] for mutant in wanted]
 
 
 def page(found: dict[str, list[Verdict]], reasons: dict[str, str]) -> str:

@@ -1,5 +1,6 @@
 """SWAG against its definition, from stored iterates in float64, and against the forms that others got wrong."""
 
+import importlib
 import math
 
 import pytest
@@ -311,3 +312,22 @@ def test_refusal_of_a_run_that_diverged():
     swag.update()
     with pytest.raises(ValueError, match="must be finite, got NaN or infinity; did the training diverge"):
         swag.posterior()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("piece", [5, 10**6])
+def test_pieces_and_layouts_change_nothing(memory_format, piece, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("bayessgd.collectors.swag"), "PIECE", piece)
+    net = nn.Conv2d(3, 4, 2, dtype=torch.float64)
+    net.weight.data = net.weight.data.contiguous(memory_format=memory_format)
+    swag, seen = SWAG(net, rank=3), []
+    random = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        for p in net.parameters():
+            p.data.add_(torch.randn(p.shape, generator=random, dtype=torch.float64))
+        swag.update()
+        seen.append(net.weight.detach().clone().flatten())
+    mean, variance, _ = definition(torch.stack(seen), 3)
+    posterior = swag.posterior()
+    torch.testing.assert_close(posterior.mean["weight"].flatten(), mean, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(posterior.variance["weight"].flatten(), variance, rtol=1e-10, atol=1e-12)

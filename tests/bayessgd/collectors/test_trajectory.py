@@ -117,3 +117,14 @@ def after(updates, path=None):
 def test_refusals(call, error, message, tmp_path):
     with pytest.raises(error, match=message):
         call(tmp_path / "rows")
+
+
+def test_buffers_are_those_of_their_iterate(path):
+    """BatchNorm writes into its statistics, which the next iterate must not do to the one before."""
+    net = nn.BatchNorm1d(2)
+    trajectory, seen = Trajectory(net, path=path), []
+    for step in range(3):
+        net(torch.full((4, 2), float(step)) + torch.arange(4.0)[:, None])
+        trajectory.update()
+        seen.append(net.running_mean.clone())
+    assert torch.equal(trajectory.posterior().buffers["running_mean"], torch.stack(seen))
