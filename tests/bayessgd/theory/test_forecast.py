@@ -1,5 +1,6 @@
 import math
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -95,6 +96,10 @@ def test_is_silent_where_it_holds():
     assert told.causes == ()
     assert told.extremes == pytest.approx((1, 1), rel=1e-9)
     assert not told.within(-1.0).holds
+    # What no other cause explains is the growth of the noise, and it is told alone.
+    (cause,) = replace(told, extremes=(1.0, 1.2)).causes
+    assert cause.startswith("the noise grows away from the optimum (batches of 10 with row")
+    assert len(replace(told, extremes=(1.0, 1.2), balance=(1.0, 1.2)).causes) == 1
     assert math.isfinite(told.tail_index)
 
 

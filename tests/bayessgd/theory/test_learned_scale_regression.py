@@ -7,6 +7,7 @@ from torch import nn
 from bayessgd.likelihoods import LearnedScale
 from bayessgd.params import named_parameters
 from bayessgd.theory import LearnedScaleRegression, injected_noise, optimal_preconditioner
+from bayessgd.theory._whitening import Whitening
 
 
 def problem(gen, n=20, d=3, prior=None):
@@ -73,6 +74,31 @@ def test_means_over_the_posterior(prior, gen):
     for found, each in ((p.curvature, A), (p.mean_noise, C)):
         error = each.std(0) / len(some) ** 0.5
         assert float(((each.mean(0) - found).abs() - 5 * error).max()) < 1e-12
+
+
+@pytest.mark.parametrize("prior", [None, "proper"])
+def test_the_noise_of_excursions_is_the_mean_over_data_and_draws(prior, gen):
+    """E[H_i Σ H_i] − AΣA of the data's own curvatures, by autograd at each draw, where the metric is any."""
+    p, root = problem(gen, prior=prior), torch.randn(4, 4, dtype=torch.float64, generator=gen).tril()
+    white = Whitening(root @ root.T + torch.eye(4))
+    sigma = torch.randn(4, 6, dtype=torch.float64, generator=gen)
+    sigma = sigma @ sigma.T
+
+    def datum(theta, x, y):
+        return theta[0] + 0.5 * torch.exp(-2 * theta[0]) * (y - x @ theta[1:]) ** 2
+
+    of_data = torch.func.vmap(torch.func.hessian(datum), (None, 0, 0))
+    H = torch.func.vmap(of_data, (0, None, None))(p.draws(4000, generator=gen), p.features, p.targets)
+    inverse = torch.linalg.inv(white.root)
+    H = inverse @ H @ inverse.T
+    A = H.mean((0, 1))
+    each = (H @ sigma @ H).mean(1)
+    error = (
+        each.std(0) / len(each) ** 0.5 + 2 * (H.mean(1).std(0) / len(H) ** 0.5).norm() * (sigma @ A).norm()
+    )
+    found = p._excess(white)(sigma)
+    assert float(((found - (each.mean(0) - A @ sigma @ A)).abs() / error).max()) < 4
+    assert float((found.abs() / error).max()) > 40  # so that a factor of two is seen
 
 
 def test_parameters_are_in_the_order_of_learned_scale(gen):
