@@ -88,7 +88,7 @@ class Mutant:
     after: str
     source: str
     guard: bool = False
-    """In `zip(…, strict=True)`, which guards what is true already: left out of the sample."""
+    """`strict=` of a zip and `frozen=` of a dataclass guard what is true already: left out of the sample."""
 
     @property
     def key(self) -> tuple[str, int, str, str]:
@@ -180,7 +180,7 @@ def mutants(path: Path) -> list[Mutant]:
             source = ast.unparse(ast.fix_missing_locations(tree))
             _put(parent, name, index, child)
             line = getattr(child, "lineno", 0)
-            guard = isinstance(parent, ast.keyword) and parent.arg == "strict"
+            guard = isinstance(parent, ast.keyword) and parent.arg in ("strict", "frozen")
             words = ast.unparse(child), ast.unparse(other)
             found.append(Mutant(str(path.relative_to(ROOT)), line, *words, source, guard))
     return found
