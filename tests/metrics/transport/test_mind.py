@@ -40,3 +40,10 @@ def test_refusals():
 
 
 ONE, FIVE = 0.4004998952150345, 4.016881585121155
+
+
+def test_the_default_is_a_thousand_directions(gen):
+    x, y = torch.randn(30, 4, generator=gen), torch.randn(20, 4, generator=gen)
+    assert float(monge_inception_distance(x, y)) == float(
+        monge_inception_distance(x, y, num_projections=1000)
+    )

@@ -250,3 +250,18 @@ def test_a_negative_mean_cost_has_no_default_eps_and_is_refused():
     with pytest.raises(ValueError, match=r"the mean cost is negative.*pass eps"):
         entropic_cost(-torch.ones(2, 2))
     assert entropic_cost(-torch.ones(2, 2), eps=1.0).value.item() == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("p", [1.5, 2])
+def test_potentials_of_points_without_weight_solve_their_equations(p, gen):
+    """f_i = −ε log Σ_j b_j exp((g_j − C_ij)/ε), also where a_i = 0; the same for g; of weights that differ."""
+    x, y = (torch.randn(n, 2, dtype=torch.float64, generator=gen) + n for n in (6, 5))
+    a, b = (torch.rand(n, dtype=torch.float64, generator=gen) + 0.1 for n in (6, 5))
+    a[1], b[3] = 0.0, 0.0
+    eps, cost = 2.0, torch.cdist(x, y) ** p
+    found = sinkhorn(x, y, weights_x=a, weights_y=b, eps=eps, p=p, tol=1e-12)
+    f, g = found.potentials
+    other_f = -eps * torch.logsumexp((g - cost) / eps + (b / b.sum()).log(), 1)
+    other_g = -eps * torch.logsumexp((f[:, None] - cost) / eps + (a / a.sum()).log()[:, None], 0)
+    torch.testing.assert_close(f, other_f, rtol=0, atol=1e-9)
+    torch.testing.assert_close(g, other_g, rtol=0, atol=1e-9)
