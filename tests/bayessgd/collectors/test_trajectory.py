@@ -9,7 +9,7 @@ from tests.bayessgd.collectors.runs import flat, network, walk
 
 @pytest.fixture(params=["memory", "file"])
 def path(request, tmp_path):
-    return None if request.param == "memory" else tmp_path / "deep" / "iterates.bin"
+    return None if request.param == "memory" else tmp_path / "deep" / "deeper" / "iterates.bin"
 
 
 def collected(trajectory, net, steps, seed=1):
@@ -128,3 +128,14 @@ def test_buffers_are_those_of_their_iterate(path):
         trajectory.update()
         seen.append(net.running_mean.clone())
     assert torch.equal(trajectory.posterior().buffers["running_mean"], torch.stack(seen))
+
+
+def test_a_state_that_was_loaded_is_the_users_own():
+    net = network()
+    before, after = Trajectory(net), Trajectory(net)
+    truth = collected(before, net, 3)
+    state = before.state_dict()
+    after.load_state_dict(state)
+    for tensor in state["tensors"].values():
+        tensor.zero_()
+    assert torch.equal(rows(after.posterior()), truth)

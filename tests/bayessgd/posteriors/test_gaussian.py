@@ -232,3 +232,13 @@ def test_unflatten_gives_log_prob_its_draws_back(gen):
     law = make(gen)
     draws = law.to_distribution().sample((3,))
     assert law.log_prob(unflatten(draws, law.mean)).shape == (3,)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 20])
+def test_the_stream_is_the_sample_in_parts(size):
+    law = make(torch.Generator().manual_seed(0))
+    whole = law.sample(7, generator=torch.Generator().manual_seed(1))
+    parts = [part.parameters for part in law.stream(7, size, generator=torch.Generator().manual_seed(1))]
+    assert [len(part["scalar"]) for part in parts[:-1]] == [size] * (len(parts) - 1)
+    for name, draws in whole.items():
+        assert torch.equal(torch.cat([part[name] for part in parts]), draws)
