@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal
 
 from bayessgd.params import flatten, unflatten
-from bayessgd.posteriors import LowRankGaussian
+from bayessgd.posteriors import LowRankGaussian, Posterior
 
 SHAPES = {"0.weight": (2, 3), "0.bias": (3,), "2.weight": (1, 4), "scalar": ()}
 
@@ -234,11 +234,12 @@ def test_unflatten_gives_log_prob_its_draws_back(gen):
     assert law.log_prob(unflatten(draws, law.mean)).shape == (3,)
 
 
+@pytest.mark.parametrize("of", [LowRankGaussian, Posterior], ids=["its own", "the default"])
 @pytest.mark.parametrize("size", [1, 3, 7, 20])
-def test_the_stream_is_the_sample_in_parts(size):
+def test_the_stream_is_the_sample_in_parts(size, of):
     law = make(torch.Generator().manual_seed(0))
     whole = law.sample(7, generator=torch.Generator().manual_seed(1))
-    parts = [part.parameters for part in law.stream(7, size, generator=torch.Generator().manual_seed(1))]
+    parts = [part.parameters for part in of.stream(law, 7, size, generator=torch.Generator().manual_seed(1))]
     assert [len(part["scalar"]) for part in parts[:-1]] == [size] * (len(parts) - 1)
     for name, draws in whole.items():
         assert torch.equal(torch.cat([part[name] for part in parts]), draws)
