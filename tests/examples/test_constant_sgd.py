@@ -75,6 +75,7 @@ def test_the_embedded_data_as_a_user_runs_it(tmp_path):
         assert f"| {sampler} " in report
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(mandt, tmp_path):
     def numbers(seed):
         size = ["--data", "diabetes", "--steps", "200", "--chains", "20", "--quiet", "--seed", str(seed)]
