@@ -14,8 +14,8 @@ TORCH ?=
 help:
 	@echo "make demo    train three GAN losses on the digits and judge them (DEMO_ARGS='--seeds 3' ...)"
 	@echo "make test    lint, types, import contracts, tests and doctests"
-	@echo "make studies the slow tests, which `make test` leaves out"
-	@echo "make quick   lint and the quick tests, under a minute: the inner loop"
+	@echo "make studies the slow tests, which make test leaves out"
+	@echo "make quick   lint and one case of each test, no studies: the inner loop, half of make test"
 	@echo "make strict  types of tests and benchmarks too"
 	@echo "make docs    the site, into site/"
 	@echo "make gallery run the examples anew and keep their reports and pictures for the site"

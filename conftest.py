@@ -31,7 +31,8 @@ def pytest_collection_modifyitems(config, items):
         name = (item.path, getattr(item, "cls", None), getattr(item, "originalname", item.name))
         study = item.get_closest_marker("slow") or any(word in item.path.parts for word in STUDIES)
         item.stash[QUICK] = not study and name not in seen
-        seen.add(name)
+        if not study:
+            seen.add(name)
     if config.getoption("--quick"):
         config.hook.pytest_deselected(items=[item for item in items if not item.stash[QUICK]])
         items[:] = [item for item in items if item.stash[QUICK]]

@@ -47,7 +47,8 @@ class Chains(nn.Module):
         jitter: Instead of new initialisations: copies of the model's own parameters plus Gaussian noise of
             this standard deviation; 0 gives equal copies.
         part: (r, R): of the `num_chains` the r-th of R equal parts, with the starts that they have in the whole, for
-            one of R processes (`bayessgd.gather_ensemble`). `num_chains` below is then how many there are here.
+            one of R processes (`bayessgd.gather_ensemble`). `num_chains` below is then how many there are here. Every
+            process draws its own noise and dropout: seed them apart, or chains of different processes move alike.
 
     Raises:
         TypeError: Not an `nn.Module`, or a seed that is no int.

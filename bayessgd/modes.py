@@ -11,7 +11,7 @@ width (1e-3 in float32, which does not see less), and says why where it cannot.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -150,6 +150,12 @@ def optimum(
     (tensor([[0.7500]], dtype=torch.float64), tensor([[0.2500]], dtype=torch.float64))
     """
     network = unwrap(model)
+    for name, given in (("x", x), ("y", y)):
+        if isinstance(given, Mapping | tuple):
+            raise TypeError(
+                f"{name} must be one tensor here, got {type(given).__name__}; bayessgd.reference.nuts and "
+                "bayessgd.snapshots take networks of several inputs"
+            )
     check_finite_data(x, y)
     check_laws(likelihood, prior)
     like = {name: p.detach() for name, p in named_parameters(network).items()}

@@ -7,8 +7,8 @@ Chains do not talk, so that k of them in each of R processes are R·k chains, an
     posterior = gather_ensemble(chains.posterior())      # all 64, on every process
 
 Chain i has the start that it has in one process, and under a rule without noise, with the batches that it has there,
-the same path. Samplers' noise is drawn by each process: give each its own seed, `generator=` of rank and seed, or their
-chains would be copies of each other.
+the same path. Samplers' noise is drawn by each process, and torch's default generator begins with the same seed in all:
+give each a `generator=` of its own seed, or chains of different processes move alike and count for fewer than they are.
 """
 
 import torch

@@ -101,8 +101,8 @@ def equipartition(
         scale *= target / mean if math.isfinite(mean) else 0.01
         found = excess(scale)
         mean = float(found.mean())
-    ended = abs(mean / target - 1) < CLOSE
-    if not ended:
+    converged = abs(mean / target - 1) < CLOSE
+    if not converged:
         warnings.warn(
             f"the search for the scale ended after {max_iterations} passes at a mean excess of {mean:.4g} nats "
             f"against {target:g}",
@@ -111,7 +111,7 @@ def equipartition(
     # By the implicit function theorem with excess ∝ s; the pairs are independent.
     stderr = scale * float(found.std() / found.mean()) / math.sqrt(len(found))
     result = Equipartition(scale, stderr, first, found)
-    if ended and directions > 1 and result.effective < FEW * directions:
+    if converged and directions > 1 and result.effective < FEW * directions:
         warnings.warn(
             f"the excess of the draws comes from some {result.effective:.0f} directions and not from all "
             f"{directions} that move: a scale of {scale:.3g} widens those far beyond the posterior; pass "

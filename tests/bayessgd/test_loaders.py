@@ -153,8 +153,9 @@ def window_variances(loader, offsets, curvature, *, rate, window):
     return torch.stack(means)[10:].var(0)  # the first windows forget the start
 
 
+@pytest.mark.parametrize("windows", [250, pytest.param(700, marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("unchecked")
-def test_shuffling_by_epoch_collapses_iterate_averages():
+def test_shuffling_by_epoch_collapses_iterate_averages(windows):
     """N = 1000, S = 50, ε = 0.5, windows of T = N/S: the samples of iterate averaging, C = A.
 
     Per coordinate θ is an AR(1) with ρ = 1 − εa and noise variance ε²c/S, so that the average of T iterates
@@ -166,7 +167,7 @@ def test_shuffling_by_epoch_collapses_iterate_averages():
     curvature = torch.tensor([1.0, 0.5], dtype=torch.float64)
     offsets = torch.randn(n, 2, generator=seeded(1), dtype=torch.float64)
     offsets = (offsets - offsets.mean(0)) / offsets.std(0, correction=0) * curvature.sqrt()
-    window, windows = n // s, 250
+    window = n // s
     index = TensorDataset(torch.arange(n))
 
     iid = iid_loader(index, batch_size=s, num_batches=window * windows, generator=seeded(2))

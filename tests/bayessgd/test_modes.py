@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import bayessgd
 from bayessgd import optimum, theory
 from bayessgd.likelihoods import (
     Bernoulli,
@@ -126,6 +127,17 @@ def test_refusals_and_their_remedies():
         optimum(line(), x / 0, y, **laws)
     with pytest.raises(ValueError, match="max_iterations must be at least 1"):
         optimum(line(), x, y, **laws, max_iterations=0)
+    # Several inputs: what the message names takes them.
+    inputs = {"input": x}
+    for several in (inputs, (x,)):
+        with pytest.raises(TypeError, match=r"x must be one tensor here.*reference\.nuts.*snapshots"):
+            optimum(line(), several, y, **laws)
+    few = {"num_samples": 4, "num_warmup": 4, "num_chains": 1, "seed": 0, "progress": False}
+    with pytest.warns(UserWarning, match="NUTS ended"):
+        found = bayessgd.reference.nuts(line(), inputs, y, **laws, **few)
+    with pytest.warns(UserWarning, match="NUTS ended"):
+        same = bayessgd.reference.nuts(line(), x, y, **laws, **few)
+    assert torch.equal(found.draws["weight"], same.draws["weight"])
 
 
 def test_float32_is_told_and_float64_is_the_remedy():

@@ -25,8 +25,13 @@ def regression(n=1000, p=2, dtype=torch.float64):
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "make",
-    [samplers.exact_sgd, samplers.corrected, samplers.control_variate],
-    ids=["exact", "corrected", "control variate"],
+    [
+        pytest.param(lambda at: None, marks=pytest.mark.slow),
+        samplers.exact_sgd,
+        samplers.corrected,
+        samplers.control_variate,
+    ],
+    ids=["default", "exact", "corrected", "control variate"],
 )
 def test_the_draws_have_the_closed_forms_mean_and_covariance(make):
     at = regression()

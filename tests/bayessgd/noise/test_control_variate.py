@@ -78,19 +78,20 @@ def test_its_mean_noise_over_a_gaussian_in_closed_form(chunk_size):
     torch.testing.assert_close(found, closed)
 
 
+@pytest.mark.parametrize("trials", [100, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("unchecked")
-def test_its_mean_noise_is_that_of_its_gradients_over_draws():
+def test_its_mean_noise_is_that_of_its_gradients_over_draws(trials):
     """By Monte Carlo over θ ~ N(θ̂, RRᵀ), of a narrow law under which the logistic gradients are nearly linear."""
     model, loss, x, y, datum = problem(n=40)
     root = 0.02 * torch.tensor([[1.0, 0.0], [0.5, 0.8]], dtype=torch.float64)
     random, calm = torch.Generator().manual_seed(0), control_variate(loss, model, x, y)
     found = []
-    for _ in range(100):
+    for _ in range(trials):
         delta = root @ torch.randn(2, dtype=torch.float64, generator=random)
         theta = {"weight": model.weight.detach() + delta}
         found.append(torch.cov(gradients(calm, model, theta, x, y).T, correction=0))
     draws = torch.stack(found)
-    error = draws.std(0) / 10
+    error = draws.std(0) / trials**0.5
     assert ((draws.mean(0) - control_variate_noise(model, datum, x, y, root=root)).abs() < 4 * error).all()
 
 

@@ -157,7 +157,15 @@ def test_variance_equals_its_sums_over_distinct_indices(gen, kernel):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(("n", "m", "shift"), [(8, 5, 0.0), (4, 12, 1.5)], ids=["same law", "other law"])
+@pytest.mark.parametrize(
+    ("n", "m", "shift"),
+    [
+        (8, 5, 0.0),
+        (4, 12, 1.5),
+        pytest.param(8, 5, 1.5, marks=pytest.mark.slow),
+        pytest.param(4, 12, 0.0, marks=pytest.mark.slow),
+    ],
+)
 def test_variance_is_that_of_replications(gen, n, m, shift):
     """The estimates' mean against the sample variance of U over fresh clouds, both with their errors."""
     replications = 800

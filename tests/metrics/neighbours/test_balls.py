@@ -66,12 +66,12 @@ def test_cores_take_shared_distances(gen):
     torch.testing.assert_close(knn_kl_from_distances(xx, xy, d=3), knn_kl(x, y))
 
 
+@pytest.mark.parametrize("replications", [100, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("n", "m", "k", "d"), [(30, 30, 3, 1), (20, 45, 5, 1), (20, 45, 5, 300), (40, 12, 1, 16)]
 )
-def test_expectations_for_equal_laws_are_exact_and_free_of_dimension(gen, n, m, k, d):
-    replications = 100
+def test_expectations_for_equal_laws_are_exact_and_free_of_dimension(gen, n, m, k, d, replications):
     rows = []
     for _ in range(replications):
         real = torch.randn(n, d, dtype=torch.float64, generator=gen)

@@ -26,12 +26,13 @@ def test_accuracy_equals_scikit_learns_leave_one_out(gen, dtype, n, m):
     assert nearest_neighbour_accuracy(x, y).item() == pytest.approx(want, rel=1e-6)
 
 
+@pytest.mark.parametrize("trials", [300, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("n", "m", "d"), [(15, 15, 2), (25, 8, 1), (10, 12, 30)])
-def test_expectation_for_equal_laws(gen, n, m, d):
+def test_expectation_for_equal_laws(gen, n, m, d, trials):
     """(n + m − 2)/2(n + m − 1), for every law, dimension and pair of sizes."""
-    x = torch.randn(300, n, d, dtype=torch.float64, generator=gen)
-    y = torch.randn(300, m, d, dtype=torch.float64, generator=gen)
+    x = torch.randn(trials, n, d, dtype=torch.float64, generator=gen)
+    y = torch.randn(trials, m, d, dtype=torch.float64, generator=gen)
     values = torch.stack([nearest_neighbour_accuracy(a, b) for a, b in zip(x, y, strict=True)])
     se = values.std() / len(values) ** 0.5
     assert abs(values.mean() - (n + m - 2) / (2 * (n + m - 1))) < 4 * se
@@ -94,18 +95,19 @@ def test_p_value_of_a_perfect_answer():
     assert result.p_value.item() == pytest.approx(1 / comb(12, 6), rel=1e-6)
 
 
+@pytest.mark.parametrize("trials", [150, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("unchecked")
-def test_level_is_held_for_equal_laws(gen):
-    """P(p ≤ α) ≤ α for every α, here over 150 pairs of clouds of unequal sizes."""
+def test_level_is_held_for_equal_laws(gen, trials):
+    """P(p ≤ α) ≤ α for every α, here over so many pairs of clouds of unequal sizes."""
     values = []
-    for _ in range(150):
+    for _ in range(trials):
         x = torch.randn(30, 2, generator=gen)
         y = torch.randn(50, 2, generator=gen)
         values.append(classifier_two_sample_test(x, y, classifier=NearestCentroid(), generator=gen).p_value)
     p = torch.stack(values)
     for alpha in (0.05, 0.2, 0.5):
         # The discrete test is conservative: the share is at most α, plus four standard errors.
-        assert (p <= alpha).double().mean() < alpha + 4 * (alpha * (1 - alpha) / 150) ** 0.5
+        assert (p <= alpha).double().mean() < alpha + 4 * (alpha * (1 - alpha) / trials) ** 0.5
     assert (p <= 0.5).double().mean() > 0.2
 
 
