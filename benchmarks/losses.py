@@ -1,8 +1,10 @@
 """Every loss by its recipe, judged by every measure: which wins under which, and does training on D win under D?
 
     python benchmarks/losses.py [--data ring grid digits] [--losses js wgan-gp ...] [--seeds 5] [--steps N]
-        [--folder DIR] [--out DIR]
+        [--tries 4] [--folder DIR] [--out DIR]
 
+Each loss has the same budget of tuning: `--tries` configurations, the recipe the first of them, trained for a quarter
+of the steps (`losses_tuning.py`); the best of them is trained for all seeds, and the scores of all are told.
 Four and more seeds of a loss are trained at once (`gan.fit_many`), fewer one by one, and where that is refused. As many
 samples as held-out points, at most 1000 of each; MMD has one Gaussian kernel for all, whose bandwidths are those of the
 held-out points; "by a critic" are lower bounds by fresh critics, cross-fitted (`gan.fresh_divergence`). Every run's
@@ -17,7 +19,8 @@ import statistics
 from pathlib import Path
 
 import torch
-from losses_page import DESCENDS, answer, draw, table
+from losses_page import DESCENDS, answer, draw, table, tuning_table
+from losses_tuning import best, configurations, score
 from timing import machine
 from torch import Tensor
 from tqdm import tqdm
@@ -26,6 +29,7 @@ import gan
 import metrics
 from gan import GAN, Data, TrainingDivergedError
 from gan import data as datasets
+from gan.recipes.recipe import Recipe
 from metrics import files
 from metrics.kernels import Gaussian, median_heuristic
 
@@ -74,9 +78,25 @@ def judged(x: Tensor, data: Data) -> dict[str, float]:
     return {name: float(value) for name, value in found.items()}
 
 
-def trained(name: str, data: Data, seeds: list[int], steps: int | None) -> list[GAN]:
-    """The models of some seeds, at once where they can be stacked."""
+def tuned(name: str, data: Data, args: argparse.Namespace) -> tuple[Recipe, list[float]]:
+    """The best configuration of a loss and the scores of all; those that are not in the folder are made."""
     chosen = gan.recipe(name, like=data)
+    tries = configurations(chosen, args.tries)
+    if args.tries == 1:
+        return chosen, []
+    steps = max(1, (args.steps or chosen.steps) // 4)
+    scores = []
+    for k, configuration in enumerate(tries):
+        path = args.folder / f"{data.name}-{name}-try{k}-{steps}.json"
+        if not path.exists():
+            used = min(POINTS, len(data.held_out))
+            files.write_text(path, json.dumps(score(configuration, data, used=used, steps=steps)))
+        scores.append(json.loads(path.read_text()))
+    return tries[best(scores)], scores
+
+
+def trained(chosen: Recipe, data: Data, seeds: list[int], steps: int | None) -> list[GAN]:
+    """The models of some seeds, at once where they can be stacked."""
 
     def fresh() -> list[GAN]:
         return [GAN.from_recipe(chosen, *chosen.players(seed=1000 * seed)) for seed in seeds]
@@ -95,16 +115,14 @@ def trained(name: str, data: Data, seeds: list[int], steps: int | None) -> list[
     ]
 
 
-def runs(name: str, data: Data, args: argparse.Namespace) -> list[dict[str, float]]:
+def runs(name: str, chosen: Recipe, data: Data, args: argparse.Namespace) -> list[dict[str, float]]:
     """The numbers of a loss, one dictionary a seed; those that are not in the folder are made."""
-    paths = {
-        seed: args.folder / f"{data.name}-{name}-{seed}-{args.steps or 'recipe'}.json"
-        for seed in range(args.seeds)
-    }
+    kind = f"{args.steps or 'recipe'}" + (f"-best{args.tries}" if args.tries > 1 else "")
+    paths = {seed: args.folder / f"{data.name}-{name}-{seed}-{kind}.json" for seed in range(args.seeds)}
     missing = [seed for seed, path in paths.items() if not path.exists()]
     if missing:
         count = min(POINTS, len(data.held_out))
-        for seed, model in zip(missing, trained(name, data, missing, args.steps), strict=True):
+        for seed, model in zip(missing, trained(chosen, data, missing, args.steps), strict=True):
             files.write_text(paths[seed], json.dumps(judged(model.sample(count, seed=seed), data)))
     return [json.loads(path.read_text()) for path in paths.values()]
 
@@ -131,22 +149,27 @@ def main() -> None:
     parser.add_argument("--losses", nargs="+", choices=gan.losses.NAMES, default=list(gan.losses.NAMES))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int)
+    parser.add_argument(
+        "--tries", type=int, default=4, help="configurations a loss is tuned over; 1: its recipe"
+    )
     parser.add_argument("--folder", type=Path, default=Path("out/losses"))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     budget = f"{args.steps} generator steps" if args.steps else "the recipe's generator steps"
+    how = f"the best of {args.tries} configurations" if args.tries > 1 else "its recipe"
     parts = [
         "# Losses and measures",
-        f"{machine()}; one thread. Every loss by its recipe with {budget}, {args.seeds} seeds: mean ± standard error "
+        f"{machine()}; one thread. Every loss by {how} with {budget}, {args.seeds} seeds: mean ± standard error "
         f"over them; the best in bold. The floor is training points in the samples' place. "
         f"W1 is descended by {', '.join(n for n, d in DESCENDS.items() if d == 'W1')}.",
     ]
     for data_name in args.data:
-        data, found = DATA[data_name](), {}
+        data, found, scores = DATA[data_name](), {}, {}
         for name in tqdm(args.losses, disable=None, desc=data_name):
+            chosen, scores[name] = tuned(name, data, args)
             try:
-                found[name] = summed(runs(name, data, args))
+                found[name] = summed(runs(name, chosen, data, args))
             except TrainingDivergedError as error:
                 parts.append(f"{data_name}, {name}: {error}")
         count = min(POINTS, len(data.held_out))
@@ -155,6 +178,7 @@ def main() -> None:
             f"{count} samples against {count} held-out points.",
             table(found, floor(data)),
             answer(found),
+            *([tuning_table(scores)] if args.tries > 1 else []),
         ]
         if args.out is not None:
             draw(found, data_name).savefig(args.out / f"losses_{data_name}.png", dpi=120)

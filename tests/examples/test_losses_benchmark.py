@@ -2,10 +2,15 @@
 
 import json
 import math
+import re
 import sys
 
+import pytest
 from losses import main
 from losses_page import answer, draw, ranks, table, tied
+from losses_tuning import configurations
+
+import gan
 
 FOUND = {
     "energy": {"energy": (1.0, 0.1), "coverage": (0.5, 0.01), "1-NN": (0.45, 0.01)},
@@ -47,7 +52,20 @@ def test_one_seed_claims_no_errors():
 
 
 def test_a_table_that_was_stopped_goes_on(tmp_path, monkeypatch):
-    words = ["losses", "--data", "ring", "--losses", "js", "hinge", "--seeds", "2", "--steps", "2"]
+    words = [
+        "losses",
+        "--data",
+        "ring",
+        "--losses",
+        "js",
+        "hinge",
+        "--seeds",
+        "2",
+        "--steps",
+        "2",
+        "--tries",
+        "1",
+    ]
     monkeypatch.setattr("losses.FRESH_STEPS", 2)
     monkeypatch.setattr(sys, "argv", [*words, "--folder", str(tmp_path), "--out", str(tmp_path)])
     main()
@@ -67,3 +85,51 @@ def test_a_table_that_was_stopped_goes_on(tmp_path, monkeypatch):
         next(line for line in page.splitlines() if line.startswith("| hinge")) for page in (first, second)
     ]
     assert rows[0].replace("**", "") == rows[1].replace("**", "")
+
+
+def test_every_loss_has_the_same_budget_of_tuning(tmp_path, monkeypatch):
+    words = [
+        "losses",
+        "--data",
+        "ring",
+        "--losses",
+        "js",
+        "energy",
+        "--seeds",
+        "1",
+        "--steps",
+        "4",
+        "--tries",
+        "3",
+    ]
+    monkeypatch.setattr("losses.FRESH_STEPS", 2)
+    monkeypatch.setattr(sys, "argv", [*words, "--folder", str(tmp_path), "--out", str(tmp_path)])
+    (tmp_path / "ring-js-try2-1.json").write_text("0.0")  # what is there is taken, and wins
+    main()
+    names = sorted(path.name for path in tmp_path.glob("*.json"))
+    tries = [f"ring-{name}-try{k}-1.json" for name in ("energy", "js") for k in range(3)]
+    assert names == sorted([*tries, "ring-energy-0-4-best3.json", "ring-js-0-4-best3.json"])
+    page = (tmp_path / "losses.md").read_text()
+    assert re.search(r"\| js \| \S+ \| \S+ \| \*\*0\.000\*\* \|", page)
+    assert "the best of 3 configurations" in page
+
+
+def test_configurations_change_what_a_loss_has_and_nothing_else():
+    ring = gan.data.ring(100)
+    js, energy = (configurations(gan.recipe(name, like=ring), 4) for name in ("js", "energy"))
+    for one, other in zip(js[1:], energy[1:], strict=True):  # the same draws
+        rates = [
+            c.settings.learning_rate / first.settings.learning_rate
+            for c, first in ((one, js[0]), (other, energy[0]))
+        ]
+        assert rates[0] == rates[1]
+        assert one.settings.final_learning_rate / js[0].settings.final_learning_rate == pytest.approx(
+            rates[0]
+        )
+        factors = {
+            penalty.gamma / first.gamma for penalty, first in zip(one.penalties, js[0].penalties, strict=True)
+        }
+        assert len(factors) == 1
+        assert other.penalties == ()
+        assert other.settings.generator_rate == energy[0].settings.generator_rate
+    assert len({c.settings.learning_rate for c in js}) == 4
