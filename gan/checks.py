@@ -16,6 +16,7 @@ from gan.networks.generator import latent_dim, num_classes
 from gan.penalties import Penalty, refuse_batch_norm
 from gan.recipes.recipe import Recipe
 from gan.sources import Source
+from metrics.evaluating import evaluating
 
 __all__ = [
     "dtype_of",
@@ -99,9 +100,7 @@ def players(
             f"{num_classes(critic)}; make both conditional (gan.networks.Projection) or neither"
         )
     if any(each.per_sample for each in penalties):
-        was_training = critic.training
-        refuse_batch_norm(critic.train())
-        critic.train(was_training)
+        refuse_batch_norm(critic)
     last = list(critic.modules())[-1]
     if isinstance(loss, ScoreLoss) and isinstance(last, nn.Sigmoid):
         warnings.warn(
@@ -175,29 +174,24 @@ def shapes(
         if most >= classes:
             raise ValueError(f"labels must be below num_classes = {classes}, got {most}; make more classes")
     condition = (labels,) if classes and labels is not None else ()
-    states = [(net, net.training) for net in (generator, critic) if net is not None]
-    for net, _ in states:
-        net.eval()  # a look must not move running statistics
-    try:
-        with torch.no_grad():
-            latents = samples.new_zeros(len(samples), latent_dim(generator))
-            made = _called("generator", generator, latents, *condition)
-            if made.shape != samples.shape:
+    players = [net for net in (generator, critic) if net is not None]
+    # A look must not move running statistics.
+    with evaluating(*players), torch.no_grad():
+        latents = samples.new_zeros(len(samples), latent_dim(generator))
+        made = _called("generator", generator, latents, *condition)
+        if made.shape != samples.shape:
+            raise ValueError(
+                f"data must have the generator's sample shape {list(made.shape[1:])}, got "
+                f"{list(samples.shape[1:])}; "
+                f"{_reshaped(samples.shape[1:], made.shape[1:])}"
+            )
+        if critic is not None:
+            scores = _called("critic", critic, samples, *condition)
+            if isinstance(loss, ScoreLoss) and (scores.ndim != 2 or scores.shape[1] != 1):
                 raise ValueError(
-                    f"data must have the generator's sample shape {list(made.shape[1:])}, got "
-                    f"{list(samples.shape[1:])}; "
-                    f"{_reshaped(samples.shape[1:], made.shape[1:])}"
+                    f"critic must return scores [n, 1] for {loss}, got {list(scores.shape)} for n = "
+                    f"{len(samples)}; {_scored(scores, len(samples))}"
                 )
-            if critic is not None:
-                scores = _called("critic", critic, samples, *condition)
-                if isinstance(loss, ScoreLoss) and (scores.ndim != 2 or scores.shape[1] != 1):
-                    raise ValueError(
-                        f"critic must return scores [n, 1] for {loss}, got {list(scores.shape)} for n = "
-                        f"{len(samples)}; {_scored(scores, len(samples))}"
-                    )
-    finally:
-        for net, training in states:
-            net.train(training)
 
 
 def _called(name: str, net: nn.Module, *arguments: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ from gan.networks.initial import initialise
 from gan.penalties import SpectralNorm
 from gan.seeds import stream
 from metrics import Estimate
+from metrics.evaluating import evaluating
 from metrics.inputs import check_count, check_pair
 from metrics.precision import full_precision
 
@@ -201,10 +202,8 @@ def _split(cloud: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _measured(net: nn.Module, loss: Measurable, x: Tensor, y: Tensor) -> tuple[float, float]:
     """The value on some points, and its variance over fresh points, in float64."""
-    was_training = net.training
-    net.eval()  # the vectors of spectral normalisation stay as they are
-    r, s = net(x).double(), net(y).double()
-    net.train(was_training)
+    with evaluating(net):  # the vectors of spectral normalisation stay as they are
+        r, s = net(x).double(), net(y).double()
     if isinstance(loss, Wasserstein):
         slope = math.prod(
             float(torch.linalg.matrix_norm(layer.weight.double(), 2))

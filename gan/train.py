@@ -25,6 +25,7 @@ from gan.recipes.recipe import Recipe
 from gan.seeds import stream
 from gan.settings import OptimizerFactory, TrainingSettings
 from gan.sources import Source, as_source
+from metrics.evaluating import evaluating
 from metrics.inputs import check_count, from_array
 from metrics.precision import with_gradients
 
@@ -229,9 +230,7 @@ class GAN:
         random = None if seed is None else stream("samples", seed)
         latents = torch.randn(n, latent_dim(self.generator), dtype=like.dtype, generator=random)
         classes = self._classes(n, labels, random)
-        was_training = network.training
-        network.eval()
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(network):
             conditions = [()] * n if classes is None else [(c.to(like.device),) for c in classes.split(CHUNK)]
             chunks = zip(latents.split(CHUNK), conditions, strict=False)
             first = next(parts := (network(z.to(like.device), *condition) for z, condition in chunks))
@@ -239,7 +238,6 @@ class GAN:
             drawn[:CHUNK] = first
             for i, part in enumerate(parts, start=1):
                 drawn[i * CHUNK : (i + 1) * CHUNK] = part
-        network.train(was_training)
         return drawn
 
     def save(self, path: str | Path) -> None:

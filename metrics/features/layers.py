@@ -9,14 +9,13 @@ A distance in these features has their scale: two numbers can be compared only i
 `Report` refuses otherwise.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from metrics.evaluating import evaluating
 from metrics.features.fingerprint import fingerprint_of_module
 from metrics.inputs import check_cloud, check_count
 from metrics.precision import full_precision
@@ -86,7 +85,7 @@ class LayerFeatures:
                 f"x must have {torch.Size(shape).numel()} columns for images of shape {shape}, got {x.shape[1]}"
             )
         own = next((t for t in self.module.state_dict().values() if t.is_floating_point()), x)
-        with torch.no_grad(), _evaluating(self.module):
+        with torch.no_grad(), evaluating(self.module):
             rows = [self._features(part.to(own).reshape(-1, *shape)) for part in x.split(self.batch)]
         return torch.cat([part.to(x) for part in rows])
 
@@ -123,15 +122,3 @@ def _up_to(module: nn.Module, layer: str, images: Tensor) -> Tensor:
     if not isinstance(result, Tensor):
         raise TypeError(f"layer must give a tensor, got {type(result).__name__}; choose a layer inside of it")
     return result
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """In eval mode, and each submodule's own flag afterwards: some may have been frozen one by one."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True

@@ -253,3 +253,42 @@ def test_networks_made_in_inference_mode_are_refused_and_made_outside_they_train
     with torch.inference_mode():
         made_outside.fit(data, **how)
     assert made_outside.sample(3, seed=0).isfinite().all()
+
+
+def frozen(latent_dim):
+    """A part that is frozen in evaluation mode within a network in training."""
+    net = torch.nn.Sequential(torch.nn.Linear(latent_dim, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 2))
+    net[1].eval()
+    return net
+
+
+def test_frozen_parts_stay_frozen():
+    generator = networks.Generator(frozen(2), latent_dim=2)
+    critic = torch.nn.Sequential(frozen(2), torch.nn.Linear(2, 1))
+    before = {n: b.clone() for net in (generator, critic) for n, b in net.named_buffers()}
+    modes = [m.training for net in (generator, critic) for m in net.modules()]
+    # A penalty per sample: batch normalisation in evaluation mode scores each sample alone.
+    model = GAN(generator, critic, loss=losses.NonSaturating(), penalties=(penalties.R1(1.0),), ema=0.0)
+    model.fit(torch.randn(32, 2), steps=2, batch_size=8, progress=False)
+    model.sample(4, seed=0)
+    assert [m.training for net in (generator, critic) for m in net.modules()] == modes
+    after = {n: b for net in (generator, critic) for n, b in net.named_buffers()}
+    assert all(torch.equal(before[n], after[n]) for n in before)
+
+
+def test_a_sample_that_fails_leaves_the_modes_as_they_are():
+    class Fails(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(2))
+
+        def forward(self, z):
+            if not self.training:
+                raise RuntimeError("in evaluation")
+            return z * self.weight
+
+    generator = networks.Generator(Fails(), latent_dim=2)
+    model = GAN(generator, loss=losses.Energy(), ema=0.0)
+    with pytest.raises(RuntimeError, match="in evaluation"):
+        model.sample(4)
+    assert all(m.training for m in generator.modules())
