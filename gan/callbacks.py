@@ -17,7 +17,8 @@ from torch import Tensor
 
 import metrics
 from gan.history import History
-from metrics.inputs import check_count
+from metrics.evaluation.evaluate import LEAST
+from metrics.inputs import as_cloud, check_count
 
 __all__ = ["EarlyStop", "Judge", "KeepBest", "TensorBoard"]
 
@@ -27,7 +28,8 @@ class Judge:
     """Evaluates samples against held-out data while the model trains.
 
     Attributes:
-        reference: Held-out samples, as `metrics.evaluate` takes them; as many are drawn from the model.
+        reference: Held-out samples, as `metrics.evaluate` takes them; as many are drawn from the model. Pictures in
+            bytes are scaled to [−1, 1], as the model sees them.
         measures: Names of the standard measures, or None for all; few are fast.
         seed: Of the model's samples, the same at every look: differences between looks are the model's.
         features: What the measures see; see `metrics.evaluate`.
@@ -40,11 +42,20 @@ class Judge:
     features: Any = None
     reports: list[tuple[int, metrics.Report]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        # Before hours of training, and not at the first look.
+        as_cloud(self.reference, "reference", least=LEAST)
+        if self.measures is not None:
+            _named(self.measures)
+
     def __call__(self, step: int, model: Any, history: History) -> None:
         """Judge the averaged generator."""
         drawn = model.sample(len(self.reference), seed=self.seed).cpu()
+        reference = self.reference.cpu()
+        if reference.dtype == torch.uint8:
+            reference = reference.to(drawn.dtype) / 127.5 - 1
         measures = None if self.measures is None else _named(self.measures)
-        report = metrics.evaluate(drawn, self.reference, measures=measures, features=self.features)
+        report = metrics.evaluate(drawn, reference, measures=measures, features=self.features)
         self.reports.append((step, report))
 
     def values(self, measure: str) -> list[float]:

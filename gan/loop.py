@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -50,7 +51,7 @@ class Look:
     def asks_to_stop(self, done: int, history: History) -> bool:
         """Call everyone who looks; whether any of them wants the training to end."""
         answers = [call(done, self.model, history) for call in self.on_step]
-        return any(answer is True for answer in answers)
+        return any(_is_yes(answer) for answer in answers)
 
     def saves(self, done: int, steps: int) -> bool:
         """Whether a checkpoint is due; of several processes the first one writes it."""
@@ -161,6 +162,13 @@ class Loop:
                 raise TrainingDivergedError(
                     f"a weight of the {name} stopped being finite by step {done}; {_last_good(path)}"
                 )
+
+
+def _is_yes(answer: object) -> bool:
+    """Whether a look answered with a true truth value, of Python, NumPy or torch; another value is no answer."""
+    if isinstance(answer, Tensor):
+        return answer.dtype == torch.bool and answer.numel() == 1 and bool(answer)
+    return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
 def _last_good(path: Path | None) -> str:

@@ -239,7 +239,8 @@ def _pairs(samples: Tensor, reference: Tensor, features: Features | None, memory
 def _check_kind(a: Tensor, b: Tensor, names: tuple[str, str]) -> None:
     """Refuse grey values 0 … 255 against floats, which are scaled otherwise."""
     if (a.dtype == torch.uint8) != (b.dtype == torch.uint8):
+        of_bytes = names[0] if a.dtype == torch.uint8 else names[1]
         raise TypeError(
             f"{names[0]} and {names[1]} must both be uint8 or both be floats, got {a.dtype} and {b.dtype}; "
-            "bring both to one scale"
+            f"bring both to one scale: beside pixels in [-1, 1] pass {of_bytes}.float() / 127.5 - 1"
         )

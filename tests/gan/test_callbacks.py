@@ -1,5 +1,6 @@
 """Looks while a GAN trains: when they are called, what they keep, how they end it."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,11 +27,39 @@ def test_looking_changes_nothing():
     assert torch.equal(looked.sample(5, seed=0), fit().sample(5, seed=0))
 
 
+def test_pictures_in_bytes_are_judged_as_the_model_sees_them():
+    gen = torch.Generator().manual_seed(1)
+    pictures = torch.randint(256, (60, 1, 8, 8), dtype=torch.uint8, generator=gen)
+    model = GAN(networks.conv_generator(shape=(1, 8, 8), latent_dim=2), loss=losses.Energy())
+    judges = [
+        callbacks.Judge(each, measures=("energy_distance",)) for each in (pictures, pictures / 127.5 - 1)
+    ]
+    model.fit(pictures, steps=1, batch_size=8, device="cpu", progress=False, on_step=judges)
+    assert judges[0].values("energy_distance") == judges[1].values("energy_distance")
+
+
+def test_a_judge_that_cannot_judge_says_so_before_the_training():
+    with pytest.raises(ValueError, match="reference must hold at least 20 samples, got 12; pass more"):
+        callbacks.Judge(CLOUD[:12])
+    with pytest.raises(ValueError, match=r"measures must be of .*, got fid"):
+        callbacks.Judge(CLOUD, measures=("fid",))
+
+
 def test_true_ends_it_and_the_checkpoint_is_written(tmp_path):
     path = tmp_path / "run"
     stopped = fit(lambda step, *_: step >= 8, checkpoint=path)
     assert len(stopped.history) == 8
     assert len(fit(checkpoint=path).history) == 10
+
+
+@pytest.mark.parametrize("says", [np.bool_, torch.tensor], ids=["numpy", "torch"])
+def test_truth_values_of_other_libraries_end_it_too(says):
+    assert len(fit(lambda step, *_: says(step >= 8)).history) == 8
+
+
+@pytest.mark.parametrize("answer", [1, "yes", torch.ones(2) > 0, np.ones(2), None], ids=str)
+def test_other_answers_end_nothing(answer):
+    assert len(fit(lambda *_: answer).history) == 10
 
 
 def test_the_best_is_kept_and_the_rest_stopped(tmp_path):
