@@ -232,6 +232,21 @@ def several(given: Any) -> tuple[Any, ...]:
     return tuple(given) if isinstance(given, list | tuple) else (given,)
 
 
+def looks(given: Any) -> tuple[Any, ...]:
+    """What looks at a training, each to be called as `on_step(step, model, history)`."""
+    for each in several(given):
+        if isinstance(each, type):
+            raise TypeError(
+                f"on_step must be functions, got the class {each.__name__}; write {each.__name__}(...)"
+            )
+        if not callable(each):
+            raise TypeError(
+                f"on_step must be functions, got {type(each).__name__}; write def look(step, model, history), or see "
+                "gan.callbacks"
+            )
+    return several(given)
+
+
 def told(given: object) -> str:
     """What a checkpoint knows of a function: its name and settings, never an address."""
     if isinstance(given, functools.partial):

@@ -10,6 +10,7 @@ Bytes are pictures, 0 … 255 for [−1, 1], and are scaled as a batch is drawn.
 
 import logging
 from collections.abc import Iterable, Iterator
+from os import PathLike
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -99,6 +100,11 @@ def as_source(
         return _Loader(data, device, dtype, classes)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | dict | list):
         return _MapStyle(data, device, dtype, seed=seed, workers=workers, start=start, classes=classes)  # pyright: ignore[reportArgumentType]
+    if isinstance(data, str | PathLike):
+        raise TypeError(
+            f"data must be read first, got a path; write gan.data.folder({str(data)!r}, size=32) for pictures or "
+            f"gan.data.file({str(data)!r}) for arrays"
+        )
     raise TypeError(
         f"data must be a tensor or an array [n, ...], a gan.Data, a torch Dataset or a DataLoader, got "
         f"{type(data).__name__}; make a tensor of it, or see gan.data.folder and gan.data.file"

@@ -206,7 +206,7 @@ class GAN:
             path=None if checkpoint is None else Path(checkpoint),
             save_every=check_count(checkpoint_every, "checkpoint_every"),
             progress=progress,
-            on_step=() if on_step is None else checks.several(on_step),
+            on_step=() if on_step is None else checks.looks(on_step),
             on_step_every=check_count(on_step_every, "on_step_every"),
             model=self,
         )

@@ -9,6 +9,7 @@ the data. The user's own networks and settings take the place of any part.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import NamedTuple
 
 import torch
@@ -119,6 +120,11 @@ def recipe(name: str, like: Data | Tensor | object, *, num_classes: int = 0) -> 
 
 def kind_of(like: object) -> Kind:
     """Return the kind of some data: points in at most three dimensions, small or large images, other vectors."""
+    if isinstance(like, str | PathLike):
+        raise TypeError(
+            f"like must be data, got a path; write gan.data.folder({str(like)!r}, size=32) for pictures or "
+            f"gan.data.file({str(like)!r}) for arrays"
+        )
     samples = like.train if isinstance(like, Data) else from_array(like, "like")
     image_shape = like.image_shape if isinstance(like, Data) else None
     modes = len(like.centres) if isinstance(like, Data) and like.centres is not None else 0

@@ -1,5 +1,7 @@
 """Looks while a GAN trains: when they are called, what they keep, how they end it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -140,3 +142,25 @@ def test_a_real_event_file_is_read_back(tmp_path):
     assert read == [pytest.approx(value) for value in judge.values("mmd2")]
     assert "loss/critic_loss" not in events.Tags()["scalars"]
     assert events.Images("samples")[0].encoded_image_string[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("look", "message"),
+    [
+        (3, r"on_step must be functions, got int; write def look\(step, model, history\)"),
+        (callbacks.EarlyStop, r"got the class EarlyStop; write EarlyStop\(...\)"),
+    ],
+)
+def test_looks_that_cannot_be_called_are_refused_before_the_training(look, message):
+    with pytest.raises(TypeError, match=message):
+        fit(look)
+
+
+@pytest.mark.parametrize("path", ["pictures", Path("pictures")], ids=["text", "path"])
+def test_a_path_is_read_first(path):
+    with pytest.raises(
+        TypeError, match=r"data must be read first, .* gan.data.folder\('pictures', size=32\)"
+    ):
+        GAN(networks.mlp_generator(2), loss=losses.Energy()).fit(path, steps=1)
+    with pytest.raises(TypeError, match=r"like must be data, .* gan.data.file\('pictures'\)"):
+        gan.recipe("js", like=path)
