@@ -148,7 +148,7 @@ def frechet_permuted(pair: Pair, labels: Float[Tensor, "b N"]) -> Float[Tensor, 
     """Return the Fréchet distance under every labelling; None above 256 columns, where that takes long.
 
     >>> pair = Pair(torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [4.0]]))
-    >>> frechet_permuted(pair, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))  # (2 − 1)² + (√8 − √2)²
+    >>> frechet_permuted(pair, torch.tensor([[1.0, 1.0, 0.0, 0.0]])).round(decimals=9)  # (2 − 1)² + (√8 − √2)²
     tensor([3.], dtype=torch.float64)
     """
     z, (n, m) = torch.cat([pair.x, pair.y]).double(), pair.sizes

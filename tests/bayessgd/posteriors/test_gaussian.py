@@ -242,4 +242,5 @@ def test_the_stream_is_the_sample_in_parts(size, of):
     parts = [part.parameters for part in of.stream(law, 7, size, generator=torch.Generator().manual_seed(1))]
     assert [len(part["scalar"]) for part in parts[:-1]] == [size] * (len(parts) - 1)
     for name, draws in whole.items():
-        assert torch.equal(torch.cat([part[name] for part in parts]), draws)
+        # The same random numbers; the product with the deviations may round otherwise for fewer rows.
+        torch.testing.assert_close(torch.cat([part[name] for part in parts]), draws, rtol=1e-13, atol=1e-13)
