@@ -9,7 +9,8 @@ DEMO_ARGS ?=
 CONSTRAINTS ?= -c constraints.txt
 TORCH ?=
 # Bytecode is kept even where the environment says not to: without it each process rewrites every assert, ten seconds.
-PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 -q
+# worksteal gives a worker neighbouring tests, so that what a file's tests share is made once, and leaves none idle.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist worksteal -q
 
 .PHONY: demo test quick durations lint types strict contracts pytest studies docs gallery dist peers format clean help
 
@@ -18,7 +19,7 @@ help:
 	@echo "make test    lint, types, import contracts, tests and doctests"
 	@echo "make studies the slow tests, which make test leaves out"
 	@echo "make quick   lint and one short case of each test, no studies: the inner loop, under a minute"
-	@echo "make durations  find the cases that are too long for make quick"
+	@echo "make durations find the cases that are too long for make quick"
 	@echo "make strict  types of tests and benchmarks too"
 	@echo "make docs    the site, into site/"
 	@echo "make gallery run the examples anew and keep their reports and pictures for the site"
@@ -46,7 +47,7 @@ demo: $(VENV)/.runtime
 # What needs one core each runs two at a time, and the tests, which take both, after it.
 test:
 	$(MAKE) --no-print-directory $(VENV)/.dev
-	$(MAKE) --no-print-directory -j2 -O lint types contracts docs
+	$(MAKE) --no-print-directory -j2 lint types contracts docs
 	$(MAKE) --no-print-directory pytest
 
 lint: $(VENV)/.dev

@@ -39,7 +39,7 @@ def pytest_addoption(parser):
 
 
 QUICK = pytest.StashKey[bool]()
-"""Whether an item is the first case of a test function that is no study."""
+"""Whether an item is the first case of a test function that is no study, and short."""
 
 LEFT_OUT = pytest.StashKey[int]()
 """How many first cases --quick leaves out, because they take long."""
@@ -49,23 +49,22 @@ STARTED = pytest.StashKey[float]()
 
 
 def pytest_collection_modifyitems(config, items):
-    """Find the first case of every test function, doctest, that is no study: with --quick the short ones of these."""
-    seen = set()
+    """Find the first case of every test function, doctest, that is no study and short: with --quick these alone."""
+    seen, first = set(), []
     for item in items:
         name = (item.path, getattr(item, "cls", None), getattr(item, "originalname", item.name))
         study = item.get_closest_marker("slow") or any(word in item.path.parts for word in STUDIES)
-        item.stash[QUICK] = not study and name not in seen
-        if not study:
+        if not study and name not in seen:
+            first.append(item)
             seen.add(name)
+    long = {} if config.getoption("--durations-file") else json.loads(LONG.read_text())
+    short = {item for item in first if item.nodeid not in long}
+    for item in items:
+        item.stash[QUICK] = item in short
     if config.getoption("--quick"):
-        long = (
-            json.loads(LONG.read_text()) if LONG.exists() and not config.getoption("--durations-file") else {}
-        )
-        first = [item for item in items if item.stash[QUICK]]
-        kept = {item for item in first if item.nodeid not in long}
-        config.stash[LEFT_OUT] = len(first) - len(kept)
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-        items[:] = [item for item in first if item in kept]
+        config.stash[LEFT_OUT] = len(first) - len(short)
+        config.hook.pytest_deselected(items=[item for item in items if item not in short])
+        items[:] = [item for item in first if item in short]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -130,7 +129,7 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True)
 def _shape_checks(request):
-    """Shapes of arguments are checked in the quick cases: everywhere they would take half of the time.
+    """Shapes of arguments are checked in the quick cases: in the long ones too they would take half of the time.
 
     And never where a refusal is tested: it must come from our own checks, as it does for a user.
     """
