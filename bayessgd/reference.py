@@ -19,7 +19,6 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -216,9 +215,7 @@ def _sampled(
     )
 
 
-def _one_chain(
-    potential: FlatPotential, start: Tensor, settings: _Settings, seed: int, bar: "tqdm[Any]"
-) -> Chain:
+def _one_chain(potential: FlatPotential, start: Tensor, settings: _Settings, seed: int, bar: tqdm) -> Chain:
     from pyro.infer import MCMC, NUTS
 
     def told(kernel: NUTS, *_: object) -> None:
