@@ -8,14 +8,18 @@ DEMO_ARGS ?=
 # Empty for the newest versions of everything; TORCH then names torch's ("torch==2.9.*").
 CONSTRAINTS ?= -c constraints.txt
 TORCH ?=
+# Bytecode is kept even where the environment says not to: without it each process rewrites every assert, ten seconds.
+# worksteal gives a worker neighbouring tests, so that what a file's tests share is made once, and leaves none idle.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist worksteal -q
 
-.PHONY: demo test quick lint types strict contracts pytest studies docs gallery dist peers format clean help
+.PHONY: demo test quick durations lint types strict contracts pytest studies docs gallery dist peers format clean help
 
 help:
 	@echo "make demo    train three GAN losses on the digits and judge them (DEMO_ARGS='--seeds 3' ...)"
 	@echo "make test    lint, types, import contracts, tests and doctests"
 	@echo "make studies the slow tests, which make test leaves out"
-	@echo "make quick   lint and one case of each test, no studies: the inner loop, half of make test"
+	@echo "make quick   lint and one short case of each test, no studies: the inner loop, under a minute"
+	@echo "make durations find the cases that are too long for make quick"
 	@echo "make strict  types of tests and benchmarks too"
 	@echo "make docs    the site, into site/"
 	@echo "make gallery run the examples anew and keep their reports and pictures for the site"
@@ -40,7 +44,11 @@ $(VENV)/.dev: $(VENV)/.created $(INPUTS)
 demo: $(VENV)/.runtime
 	$(BIN)/python examples/gan_metrics.py --overwrite $(DEMO_ARGS)
 
-test: lint types contracts docs pytest
+# What needs one core each runs two at a time, and the tests, which take both, after it.
+test:
+	$(MAKE) --no-print-directory $(VENV)/.dev
+	$(MAKE) --no-print-directory -j2 lint types contracts docs
+	$(MAKE) --no-print-directory pytest
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -57,14 +65,21 @@ contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q -m "not slow" --durations=30 --durations-min=4
+	$(PYTEST) -m "not slow" --durations=30 --durations-min=4
 
 # Notebooks, examples and laws that take long to see: a quarter of an hour.
 studies: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q -m slow
+	$(PYTEST) -m slow
+
+# Without the checks of shapes, which take more than half of the time and are made by `make test`.
+QUICK := --quick --jaxtyping-packages=
 
 quick: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q --quick
+	$(PYTEST) $(QUICK)
+
+# Which cases are too long for `make quick`: four minutes, after which tests/long_cases.json tells.
+durations: $(VENV)/.dev
+	$(PYTEST) $(QUICK) --durations-file tests/long_cases.json
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

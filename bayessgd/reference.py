@@ -17,24 +17,21 @@ a warm-up, whose draws are thrown away. The sampler is Pyro's; what is added her
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad_and_value
-from torch.fx.experimental.proxy_tensor import make_fx
 from tqdm import tqdm
 
 from bayessgd._cache import Cache, Chain
 from bayessgd._data import check_laws, check_wide, gathered
 from bayessgd._evaluating import evaluating
-from bayessgd._functional import lending, writing_module
-from bayessgd._inputs import Inputs, Output, Targets, size, tensors
+from bayessgd._flat_potential import FlatPotential
+from bayessgd._functional import writing_module
+from bayessgd._inputs import Output, Targets, tensors
 from bayessgd.batches import Data
-from bayessgd.likelihoods import Likelihood, log_joint
+from bayessgd.likelihoods import Likelihood
 from bayessgd.params import flatten, named_buffers, named_parameters, unflatten, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.priors import Prior
@@ -44,9 +41,6 @@ from metrics.inputs import check_count, check_fraction
 from metrics.precision import with_gradients
 
 __all__ = ["nuts"]
-
-Both = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Gradient and value of a flat θ."""
 
 ENOUGH_DRAWS = 100
 """Effective draws per chain, and R̂ < 1.01, are what Vehtari et al. (2021) ask for."""
@@ -138,7 +132,9 @@ def nuts(
     )
     like = {name: p.detach() for name, p in named_parameters(network).items()}
     with evaluating(network):
-        potential = _Potential(network, like, inputs, targets, likelihood, prior, trace=trace, output=output)
+        potential = FlatPotential(
+            network, like, inputs, targets, likelihood, prior, trace=trace, output=output
+        )
         starts = _starts(network, like, settings, potential)
         words = [repr(network), repr(likelihood), repr(prior), repr(settings)]
         data = [*tensors(inputs).values(), *tensors(targets).values(), *named_buffers(network).values()]
@@ -169,74 +165,8 @@ class _Settings:
     jitter: float
 
 
-class _Potential:
-    """U(θ) of the flat θ with its gradient, counted, as Pyro asks for it: a function of {"theta": θ}."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        like: dict[str, Tensor],
-        x: Inputs,
-        y: Targets,
-        likelihood: Likelihood,
-        prior: Prior,
-        *,
-        trace: bool,
-        output: Output | None,
-    ) -> None:
-        self.like, self.evaluations = like, 0
-
-        def energy(flat: Tensor) -> Tensor:
-            named = unflatten(flat, like)
-            with lending(network, {name: b.clone() for name, b in network.named_buffers()}):
-                return -log_joint(
-                    network, named, x, y, likelihood=likelihood, prior=prior, num_data=size(y), output=output
-                )
-
-        self.value = energy
-        self._both: Both = grad_and_value(energy)
-        if trace:
-            self._both = _traced(self._both, flatten(like))
-
-    def __call__(self, theta: dict[str, Tensor]) -> Tensor:
-        self.evaluations += 1
-        return _Known.apply(theta["theta"], self._both)
-
-
-def _traced(both: Both, flat: Tensor) -> Both:
-    try:
-        graph = make_fx(both)(flat)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.jit's own words about its future
-            return cast(Both, torch.jit.trace(graph, (flat,), check_trace=False))
-    except RuntimeError as error:
-        both(flat)  # where the model itself is at fault, such as data of another type, it says so better
-        reason = str(error).strip().splitlines()[0]
-        warnings.warn(
-            "the gradient cannot be traced, and each takes two to four times longer; pass validate_args=False to "
-            f"distributions made inside likelihood or prior, or trace=False to accept it: {reason}",
-            stacklevel=6,
-        )
-        return both
-
-
-class _Known(torch.autograd.Function):
-    """A value whose gradient was computed with it."""
-
-    @staticmethod
-    def forward(ctx: Any, flat: Tensor, both: Both) -> Tensor:
-        gradient, value = both(flat.detach())
-        ctx.save_for_backward(gradient)
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = ctx.saved_tensors
-        return grad_outputs[0] * gradient, None
-
-
 def _starts(
-    network: nn.Module, like: dict[str, Tensor], settings: _Settings, potential: _Potential
+    network: nn.Module, like: dict[str, Tensor], settings: _Settings, potential: FlatPotential
 ) -> list[Tensor]:
     named = jittered_starts(network, settings.chains, seed=settings.seed, scale=settings.jitter)
     starts = [flatten({name: start[name] for name in like}) for start in named]
@@ -254,7 +184,7 @@ def _starts(
 
 
 def _sampled(
-    potential: _Potential, starts: list[Tensor], settings: _Settings, kept: Cache | None, *, progress: bool
+    potential: FlatPotential, starts: list[Tensor], settings: _Settings, kept: Cache | None, *, progress: bool
 ) -> Ensemble:
     chains: list[Chain] = []
     length = settings.warmup + settings.samples
@@ -285,9 +215,7 @@ def _sampled(
     )
 
 
-def _one_chain(
-    potential: _Potential, start: Tensor, settings: _Settings, seed: int, bar: "tqdm[Any]"
-) -> Chain:
+def _one_chain(potential: FlatPotential, start: Tensor, settings: _Settings, seed: int, bar: tqdm) -> Chain:
     from pyro.infer import MCMC, NUTS
 
     def told(kernel: NUTS, *_: object) -> None:

@@ -41,7 +41,7 @@ ROOMS = {
     "transport": ("metrics/transport", "tests/metrics/transport"),
     "kernels": ("metrics/kernels", "tests/metrics/kernels"),
     "predictions": ("metrics/predictions", "tests/metrics/predictions"),
-    "penalties": ("gan/penalties.py", "tests/gan/test_penalties.py", "tests/gan/test_checks.py"),
+    "penalties": ("gan/penalties", "tests/gan/test_penalties.py", "tests/gan/test_checks.py"),
 }
 """Source, and the tests that have to notice; its own doctests do too."""
 

@@ -82,7 +82,8 @@ def _train(
     model = GAN.from_recipe(recipe, *recipe.players(seed=1000 * seed))
     steps = args.steps or recipe.steps
     if rank() == 0:
-        print(f"{name}, seed {seed}: {steps} steps", file=sys.stderr, flush=True)
+        # In one piece, or the lines of two processes mix where Python does not buffer.
+        print(f"{name}, seed {seed}: {steps} steps\n", end="", file=sys.stderr, flush=True)
 
     def tell(step: int, model: GAN, history: History) -> None:
         if told is not None:

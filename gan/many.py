@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
@@ -23,11 +23,10 @@ from gan.data.sets import Data
 from gan.distributed import ranks
 from gan.history import History
 from gan.loop import LOOK_EVERY, TrainingDivergedError
-from gan.losses.protocols import RunLoss
-from gan.networks.generator import latent_dim, num_classes
-from gan.penalties import Penalty, WeightClipping
+from gan.networks.generator import latent_dim
 from gan.settings import TrainingSettings
 from gan.sources import as_source
+from gan.stackable import ONE_BY_ONE, checked, stack_alike, try_once
 from gan.stacked import Stacked
 from gan.stacked_game import StackedGame
 from gan.streams import Streams
@@ -36,8 +35,6 @@ from metrics.inputs import SupportsDLPack, check_count
 from metrics.precision import with_gradients
 
 __all__ = ["fit_many"]
-
-ONE_BY_ONE = "train the models one by one: model.fit(data, steps=..., seed=seed)"
 
 
 @with_gradients
@@ -79,7 +76,7 @@ def fit_many(
     >>> models[2].sample(5, seed=0).shape, len(models[2].history)
     (torch.Size([5, 2]), 2)
     """
-    models, steps = _checked(models), check_count(steps, "steps")
+    models, steps = checked(models), check_count(steps, "steps")
     chosen = _seeds(seeds, len(models))
     where, first = pick_device(device), models[0]
     if ranks() > 1:
@@ -103,64 +100,6 @@ def fit_many(
     for i, (model, history) in enumerate(zip(models, histories, strict=True)):
         _hand_back(model, game, i, history)
     return models
-
-
-def _checked(models: object) -> list[GAN]:
-    """The models, if they differ in their weights alone and can be stacked."""
-    if not isinstance(models, Sequence) or not models or not all(isinstance(each, GAN) for each in models):
-        raise TypeError(f"models must be a list of GANs, got {type(models).__name__}; make one for each seed")
-    found = list(models)
-    networks = [id(net) for model in found for net in (model.generator, model.critic) if net is not None]
-    if len(set(networks)) < len(networks):
-        raise ValueError("models must have networks of their own, got one twice; make new ones for each seed")
-    _refuse_parts(found[0])
-    for i, model in enumerate(found):
-        for name, value in _told(model).items():
-            if value != (wanted := _told(found[0])[name]):
-                raise ValueError(
-                    f"models must differ in their weights alone, and models[{i}] has the {name} {value}, models[0] "
-                    f"{wanted}; {ONE_BY_ONE}"
-                )
-    return found
-
-
-def _told(model: GAN) -> dict[str, str]:
-    """What models that are stacked have in common."""
-    networks = (("generator", model.generator), ("critic", model.critic))
-    return {
-        "loss": repr(model.loss),
-        "penalties": repr(model.penalties),
-        "ema": repr(model.ema),
-        "settings": repr(model.recipe.settings),
-        "augmentation": repr([checks.told(each) for each in model.recipe.augment]),
-        "optimizers": repr({k: checks.told(v) for k, v in (model.recipe.optimizers or {}).items()}),
-    } | {name: _architecture(network) for name, network in networks}
-
-
-def _architecture(network: nn.Module | None) -> str:
-    if network is None:
-        return "None"
-    shapes = [(name, list(t.shape), t.requires_grad, t.dtype) for name, t in network.named_parameters()]
-    return f"{type(network).__name__} {shapes}"
-
-
-def _refuse_parts(model: GAN) -> None:
-    """Parts that cannot be stacked whatever the data are."""
-    if num_classes(model.generator):
-        raise ValueError(f"networks of classes cannot be stacked, got num_classes; {ONE_BY_ONE}")
-    if isinstance(model.loss, RunLoss):
-        raise ValueError(
-            f"a loss that learns something of the data in each run cannot be stacked, got {model.loss}; {ONE_BY_ONE}"
-        )
-    for each in model.penalties:
-        changes = (
-            type(each).prepare is not Penalty.prepare or type(each).project is not Penalty.project
-        ) and not isinstance(each, WeightClipping)
-        if changes:
-            raise ValueError(
-                f"penalties that change the critic cannot be stacked, got {each}, which would see all runs' weights as "
-                f"one tensor; {ONE_BY_ONE}"
-            )
 
 
 def _seeds(seeds: Sequence[int] | None, count: int) -> list[int]:
@@ -202,9 +141,9 @@ def _game(
     latents = torch.randn(
         len(real), latent_dim(first.generator), dtype=dtype, generator=torch.Generator().manual_seed(0)
     )
-    generator = _stack([model.generator for model in models], latents.to(device), "generator")
+    generator = stack_alike([model.generator for model in models], latents.to(device), "generator")
     critics = [model.critic for model in models if model.critic is not None]
-    critic = _stack(critics, real, "critic") if critics else None
+    critic = stack_alike(critics, real, "critic") if critics else None
     averaged = None
     if first.ema > 0:
         average = get_ema_multi_avg_fn(first.ema ** (settings.batch_size / EMA_BATCH))
@@ -227,55 +166,8 @@ def _game(
             optimizers=optimizers,
         )
 
-    _try(made(Streams("a try", seeds, device)))
+    try_once(made(Streams("a try", seeds, device)))
     return made(Streams("training", seeds, device))
-
-
-def _stack(networks: list[nn.Module], inputs: Tensor, name: str) -> Stacked:
-    """The networks as one, if a pass changes nothing and gives what each gives by itself."""
-    before = [{k: b.clone() for k, b in network.named_buffers()} for network in networks]
-    own: list[Tensor] = []
-    with torch.no_grad():
-        for network, kept in zip(networks, before, strict=True):
-            own.append(network(inputs))
-            changed = [k for k, b in network.named_buffers() if not torch.equal(b, kept[k])]
-            for key, buffer in network.named_buffers():
-                buffer.copy_(kept[key])
-            if changed:
-                raise ValueError(
-                    f"the {name} must not change its buffers at each pass to be stacked, and {changed[0]!r} changes "
-                    f"(batch or spectral normalisation); {ONE_BY_ONE}"
-                )
-        try:
-            stacked = Stacked(networks)
-            found = stacked(inputs.expand(len(networks), *inputs.shape))
-        except RuntimeError as error:
-            raise ValueError(
-                f"the {name} cannot run under torch.vmap: {str(error).splitlines()[0]}; {ONE_BY_ONE}"
-            ) from error
-    for i, output in enumerate(own):
-        # A thousand roundings: what an attribute in Python would change is far beyond.
-        allowed = 1e3 * torch.finfo(output.dtype).eps * float(output.abs().max().clamp(min=1e-30))
-        if float((output - found[i]).abs().max()) > allowed:
-            raise ValueError(
-                f"the {name}s must differ in their parameters and buffers alone, and that of models[{i}] gives other "
-                f"numbers by itself than stacked; {ONE_BY_ONE}"
-            )
-    return stacked
-
-
-def _try(game: StackedGame) -> None:
-    """Refuse in our words a loss, a penalty or an augmentation that cannot run for all runs at once."""
-    try:
-        if game.critic is not None:
-            value, penalty = game.critic_losses()
-            torch.autograd.grad((value + penalty).sum(), game.parameters["critic"], allow_unused=True)
-        torch.autograd.grad(game.generator_losses().sum(), game.parameters["generator"], allow_unused=True)
-    except (RuntimeError, NotImplementedError) as error:
-        parts = f"{game.loss}, {list(game.penalties)} or {list(game.augment)}"
-        raise ValueError(
-            f"{parts} cannot run under torch.vmap: {str(error).splitlines()[0]}; {ONE_BY_ONE}"
-        ) from error
 
 
 def _look(pending: list[Tensor], histories: list[History], seeds: list[int], game: StackedGame) -> None:

@@ -17,10 +17,9 @@ Whoever wants predictions passes `held_out`, which chooses a factor of the width
 (`bayessgd.calibration.held_out`).
 """
 
-import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +31,10 @@ from bayessgd._over import telling
 from bayessgd.batches import Data
 from bayessgd.calibration.curvature import curvature_in_span, gaussian_in_span
 from bayessgd.calibration.equipartition import equipartition, moving_directions
-from bayessgd.calibration.held_out import Choice, best_factor, log_score
+from bayessgd.calibration.held_out import best_factor, log_score
 from bayessgd.calibration.problem import Problem
-from bayessgd.calibration.quadratic import LIMIT, believed
+from bayessgd.calibration.quadratic import believed
+from bayessgd.calibration.result import Calibration, warn_of_misfit
 from bayessgd.calibration.span import span_of, variance_along
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import unwrap
@@ -43,63 +43,10 @@ from bayessgd.priors import Prior
 from metrics.inputs import check_count
 from metrics.precision import full_precision
 
-__all__ = ["Calibration", "calibrate"]
+__all__ = ["calibrate"]
 
 Wider = Callable[[float], LowRankGaussian]
 """From a factor of the width to the posterior that has it."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """A posterior whose width data and prior have set.
-
-    Attributes:
-        posterior: The Gaussian; with `held_out` data that accept no width, one of no variance: the mean.
-        scale: By what factor variances were multiplied: s* over all directions; in the span the geometric mean, over
-            the directions kept, of the new variance over the iterates'. `held_out`'s factor is in it.
-        stderr: One standard error of it: Monte-Carlo over the draws; in the span, of the choice of data for the
-            curvature, and 0 where all data were used.
-        excess: The mean excess U(θ) − U(m) over draws, in nats: in the span, of the new posterior within it; over all
-            directions, of the posterior that was given.
-        directions: K directions kept, or D that move.
-        dropped: Directions of the span whose quadratic did not hold.
-        ratio: r, the mean excess over `directions`/2: 1 where the quadratic holds. Over all directions it is 1 at s*
-            by definition.
-        ratio_stderr: One standard error of r, over the draws.
-        effective: γ = 2·mean²/var of the excess: how many directions carry it.
-        held_out: The factor that held-out data chose, its gain and the gain's error; `None` without such data.
-
-    >>> law = LowRankGaussian({"weight": torch.zeros(1, 1)}, {"weight": torch.ones(1, 1)}, scale=0.01)
-    >>> found = Calibration(law, scale=0.01, stderr=0.0, excess=0.5, directions=1)
-    >>> found.posterior.marginal_variance, found.factor
-    ({'weight': tensor([[0.0100]])}, 1.0)
-    """
-
-    posterior: LowRankGaussian
-    scale: float
-    stderr: float
-    excess: float
-    directions: int
-    dropped: int = 0
-    ratio: float = 1.0
-    ratio_stderr: float = 0.0
-    effective: float = math.nan
-    held_out: Choice | None = None
-
-    @property
-    def factor(self) -> float:
-        """The factor of the variance that held-out data chose; 1 without them."""
-        return 1.0 if self.held_out is None else self.held_out.factor
-
-    @property
-    def gain(self) -> float:
-        """The gain in held-out log score over the mean alone, nats a point; NaN without held-out data."""
-        return math.nan if self.held_out is None else self.held_out.gain
-
-    @property
-    def gain_stderr(self) -> float:
-        """One standard error of the gain, paired over the held-out points."""
-        return math.nan if self.held_out is None else self.held_out.stderr
 
 
 @full_precision
@@ -190,7 +137,7 @@ def calibrate(
         else:
             found, wider = _in_span(problem.part(curvature_data, generator), posterior, **draws)
         if held is None:
-            _warn_of_misfit(found)
+            warn_of_misfit(found)
             return found
         return _chosen(problem, found, wider, held, **draws)
 
@@ -292,30 +239,6 @@ def _chosen(
         stderr=choice.factor * found.stderr,
         held_out=choice,
     )
-
-
-def _warn_of_misfit(found: Calibration) -> None:
-    """Say so where the quadratic holds nowhere, or holds too much."""
-    total = found.directions + found.dropped
-    if found.directions == 0:
-        warnings.warn(
-            f"U is no quadratic along any of the {total} directions of the span (r > {LIMIT:g}), so that only the "
-            "iterates' own diagonal is left; train on to a minimum of the potential, or sample with "
-            "bayessgd.snapshots",
-            stacklevel=4,
-        )
-    elif found.dropped > total / 2:
-        warnings.warn(
-            f"{found.dropped} of the {total} directions of the span were dropped, for along them U rises more than "
-            f"{LIMIT:g} times as far as its curvature says; they keep the iterates' width",
-            stacklevel=4,
-        )
-    if found.ratio < 1 / LIMIT:
-        warnings.warn(
-            f"draws within the span have {found.ratio:.2g} ± {found.ratio_stderr:.1g} of the excess loss that their "
-            "curvature says, so that the mean is no minimum there; train on, or average a later tail of the iterates",
-            stacklevel=4,
-        )
 
 
 def _check(model: nn.Module, posterior: object, directions: object) -> LowRankGaussian:

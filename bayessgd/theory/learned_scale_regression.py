@@ -35,6 +35,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bayessgd.theory._learned_scale import by_quantile, excess_of_products, narrowing
 from bayessgd.theory._matrices import check_preconditioner, check_semidefinite, smallest_scaled
 from bayessgd.theory._whitening import Whitening, symmetric
 from bayessgd.theory.forecast import Forecast, Posterior, foretell
@@ -46,8 +47,6 @@ NODES = 801
 """Of the quadrature, over some ten standard deviations each way."""
 NEGLIGIBLE = 45.0
 """In nats below the largest density times σ²: e⁻⁴⁵ is 3e-20."""
-OF_SCALE, OF_COEFFICIENTS, OF_EACH = 3.0, 0.8, 3.3
-"""The three measured numbers of (3)."""
 
 
 @dataclass(frozen=True)
@@ -272,10 +271,7 @@ class LearnedScaleRegression:
         count = check_count(num, "num")
         s, weights = self._scales
         uniform = torch.rand(count, dtype=torch.float64, generator=generator)
-        edges = torch.cat([torch.zeros(1, dtype=torch.float64), weights.cumsum(0)])
-        cell = (torch.searchsorted(edges, uniform * edges[-1], right=True) - 1).clamp(0, len(s) - 1)
-        inside = (uniform * edges[-1] - edges[cell]) / weights[cell].clamp(min=1e-300)
-        scale = s[cell] + (inside.clamp(0, 1) - 0.5) * (s[1] - s[0])
+        scale = by_quantile(s, weights, uniform)
         T, ridge, away, fit = self._basis
         total = torch.exp(-2 * scale)[:, None] + ridge
         normal = torch.randn(count, len(fit), dtype=torch.float64, generator=generator)
@@ -313,42 +309,10 @@ class LearnedScaleRegression:
             Q = check_semidefinite(injected, "injected", size=len(H), scale=float(noisy.abs().max()))
         slope = symmetric(torch.cholesky_inverse(torch.linalg.cholesky(n * self.covariance)))
         white = Whitening(slope)
-        law = Posterior(
-            white, white.noise(self.curvature), white.noise(C), n, self._excess(white), self.leverage
-        )
-        lost = self._lost(H, noisy)
+        x = self.features.detach().double()
+        excess = excess_of_products(x, self._powers[2], white, white.noise(self._data_curvature))
+        law = Posterior(white, white.noise(self.curvature), white.noise(C), n, excess, self.leverage)
+        lost = narrowing(H, noisy, self._inverse, num_data=n, fitted=float(self.leverage.sum()))
         found = foretell(law, H, Q, batch_size=S, tolerance=allowed, lost=lost)
         found.warn()
         return found
-
-    def _lost(self, H: Tensor, noisy: Tensor) -> Tensor:
-        """Return (3) for each parameter: what the skewness of s narrows."""
-        jacobian = self._inverse
-        steps = 2 / self.num_data * (jacobian @ H[1:, 1:] @ jacobian.mT).diagonal()
-        shares = (jacobian @ noisy[1:, 1:] @ jacobian.mT).diagonal() / steps
-        own = float(noisy[0, 0] / H[0, 0]) * self.num_data / 2
-        free = self.num_data - float(self.leverage.sum())
-        lost = torch.full((len(H),), OF_EACH * float(shares.max()) / free, dtype=torch.float64)
-        lost[0] = (OF_SCALE * own + OF_COEFFICIENTS * float(shares.sum())) / free
-        return lost
-
-    def _excess(self, white: Whitening) -> Callable[[Tensor], Tensor]:
-        """Return Σ ↦ E[H_i Σ H_i] − AΣA in the coordinates of `white`, the prior's constant curvature left out.
-
-        H_i is w [[x xᵀ, 2 r x], [2 r xᵀ, 2 r²]]: a 2×2 matrix between the two directions (0, x_i) and (1, 0).
-        """
-        x, n = self.features.detach().double(), self.num_data
-        pair = torch.zeros(n, x.shape[1] + 1, 2, dtype=torch.float64)
-        pair[:, 1:, 0], pair[:, 0, 1] = x, 1
-        pair = torch.linalg.solve_triangular(white.root, pair, upper=False)
-        factor, power = torch.tensor([[1.0, 2.0], [2.0, 2.0]]).double(), torch.tensor([[0, 1], [1, 2]])
-        product = factor[:, :, None, None] * factor
-        square = product * self._powers[2].T[:, power[:, :, None, None] + power]  # E[M_ab M_cd] of each datum
-        A = white.noise(self._data_curvature)
-
-        def excess(sigma: Tensor) -> Tensor:
-            inner = torch.einsum("nia,...ij,njb->...nab", pair, sigma, pair)
-            outer = torch.einsum("nabcd,...nbc->...nad", square, inner)
-            return torch.einsum("nia,...nad,njd->...ij", pair, outer, pair) / n - A @ sigma @ A
-
-        return excess

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +68,7 @@ class Settings:
 
 @torch.no_grad()
 def measured(
-    jobs: Sequence[Job], settings: Settings, *, bar: "tqdm[Any]", task: str, spent: Spent
+    jobs: Sequence[Job], settings: Settings, *, bar: tqdm, task: str, spent: Spent
 ) -> tuple[dict[str, Estimate], dict[str, str]]:
     """Return an estimate per number, and why some are left out: a budget that is spent before their turn."""
     found: dict[str, Estimate] = {}

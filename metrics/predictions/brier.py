@@ -27,10 +27,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from metrics.inputs import check_count, check_labels, check_probabilities
+from metrics.inputs import check_count
 from metrics.precision import full_precision
 from metrics.predictions._scores import Score, reduced
 from metrics.predictions.binning import bin_forecasts
+from metrics.probabilities import check_labels, check_probabilities
 
 __all__ = ["BrierDecomposition", "brier_decomposition", "brier_score"]
 

@@ -28,7 +28,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     import matplotlib.figure
 
-from metrics.inputs import check_count, check_labels, check_probabilities
+from metrics.inputs import check_count
 from metrics.plots.colours import COLOURS
 from metrics.precision import full_precision
 from metrics.predictions.binning import (
@@ -38,6 +38,7 @@ from metrics.predictions.binning import (
     equal_mass_edges,
     equal_width_edges,
 )
+from metrics.probabilities import check_labels, check_probabilities
 
 __all__ = [
     "Norm",

@@ -22,8 +22,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.inputs import check_count, check_probabilities
+from metrics.inputs import check_count
 from metrics.precision import full_precision
+from metrics.probabilities import check_probabilities
 
 __all__ = ["InceptionScore", "inception_score"]
 

@@ -10,9 +10,10 @@ import math
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from metrics.inputs import check_labels, check_probabilities, check_tensor
+from metrics.inputs import check_tensor
 from metrics.precision import full_precision
 from metrics.predictions._scores import Score, check_gaussian, reduced
+from metrics.probabilities import check_labels, check_probabilities
 
 __all__ = ["categorical_nll", "categorical_nll_from_log_probs", "gaussian_nll"]
 

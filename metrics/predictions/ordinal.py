@@ -9,9 +9,9 @@ score as `brier_score` sums it.
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from metrics.inputs import check_labels, check_probabilities
 from metrics.precision import full_precision
 from metrics.predictions._scores import Score, reduced
+from metrics.probabilities import check_labels, check_probabilities
 
 __all__ = ["ranked_probability_score"]
 

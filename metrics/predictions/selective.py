@@ -20,10 +20,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metrics.estimate import Estimate
-from metrics.inputs import check_alike, check_fraction, check_labels, check_probabilities, check_tensor
+from metrics.inputs import check_alike, check_fraction, check_tensor
 from metrics.precision import full_precision
 from metrics.predictions._influence import auroc_influence, risk_coverage_influence
 from metrics.predictions.calibration import top_label
+from metrics.probabilities import check_labels, check_probabilities
 
 __all__ = [
     "RiskCoverage",

@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from metrics.inputs import check_labels, check_probabilities
 from metrics.precision import full_precision
 from metrics.predictions.calibration import top_label
+from metrics.probabilities import check_labels, check_probabilities
 
 __all__ = ["smooth_calibration_error"]
 

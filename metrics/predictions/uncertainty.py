@@ -22,8 +22,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.estimate import Estimate
-from metrics.inputs import check_alike, check_probabilities, check_tensor
+from metrics.inputs import check_alike, check_tensor
 from metrics.precision import full_precision
+from metrics.probabilities import check_probabilities
 
 __all__ = [
     "agreement",

@@ -3,8 +3,8 @@
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from metrics.inputs import check_probabilities
 from metrics.predictions.brier import brier_score
+from metrics.probabilities import check_probabilities
 from metrics.streaming.mean_score import MeanScore
 
 __all__ = ["BrierScore"]

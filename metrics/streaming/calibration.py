@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from metrics.inputs import check_count, check_labels, check_probabilities
+from metrics.inputs import check_count
 from metrics.predictions.binning import bin_forecasts
 from metrics.predictions.calibration import Norm, check_norm, norm_over_bins, top_label
+from metrics.probabilities import check_labels, check_probabilities
 from metrics.streaming.accumulator import Accumulator
 from metrics.streaming.sums import Sums
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from bayessgd import reference
+from bayessgd._flat_potential import FlatPotential
 from bayessgd.likelihoods import Categorical, Gaussian, GaussianLogScale, LearnedScale
 from bayessgd.params import flatten
 from bayessgd.priors import FlatPrior, GaussianPrior
@@ -105,12 +106,12 @@ def test_the_traced_gradient_is_the_modules_own():
     like = {k: p.detach() for k, p in net.named_parameters()}
     arguments = (net, like, x, labels, Categorical(), GaussianPrior(3.0))
     flat = flatten(like)
-    plain = reference._Potential(*arguments, trace=False, output=None)._both(flat)
-    traced = reference._Potential(*arguments, trace=True, output=None)._both(flat + 0)
+    plain = FlatPotential(*arguments, trace=False, output=None)._both(flat)
+    traced = FlatPotential(*arguments, trace=True, output=None)._both(flat + 0)
     moved = flat + 0.3  # not the point that was traced
-    again = reference._Potential(*arguments, trace=True, output=None)._both(moved)
+    again = FlatPotential(*arguments, trace=True, output=None)._both(moved)
     torch.testing.assert_close(traced, plain)
-    torch.testing.assert_close(again, reference._Potential(*arguments, trace=False, output=None)._both(moved))
+    torch.testing.assert_close(again, FlatPotential(*arguments, trace=False, output=None)._both(moved))
 
 
 def test_a_gradient_that_cannot_be_traced_is_taken_as_it_is():

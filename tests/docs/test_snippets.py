@@ -28,7 +28,7 @@ def snippets(page: Path) -> list[str]:
 
 @pytest.fixture
 def small_work(monkeypatch, tmp_path):
-    """A folder with what the pages name; trainings of two steps."""
+    """A folder with what the pages name; trainings of two steps, collected from at a hundredth of the pages' steps."""
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)
     (tmp_path / "pictures" / "kind").mkdir(parents=True)
@@ -62,6 +62,13 @@ def small_work(monkeypatch, tmp_path):
     def short_nuts(*args, **kwargs):
         return nuts(*args, **{**kwargs, "num_samples": 20, "num_warmup": 60})
 
+    callback = bayessgd.interop.trainer_callback
+
+    @wraps(callback)
+    def early_callback(collector, *, every, start=0):
+        return callback(collector, every=every // 100, start=start // 100)
+
+    monkeypatch.setattr(bayessgd.interop, "trainer_callback", early_callback)
     monkeypatch.setattr(gan.GAN, "fit", short_fit)
     monkeypatch.setattr(bayessgd.reference, "nuts", short_nuts)
     monkeypatch.setattr(metrics, "evaluate", small_evaluate)

@@ -38,6 +38,7 @@ def test_help_names_every_target_for_users():
         "test",
         "studies",
         "quick",
+        "durations",
         "strict",
         "docs",
         "gallery",

@@ -99,7 +99,7 @@ def _transformers(folder: Path) -> dict[str, object]:
 
     arguments = transformers.TrainingArguments(
         output_dir=str(folder / "run"),
-        max_steps=1200,
+        max_steps=12,
         per_device_train_batch_size=4,
         learning_rate=1e-3,
         optim="sgd",

@@ -122,14 +122,15 @@ def test_a_folder_of_pictures_becomes_a_table_and_pictures(tmp_path):
     assert (tmp_path / "out" / "samples.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_two_thousand_png_files_go_to_table_and_pictures(tmp_path):
+@pytest.mark.parametrize("count", [600, pytest.param(2000, marks=pytest.mark.slow)])
+def test_png_files_go_to_table_and_pictures(count, tmp_path):
     """Random training images of MNIST, 28 by 28, in a folder for each class."""
     root = Path(os.environ.get("BAYESSGD_DATA", ROOT.parent / "shared" / "data")) / "mnist"
     if not root.is_dir():
         pytest.skip(f"MNIST is not in {root}; name its parent folder in BAYESSGD_DATA")
     data = mnist(root)
     images, labels = data.train, data.train_labels
-    picked = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:2000]
+    picked = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
     pixels = ((images[picked] + 1) * 127.5).round().to(torch.uint8).reshape(-1, 28, 28).numpy()
     for i, (label, array) in enumerate(zip(labels[picked].tolist(), pixels, strict=True)):
         (tmp_path / "in" / str(label)).mkdir(parents=True, exist_ok=True)
@@ -140,7 +141,7 @@ def test_two_thousand_png_files_go_to_table_and_pictures(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert results["config"]["train"] == 1600
+    assert results["config"]["train"] == count * 4 // 5
     assert set(METRICS) <= set(results["losses"]["js"]["metrics"])
     for figure in ("samples.png", "measures.png", "curves.png"):
         assert (tmp_path / "out" / figure).read_bytes()[:4] == b"\x89PNG"
@@ -197,12 +198,12 @@ def test_an_interruption_of_several_processes_leaves_none_behind(tmp_path):
     try:
         started = 0
         for line in process.stderr:
-            started += "1000000 steps" in line
+            started += line.count("1000000 steps")
             if started == 2:
                 os.killpg(process.pid, signal.SIGINT)
                 break
         _, err = process.communicate(timeout=120)  # returns when every process has closed its end
-    except subprocess.TimeoutExpired:
+    except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
         raise
     assert process.returncode == 130, err

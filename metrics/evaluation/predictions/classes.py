@@ -11,11 +11,11 @@ from metrics.evaluation.predictions.halves import halves
 from metrics.evaluation.predictions.numbers import Number, mean_number
 from metrics.evaluation.predictions.points import Columns, Points
 from metrics.evaluation.predictions.ranks import errors_auroc, outside_auroc, outside_fpr
-from metrics.inputs import check_labels, check_probabilities
 from metrics.predictions._influence import risk_coverage_influence
 from metrics.predictions.brier import brier_score
 from metrics.predictions.calibration import top_label
 from metrics.predictions.ordinal import ranked_probability_score
+from metrics.probabilities import check_labels, check_probabilities
 
 __all__ = ["Classes", "mean_and_entropy", "outside_rows", "reference_rows"]
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from metrics.inputs import check_labels, check_probabilities
+from metrics.probabilities import check_labels, check_probabilities
 
 __all__ = ["fitted", "log_of", "mean_prediction", "shaped", "with_labels"]
 

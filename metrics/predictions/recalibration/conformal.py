@@ -27,11 +27,12 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from metrics.estimate import Estimate
-from metrics.inputs import check_fraction, check_labels
+from metrics.inputs import check_fraction
 from metrics.precision import full_precision
 from metrics.predictions.binning import binomial_stderr
 from metrics.predictions.intervals import interval_coverage
 from metrics.predictions.recalibration._mean import fitted, mean_prediction, with_labels
+from metrics.probabilities import check_labels
 
 __all__ = ["ConformalIntervals", "ConformalSets", "SetCoverage", "set_coverage"]
 

@@ -7,6 +7,7 @@ from torch import nn
 from bayessgd.likelihoods import LearnedScale
 from bayessgd.params import named_parameters
 from bayessgd.theory import LearnedScaleRegression, injected_noise, optimal_preconditioner
+from bayessgd.theory._learned_scale import excess_of_products
 from bayessgd.theory._whitening import Whitening
 
 
@@ -96,7 +97,7 @@ def test_the_noise_of_excursions_is_the_mean_over_data_and_draws(prior, gen):
     error = (
         each.std(0) / len(each) ** 0.5 + 2 * (H.mean(1).std(0) / len(H) ** 0.5).norm() * (sigma @ A).norm()
     )
-    found = p._excess(white)(sigma)
+    found = excess_of_products(p.features, p._powers[2], white, white.noise(p._data_curvature))(sigma)
     assert float(((found - (each.mean(0) - A @ sigma @ A)).abs() / error).max()) < 4
     assert float((found.abs() / error).max()) > 40  # so that a factor of two is seen
 

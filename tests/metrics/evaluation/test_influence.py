@@ -61,7 +61,10 @@ def _twice_the_convex_potential(p, q, x):
 
 @pytest.mark.parametrize("m", [60, 45])
 def test_of_the_sliced_distance_is_a_pair_of_dual_potentials_on_the_line(gen, m):
-    """Up to the gaps between neighbouring points, O(1/n), where the map is a step and the slope is not one's own."""
+    """Up to the gaps between neighbouring points, O(1/n), where the map is a step and the slope is not one's own.
+
+    Half of the points, for at the ends the potentials are hardly bound, and each release of POT takes others.
+    """
     x, y = clouds(gen, n=60, m=m, d=1)
     line = sliced_influence(x, y, torch.ones(1, 1))
     cost = torch.cdist(x, y).square()
@@ -70,7 +73,7 @@ def test_of_the_sliced_distance_is_a_pair_of_dual_potentials_on_the_line(gen, m)
     torch.testing.assert_close(line.value, exact.detach())
     for got, dual in zip((line.x, line.y), torch.autograd.grad(exact, (a, b)), strict=True):
         gap = (got - got.mean()) - (dual - dual.mean())
-        assert gap.abs().mean() < 0.05 * dual.std()
+        assert gap.abs().median() < 0.035 * dual.std()
 
 
 def test_the_sliced_distance_averages_the_lines(gen):

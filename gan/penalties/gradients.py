@@ -1,80 +1,19 @@
-"""Penalties: what keeps a critic v smooth, apart from the loss it is trained by.
+"""Penalties of the gradient of a score by its sample: they hold the critic's slope, where the samples are."""
 
-    gradient penalty    λ E(‖∇v(x̂)‖ − 1)², x̂ = αx + (1−α)G(z), α ~ U[0, 1]   Gulrajani et al. 2017, eq. 3
-    one-sided ("LP")    λ E max(0, ‖∇v(x̂)‖ − 1)²                              Petzka et al. 2018
-    DRAGAN              λ E(‖∇v(x + δ)‖ − 1)², δ a Gaussian                   Kodali et al. 2017
-    R1, R2              γ/2 E‖∇v‖² on real, on generated samples              Mescheder et al. 2018, eq. 9
-    weight clipping     every parameter into [−c, c]                          Arjovsky et al. 2017
-    spectral norm       every weight divided by its largest singular value    Miyato et al. 2018
-
-Every ∇ is the gradient of one score by the one sample that it scores: the norm is taken *per sample* and α is
-drawn *per sample*. One backward pass gives all of them, ∇Σᵢv(xᵢ) having ∇v(xᵢ) as its rows, provided that v
-scores each sample alone; batch normalisation breaks that, and these penalties with it. A critic that scores a
-pack of m samples (`gan.networks.Packed`) has one gradient a pack.
-"""
-
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize
 
 from gan.augment import draw_rows
 from gan.distributed import gather
+from gan.penalties.penalty import Critic, Penalty
 from gan.scored import Scored
 from gan.stacked import Lent
 from metrics.inputs import check_positive
 
-__all__ = [
-    "DRAGAN",
-    "R1",
-    "R2",
-    "GradientPenalty",
-    "Penalty",
-    "SpectralNorm",
-    "WeightClipping",
-    "input_gradients",
-    "refuse_batch_norm",
-]
-
-Critic = Callable[[Tensor], Tensor]
-
-
-class Penalty:
-    """What a trainer asks of a penalty; each of the three does nothing unless a penalty says otherwise.
-
-    Attributes:
-        per_sample: Whether it takes gradients of one score by one sample, which batch normalisation would spoil.
-    """
-
-    per_sample = False
-
-    def prepare(self, critic: nn.Module) -> None:
-        """Change the critic once, before its optimizer is made."""
-
-    def __call__(
-        self,
-        critic: Critic,
-        real: Float[Tensor, "n ..."],
-        fake: Float[Tensor, "m ..."],
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        """Return what is added to the critic's loss, 0-dim, differentiable in the critic's parameters.
-
-        Args:
-            critic: The critic, from samples `[n, ...]` to scores `[n, 1]`.
-            real: Real samples.
-            fake: Generated samples; no gradient flows back into them.
-            generator: The source of the random numbers, on the samples' device or on the CPU; torch's own if
-                None.
-        """
-        return real.new_zeros(())
-
-    def project(self, critic: nn.Module) -> None:
-        """Put the critic back into its constraint, after each of its steps."""
+__all__ = ["DRAGAN", "R1", "R2", "GradientPenalty", "input_gradients", "refuse_batch_norm"]
 
 
 def input_gradients(critic: Critic, x: Float[Tensor, "n ..."]) -> Float[Tensor, "scores numbers"]:
@@ -275,70 +214,3 @@ class R2(Penalty):
         """Return γ/2 E‖∇v(fake)‖²."""
         _check_samples(real, fake)
         return self.gamma / 2 * input_gradients(critic, fake).square().sum(1).mean()
-
-
-@dataclass(frozen=True)
-class WeightClipping(Penalty):
-    """Clamp every parameter of the critic into [−limit, limit] after each of its steps.
-
-    >>> critic = nn.Linear(3, 1)
-    >>> WeightClipping().project(critic)  # c = .01, as in Arjovsky et al. 2017, algorithm 1
-    >>> round(float(critic.weight.detach().abs().max()), 6)
-    0.01
-    """
-
-    limit: float | int = 0.01
-
-    def __post_init__(self) -> None:
-        check_positive(self.limit, "limit")
-
-    @torch.no_grad()
-    def project(self, critic: nn.Module) -> None:
-        """Clamp the parameters, in place."""
-        for parameter in critic.parameters():
-            parameter.clamp_(-self.limit, self.limit)
-
-
-@dataclass(frozen=True)
-class SpectralNorm(Penalty):
-    """Divide each weight by its largest singular value, by power iteration (Miyato et al. 2018, algorithm 1).
-
-    A convolution's kernel is taken as the matrix [out, in·height·width]. With activations of slope at most 1
-    the critic's Lipschitz constant is then about 1 (less exactly so with convolutions). The vectors of the
-    iteration are buffers of the critic, so its state_dict holds them; they advance at each forward pass in
-    training mode.
-
-    >>> layer = nn.Linear(2, 2)
-    >>> _ = layer.weight.data.copy_(torch.tensor([[4.0, 0.0], [0.0, 1.0]]))
-    >>> SpectralNorm().prepare(layer)
-    >>> layer.weight.detach().diag()
-    tensor([1.0000, 0.2500])
-    """
-
-    def prepare(self, critic: nn.Module) -> None:
-        """Parametrise every linear and convolutional layer that is not yet so; no global seed is touched."""
-        for layer in list(critic.modules()):
-            if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) and not _is_normed(layer):
-                _normalise(layer)
-
-
-def _normalise(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
-    """Parametrise one layer; torch draws the iteration's first vectors from its global generator."""
-    device = layer.weight.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        # Not torch.manual_seed, which would reach every other device's generator and not bring it back.
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(0)
-        else:
-            torch.default_generator.manual_seed(0)
-        parametrizations.spectral_norm(layer, n_power_iterations=1)
-
-
-def _is_normed(layer: nn.Module) -> bool:
-    if not parametrize.is_parametrized(layer, "weight"):
-        return False
-    assert isinstance(layer.parametrizations, nn.ModuleDict)
-    chain = layer.parametrizations["weight"]
-    assert isinstance(chain, parametrize.ParametrizationList)
-    return any(type(step).__name__ == "_SpectralNorm" for step in chain)
