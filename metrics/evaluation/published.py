@@ -6,6 +6,8 @@ model repeats its training data, with the reference as the held-out data. `incep
 Their numbers hang on the features: KID, MIND and FD∞ are quoted in Inception's, CMMD in CLIP's.
 """
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,7 +17,6 @@ from metrics.evaluation.measures import Measure, ReportRow, Work
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import polynomial_permuted
 from metrics.evaluation.shared import kernel_sums_of, once
-from metrics.features.classifier import ImageClassifier
 from metrics.gaussians.extrapolated import frechet_distance_infinity
 from metrics.inputs import check_cloud
 from metrics.kernels.aggregated import AggregatedTest, aggregated_mmd_test
@@ -187,8 +188,25 @@ def copying_measures(train: Float[Tensor, "k d"]) -> list[Measure]:
     ]
 
 
-def inception_measure(classifier: ImageClassifier) -> Measure:
+@runtime_checkable
+class Scorer(Protocol):
+    """Whatever gives class scores for the points of a cloud: an `ImageClassifier`, or `InceptionFeatures`."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for reports."""
+        ...
+
+    def logits(self, x: Tensor, /) -> Tensor:
+        """Return scores [n, classes] whose softmax are probabilities."""
+        ...
+
+
+def inception_measure(classifier: Scorer) -> Measure:
     """Return the Inception score of the samples by a classifier of their points: of all samples, with its error.
+
+    Args:
+        classifier: An `ImageClassifier` of images; `InceptionFeatures` where the clouds are its features already.
 
     >>> from metrics.features.classifier import digits_classifier
     >>> inception_measure(digits_classifier()).rows[0].name

@@ -86,6 +86,15 @@ def test_points_without_weight_are_not_there(gen):
     assert near[2:] == pytest.approx(want[2:], abs=1e-10)
 
 
+def test_blocks_change_nothing(gen, monkeypatch):
+    real, fake = clouds(gen)
+    a, b = weights(gen, 40, 25)
+    options = {"real": real, "fake": fake, "weights_real": a, "weights_fake": b}
+    whole = values(precision_recall_density_coverage(**options))
+    monkeypatch.setattr("metrics.neighbours.search.BLOCK", 100)
+    assert values(precision_recall_density_coverage(**options)) == pytest.approx(whole, rel=1e-13)
+
+
 def test_most_weight_on_few_points_reaches_far(gen):
     """Nine of ten points have next to none: the ball looks past the nearest, and is as the few ones' own."""
     x = torch.randn(600, 2, dtype=torch.float64, generator=gen)
