@@ -52,6 +52,9 @@ __all__ = [
     "transport_influence",
 ]
 
+TINY = 1e-300
+"""Values that are not divided by."""
+
 BLOCK = 2**22
 """Projections of points that are held at once: 32 MiB in float64."""
 
@@ -72,6 +75,11 @@ class Influence:
     def stderr(self) -> Float[Tensor, ""]:
         """√(Var f/n + Var g/m)."""
         return (self.x.var() / len(self.x) + self.y.var() / len(self.y)).sqrt()
+
+    @property
+    def root_variance(self) -> Float[Tensor, ""]:
+        """The variance of the statistic's square root, Var T/4T; 0 at T ≤ 0, where that has no slope."""
+        return torch.where(self.value > 0, self.stderr.square() / (4 * self.value.clamp(min=TINY)), 0.0)
 
     def root(self) -> "Influence":
         """Of the statistic's square root; at 0, where that has no slope, as of the statistic's own."""
