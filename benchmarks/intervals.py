@@ -1,13 +1,15 @@
 """Do 95 % intervals cover? Every measure that claims a standard error, over 500 pairs of Gaussian samples.
 
     python benchmarks/intervals.py [--trials 500] [--points 500] [--splits 10] [--dims 2 8]
-                                   [--out benchmarks/results] [--keep out/intervals]
+                                   [--rows mmd2 frechet_distance] [--out benchmarks/results] [--keep out/intervals]
 
 Each trial draws 500 points of each of two Gaussians and asks `evaluate` for its intervals, or draws forecasts with
 their outcomes and asks the scores. An interval is for the mean of the estimator at these sizes, bias included: here the
 mean over the trials. As that holds the trial itself, deviations from it are stretched by √(T/(T − 1)) to the variance
 of deviations from the true mean. 500 trials give a coverage to ±1 %. Trials are kept as they come: a run that was cut
-off goes on, and dimensions can run side by side before one run tells of all.
+off goes on, and dimensions can run side by side before one run tells of all. With --rows only these standard measures
+are asked, no forecasts, and the table goes to intervals_rows.md with the shares of means that were missed on either
+side: a squared distance's should be equal.
 """
 
 import argparse
@@ -40,13 +42,17 @@ class Case:
     trial: Callable[[torch.Generator], Numbers]
 
 
-def clouds(d: int, points: int, splits: int) -> Callable[[torch.Generator], Numbers]:
+def clouds(
+    d: int, points: int, splits: int, rows: list[str] | None = None
+) -> Callable[[torch.Generator], Numbers]:
     """N(0, I) as the reference, samples 0.3 off along every axis with spreads from 0.7 to 1.4."""
     scale = torch.linspace(0.7, 1.4, d)
+    chosen = [m for m in metrics.standard_measures() if rows is None or any(r.name in rows for r in m.rows)]
 
     def trial(generator: torch.Generator) -> Numbers:
         x, y = torch.randn(2, points, d, generator=generator, dtype=torch.float64).unbind()
-        report = metrics.evaluate(scale * x + 0.3, y, generator=generator, splits=splits, permutations=0)
+        asked = {"generator": generator, "splits": splits, "permutations": 0}
+        report = metrics.evaluate(scale * x + 0.3, y, measures=chosen, **asked)
         return {name: (e.value, *e.interval()) for name, e in report.estimates.items()}
 
     return trial
@@ -125,16 +131,50 @@ def collected(case: Case, trials: int, kept: Path) -> tuple[list[str], Tensor]:
     return names, done[:trials]
 
 
-def table(names: list[str], trials: Tensor) -> dict[str, tuple[float, float]]:
-    """Return coverage, and the half width over that of the true 95 % interval, from name to both."""
+@dataclass(frozen=True)
+class Covered:
+    """Shares of trials, and the half width over that of the true 95 % interval."""
+
+    share: float
+    below: float
+    above: float
+    width: float
+
+
+def table(names: list[str], trials: Tensor) -> dict[str, Covered]:
+    """Return coverage, the means below and above the interval, and its width, by name."""
     value, low, high = trials.unbind(2)
     mean = value.mean(0)
     # Deviations from the mean of the same trials are a little short.
     short = math.sqrt(len(value) / (len(value) - 1))
     deviation = short * (value - mean)
-    covered = (deviation <= value - low) & (-deviation <= high - value)
+    below, above = (deviation > value - low).double().mean(0), (-deviation > high - value).double().mean(0)
     width = ((high - low) / 2).square().mean(0).sqrt() / (1.96 * value.std(0))
-    return dict(zip(names, zip(covered.double().mean(0).tolist(), width.tolist(), strict=True), strict=True))
+    columns = (column.tolist() for column in (1 - below - above, below, above, width))
+    return {name: Covered(*row) for name, *row in zip(names, *columns, strict=True)}
+
+
+def of_rows(args: argparse.Namespace) -> list[str]:
+    """The table of some rows, with both misses."""
+    asked, head = "-".join(args.rows), ["measure"]
+    cells: dict[str, list[str]] = {}
+    for d in args.dims:
+        case = Case(f"{d} dimensions", clouds(d, args.points, args.splits, args.rows))
+        kept = args.keep / f"{d}-dimensions-{args.points}-{args.splits}-{asked}.safetensors"
+        head.append(case.name)
+        for name, c in table(*collected(case, args.trials, kept)).items():
+            told = f"{c.share:.1%} ({c.below:.1%} below, {c.above:.1%} above; {c.width:.2f})"
+            cells.setdefault(name, []).append(told)
+    noise = math.sqrt(0.95 * 0.05 / args.trials)
+    return [
+        f"Coverage of 95 % intervals over {args.trials} trials, ± {noise:.1%}; in brackets how often the mean was",
+        "below or above, and the width (r.m.s.) over 3.92 true standard deviations.",
+        f"{args.points} points a cloud; {machine()}.",
+        "",
+        f"| {' | '.join(head)} |",
+        "|" + "---|" * len(head),
+        *(f"| {name} | {' | '.join(row)} |" for name, row in cells.items()),
+    ]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -144,10 +184,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--points", type=int, default=500)
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--dims", type=int, nargs="+", default=[2, 8])
+    parser.add_argument(
+        "--rows", nargs="+", metavar="MEASURE", help="some standard measures, and no forecasts"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--keep", type=Path, default=Path("out/intervals"), help="where trials are kept")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
+    if args.rows:
+        told = of_rows(args)
+        print("\n".join(told))
+        files.write_text(args.out / "intervals_rows.md", "\n".join(told) + "\n")
+        return 0
     cases = [Case(f"{d} dimensions", clouds(d, args.points, args.splits)) for d in args.dims]
     results = []
     for case in [Case("forecasts", forecasts(args.points)), *cases]:
@@ -165,10 +213,10 @@ def main(argv: list[str] | None = None) -> int:
         "|---|" + "---|" * len(cases),
     ]
     for name in results[1]:
-        cells = [f"{found[name][0]:.1%} ({found[name][1]:.2f})" for found in results[1:]]
+        cells = [f"{found[name].share:.1%} ({found[name].width:.2f})" for found in results[1:]]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += ["", f"| score of {args.points} forecasts | coverage |", "|---|---|"]
-    lines += [f"| {name} | {share:.1%} ({width:.2f}) |" for name, (share, width) in results[0].items()]
+    lines += [f"| {name} | {c.share:.1%} ({c.width:.2f}) |" for name, c in results[0].items()]
     print("\n".join(lines))
     files.write_text(args.out / "intervals.md", "\n".join(lines) + "\n")
     return 0

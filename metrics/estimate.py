@@ -8,6 +8,12 @@ The *p-value* is the chance that two samples of one distribution differ at least
 An interval is value ± t·stderr, with the quantile t of Student's distribution at the degrees of freedom of the
 standard error: infinitely many where it has a formula, those of `metrics.evaluation.jackknife` where it was
 resampled. It is an interval for the mean of the value at these sizes, bias included.
+
+A squared distance T = D² and its error rise together: 2D·σ where σ is the error of D, to first order. Its sample is
+skewed to the right, and value ± t·stderr misses high values more often than low ones. The root is what spreads evenly:
+(D ± tσ)² = T ± t·2Dσ + t²σ² is the same interval moved up by t²σ². With a second-order part in its error, as an MMD's
+(`metrics.kernels.mmd`), the move is that of the first order alone. No end is beyond where the interval of a lower level
+had it: for a root it is 0 where D < tσ.
 """
 
 import math
@@ -39,6 +45,8 @@ class Estimate:
         floor_dof: Those of the floor's.
         p_value: Of the permutation test that both clouds come from one distribution; None where no test was made.
         share: Whether the value is a share, whose interval ends at 0 and at 1.
+        root_variance: σ² of the root of a squared distance, to first order, in the value's units; 0 of others.
+        floor_root_variance: The floor's.
 
     >>> print(Estimate(1.2345, 0.012, "lower", "W_2", (100, 100), floor=1.1, floor_stderr=0.01))
     1.234 ± 0.012 (floor 1.100 ± 0.010)
@@ -55,6 +63,8 @@ class Estimate:
     floor_dof: float = math.inf
     p_value: float | None = None
     share: bool = False
+    root_variance: float = 0.0
+    floor_root_variance: float = 0.0
 
     def __str__(self) -> str:
         told = with_error(self.value, self.stderr)
@@ -65,6 +75,8 @@ class Estimate:
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the ends of value ± t·stderr, which hold the mean of the value at these sizes with this chance.
 
+        Of a squared distance they are moved up by t²σ², those of its root squared.
+
         Raises:
             ValueError: A level outside (0, 1).
 
@@ -72,13 +84,16 @@ class Estimate:
         >>> round(low, 3), round(high, 3)
         (-1.96, 1.96)
         """
-        return _interval(self.value, self.stderr, self.dof, level, share=self.share)
+        found = _interval(self.value, self.stderr, self.dof, level, self.root_variance)
+        return _of_a_share(*found) if self.share else found
 
     def floor_interval(self, level: float = 0.95) -> tuple[float, float] | None:
         """Return the same of the floor; None where there is none."""
         if self.floor is None:
             return None
-        return _interval(self.floor, self.floor_stderr or 0.0, self.floor_dof, level, share=self.share)
+        stderr = self.floor_stderr or 0.0
+        found = _interval(self.floor, stderr, self.floor_dof, level, self.floor_root_variance)
+        return _of_a_share(*found) if self.share else found
 
     def sort_key(self) -> float:
         """How far the value is from the best one; only its order between values of one measure means anything."""
@@ -103,13 +118,22 @@ class Estimate:
         return told
 
 
-def _interval(value: float, stderr: float, dof: float, level: float, *, share: bool) -> tuple[float, float]:
+def _interval(
+    value: float, stderr: float, dof: float, level: float, root_variance: float
+) -> tuple[float, float]:
     from scipy.special import stdtrit
 
     upper = (1 + check_fraction(level, "level")) / 2
     t = float(stdtrit(dof, upper)) if math.isfinite(dof) else NormalDist().inv_cdf(upper)
-    low, high = value - t * stderr, value + t * stderr
-    return (max(low, 0.0), min(high, 1.0)) if share else (low, high)
+    if root_variance <= 0:
+        return value - t * stderr, value + t * stderr
+    # −t·stderr + t²σ² turns up again beyond this t.
+    low = min(t, stderr / (2 * root_variance))
+    return value - low * stderr + low**2 * root_variance, value + t * stderr + t**2 * root_variance
+
+
+def _of_a_share(low: float, high: float) -> tuple[float, float]:
+    return max(low, 0.0), min(high, 1.0)
 
 
 def with_error(value: float, stderr: float) -> str:

@@ -201,6 +201,8 @@ def check_weights(weights: object, cloud: Tensor, name: str) -> Tensor:
     total = w.sum()
     if not float(total.detach()) > 0:
         raise ValueError(f"{name} must have a positive sum, got {float(total):.3g}")
+    if math.isinf(float(total.detach())):
+        raise ValueError(f"{name} must have a sum that {w.dtype} can hold, got infinity; scale them down")
     return w / total
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from metrics import files
 from metrics.evaluation.evaluate import LEAST, evaluate
 from metrics.evaluation.measures import Measure
-from metrics.evaluation.published import copying_measures, published_measures
+from metrics.evaluation.published import copying_measures, inception_measure, published_measures
 from metrics.evaluation.report import Comparison, Report
 from metrics.evaluation.standard import standard_measures
 from metrics.features.classifier import cache_folder
@@ -32,10 +32,14 @@ perfect model would score at these sizes."""
 COPYING = ["nearer_train", "authenticity", "data_copying"]
 """Measures that know the training data."""
 
+SCORE = "inception_score"
+"""The measure that asks for a classifier's probabilities."""
+
 EXAMPLES = """examples:
   python -m metrics real/ fake/ --features inception=weights-inception-2015-12-05-6726825d.pth --out report/
   python -m metrics held_out.npy model_a.npy model_b.npy --train train.npy --measures frechet_distance mmd2
   python -m metrics held_out.npy model.npy --train train.npy --measures kid mind authenticity data_copying
+  python -m metrics real/ fake/ --features inception=FILE.pth --measures frechet_distance inception_score
   python -m metrics real/ fake/ --size 32 --n 2000 --budget 60"""
 
 
@@ -56,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     names = [row.name for m in (*standard_measures(), *published_measures()) for row in m.rows]
-    names += COPYING
+    names += [SCORE, *COPYING]
     parser = argparse.ArgumentParser(
         "python -m metrics",
         description=DESCRIPTION,
@@ -95,8 +99,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _told(names: list[str]) -> str:
     standard = len([row for measure in standard_measures() for row in measure.rows])
     return (
-        f"{', '.join(names[:standard])} (the default: all of these); {', '.join(names[standard:])}, the last "
-        f"{len(COPYING)} with --train DIR"
+        f"{', '.join(names[:standard])} (the default: all of these); {', '.join(names[standard:])}: the last "
+        f"{len(COPYING)} with --train DIR, {SCORE} with --features inception=FILE"
     )
 
 
@@ -114,7 +118,7 @@ def _run(args: argparse.Namespace) -> None:
     reference, truth = (real, clouds[-1]) if args.train else real.tensor_split(2)
     n = _count(args.n, reference, truth, dict(zip(names, fakes, strict=True)))
     reference = reference if args.n is None else reference[:n]
-    measures = _measures(args.measures, clouds[-1] if args.train else None)
+    measures = _measures(args.measures, clouds[-1] if args.train else None, seen)
     floored = [m for m in measures if m.floor]
     # A report needs a measure; a comparison has no floor where none of its measures has one.
     floor = _judged(truth[:n], reference, floored, seen, args, None) if floored else Report({})
@@ -183,7 +187,7 @@ def _count(asked: int | None, reference: Tensor, truth: Tensor, fakes: dict[str,
     return n
 
 
-def _measures(names: Sequence[str] | None, train: Tensor | None) -> list[Measure]:
+def _measures(names: Sequence[str] | None, train: Tensor | None, seen: Map | None) -> list[Measure]:
     if names is None:
         return standard_measures()
     copying = [name for name in names if name in COPYING]
@@ -191,7 +195,12 @@ def _measures(names: Sequence[str] | None, train: Tensor | None) -> list[Measure
         raise ValueError(
             f"--measures {copying[0]} must know the training data, got no --train; add --train DIR"
         )
+    if SCORE in names and not isinstance(seen, InceptionFeatures):
+        raise ValueError(
+            f"--measures {SCORE} must have class probabilities, got none; add --features inception=FILE, the weights"
+        )
     every = [*standard_measures(), *published_measures()]
+    every += [inception_measure(seen)] if isinstance(seen, InceptionFeatures) else []
     every += copying_measures(train) if copying and train is not None else []
     return [m for m in every if any(row.name in names for row in m.rows)]
 

@@ -40,6 +40,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.gaussians.factors import mean_and_root, row_blocks
+from metrics.gaussians.maps import transport_between
 from metrics.transport import sinkhorn_divergence, transport_cost
 from metrics.transport.line import line_cost
 
@@ -51,8 +52,8 @@ __all__ = [
     "transport_influence",
 ]
 
-CONDITION = 1e-8
-"""Below this ratio of its diagonal entries a triangle is taken for singular."""
+TINY = 1e-300
+"""Values that are not divided by."""
 
 BLOCK = 2**22
 """Projections of points that are held at once: 32 MiB in float64."""
@@ -74,6 +75,11 @@ class Influence:
     def stderr(self) -> Float[Tensor, ""]:
         """√(Var f/n + Var g/m)."""
         return (self.x.var() / len(self.x) + self.y.var() / len(self.y)).sqrt()
+
+    @property
+    def root_variance(self) -> Float[Tensor, ""]:
+        """The variance of the statistic's square root, Var T/4T; 0 at T ≤ 0, where that has no slope."""
+        return torch.where(self.value > 0, self.stderr.square() / (4 * self.value.clamp(min=TINY)), 0.0)
 
     def root(self) -> "Influence":
         """Of the statistic's square root; at 0, where that has no slope, as of the statistic's own."""
@@ -121,15 +127,11 @@ def frechet_influence(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Influ
     >>> frechet_influence(x, x + 1).x.round()  # of equal covariances it is 2(μ_x − μ_y)·(x − μ_x)
     tensor([ 2., -2.], dtype=torch.float64)
     """
-    (mean_x, r), (mean_y, s) = mean_and_root(x.detach()), mean_and_root(y.detach())
-    u, values, vt = torch.linalg.svd(r @ s.T, full_matrices=False)
-    gap = mean_x - mean_y
-    # Equal Gaussians leave a rounding of either sign.
-    value = (gap.square().sum() + r.square().sum() + s.square().sum() - 2 * values.sum()).clamp(min=0)
-    u = u * (values > values.max() * torch.finfo(values.dtype).eps * max(len(r), len(s)))
-    f = _quadratic(x.detach(), mean_x, gap, _solve(r, u) @ (vt @ s))
-    g = _quadratic(y.detach(), mean_y, -gap, _solve(s, vt.T) @ (u.T @ r))
-    return Influence(value, f, g)
+    p, q = mean_and_root(x.detach()), mean_and_root(y.detach())
+    found = transport_between(p, q)
+    f = _quadratic(x.detach(), p[0], found.gap, found.forth)
+    g = _quadratic(y.detach(), q[0], -found.gap, found.back)
+    return Influence(found.value, f, g)
 
 
 def transport_influence(distances: Float[Tensor, "n m"]) -> Influence:
@@ -172,18 +174,6 @@ def _potential_on_lines(at: Float[Tensor, "l n"], slope: Float[Tensor, "l n"]) -
     potential = torch.nn.functional.pad(steps.cumsum(1), (1, 0))
     potential = potential - potential.mean(1, keepdim=True)
     return torch.empty_like(potential).scatter_(1, order, potential)
-
-
-def _solve(root: Float[Tensor, "k d"], of: Float[Tensor, "k l"]) -> Float[Tensor, "d l"]:
-    """R⁺B: by the triangle where it can be inverted to eight digits, else by singular values."""
-    diagonal = root.diagonal().abs()
-    if root.shape[0] == root.shape[1] and bool(diagonal.min() > CONDITION * diagonal.max()) and _upper(root):
-        return torch.linalg.solve_triangular(root, of, upper=True)
-    return torch.linalg.pinv(root) @ of
-
-
-def _upper(root: Tensor) -> bool:
-    return bool((root.tril(-1) == 0).all())
 
 
 def _quadratic(cloud: Tensor, mean: Tensor, gap: Tensor, matrix: Tensor) -> Float[Tensor, " n"]:

@@ -74,6 +74,8 @@ class Measure:
         on_features: Whether the pair is always seen through the feature map, where `evaluate` was given one.
         on_points: Whether the pair is never seen through it, as by a measure that knows places in the points' space.
         with_stderr: From a pair to the numbers and their standard errors, [rows] each; None: by the jackknife.
+        root_variance: From a pair to the variance of each number's root to first order, [rows], where they are squared
+            distances: their intervals are those of the roots, squared. None: they are not.
         permuted: From a pair and b labellings of its pooled points (`metrics.evaluation.permutation`) to the
             statistic whose large values tell the clouds apart, [b]; it returns None where that would cost too much.
             None: no permutation test.
@@ -94,6 +96,7 @@ class Measure:
     on_features: bool = False
     on_points: bool = False
     with_stderr: Callable[[Pair], tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]] | None = None
+    root_variance: Callable[[Pair], Float[Tensor, " rows"]] | None = None
     permuted: Callable[[Pair, Float[Tensor, "b N"]], Float[Tensor, " b"] | None] | None = None
     p_values: Callable[[Pair], Float[Tensor, " rows"]] | None = None
     floor: bool = True
@@ -174,9 +177,6 @@ def measure(
         function: From samples [n, d] and reference [m, d] to a number: a 0-dim tensor, a float, a numpy scalar.
         better: "lower", "higher", or the number that the best values are near to.
         convention: What exactly is computed, in a few words, for the report.
-        kernels: From a pair to the kernels whose sums over all pairs of points the measure asks for, and those whose
-            sums over the blocks of its test it does (`metrics.evaluation.shared`): several measures' are then
-            taken in one pass. None: none that could be shared.
         most: Points of a cloud beyond which a random subset of so many is measured, for a function that grows fast.
 
     Returns:

@@ -104,15 +104,22 @@ def _one(measure: Measure, pair: Pair, settings: Settings) -> dict[str, Estimate
     else:
         value, stderr = _resampled(measure, pair, settings)
         dof = degrees_of_freedom(settings.splits)
+    of_root = torch.zeros_like(value) if measure.root_variance is None else measure.root_variance(pair)
+    columns = (column.double().tolist() for column in (value, stderr, of_root))
     found = {}
-    for row, number, error in zip(
-        measure.rows, value.double().tolist(), stderr.double().tolist(), strict=True
-    ):
+    for row, number, error, variance in zip(measure.rows, *columns, strict=True):
         if row.share and error == 0:
             # All halves agree, at 0 or 1 as a rule: that is no certainty about the next point.
             error = _stderr_of_a_share(number, min(pair.sizes))
         found[row.name] = Estimate(
-            number, error, row.better, row.convention, pair.sizes, dof=dof, share=row.share
+            number,
+            error,
+            row.better,
+            row.convention,
+            pair.sizes,
+            dof=dof,
+            share=row.share,
+            root_variance=variance,
         )
     if measure.p_values is not None and settings.permutations:
         told = zip(found.items(), measure.p_values(pair).tolist(), strict=True)

@@ -6,6 +6,8 @@ model repeats its training data, with the reference as the held-out data. `incep
 Their numbers hang on the features: KID, MIND and FD∞ are quoted in Inception's, CMMD in CLIP's.
 """
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,7 +17,6 @@ from metrics.evaluation.measures import Measure, ReportRow, Work
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import polynomial_permuted
 from metrics.evaluation.shared import kernel_sums_of, once
-from metrics.features.classifier import ImageClassifier
 from metrics.gaussians.extrapolated import frechet_distance_infinity
 from metrics.inputs import check_cloud
 from metrics.kernels.aggregated import AggregatedTest, aggregated_mmd_test
@@ -68,6 +69,7 @@ def published_measures() -> list[Measure]:
             ),
             lambda pair: _best_kernel(pair)[0],
             with_stderr=_best_kernel,
+            root_variance=lambda pair: kernel_sums_of(pair, _aggregated(pair).kernel).root_variance()[None],
             p_values=lambda pair: _aggregated(pair).p_value[None],
             most=AGGREGATED,
             seconds=lambda w: (w.n + w.m) ** 2 * (20 * 4e-8 + 4e-9 * w.d) * (1 if w.n == w.m else 4),
@@ -76,6 +78,7 @@ def published_measures() -> list[Measure]:
             (ReportRow("kid", "lower", "MMD², U-statistic of all points, kernel (⟨x, y⟩/d + 1)³"),),
             lambda pair: _kid(pair)[0],
             with_stderr=_kid,
+            root_variance=lambda pair: kernel_sums_of(pair, Polynomial()).root_variance()[None],
             permuted=polynomial_permuted,
             kernels=lambda pair: ([Polynomial()], [Polynomial()]),
             seconds=lambda w: _pairs(w) * (1e-10 * w.d + 6e-11 * w.permutations + 1e-8),
@@ -187,8 +190,25 @@ def copying_measures(train: Float[Tensor, "k d"]) -> list[Measure]:
     ]
 
 
-def inception_measure(classifier: ImageClassifier) -> Measure:
+@runtime_checkable
+class Scorer(Protocol):
+    """Whatever gives class scores for the points of a cloud: an `ImageClassifier`, or `InceptionFeatures`."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for reports."""
+        ...
+
+    def logits(self, x: Tensor, /) -> Tensor:
+        """Return scores [n, classes] whose softmax are probabilities."""
+        ...
+
+
+def inception_measure(classifier: Scorer) -> Measure:
     """Return the Inception score of the samples by a classifier of their points: of all samples, with its error.
+
+    Args:
+        classifier: An `ImageClassifier` of images; `InceptionFeatures` where the clouds are its features already.
 
     >>> from metrics.features.classifier import digits_classifier
     >>> inception_measure(digits_classifier()).rows[0].name

@@ -85,7 +85,13 @@ class Report:
                     f"floor must be measured with the same sizes, {e.sizes[0]} samples and {e.sizes[1]} points of "
                     f"reference, got {under.sizes[0]} and {under.sizes[1]}; evaluate {e.sizes[0]} true samples for it"
                 )
-            placed[name] = replace(e, floor=under.value, floor_stderr=under.stderr, floor_dof=under.dof)
+            placed[name] = replace(
+                e,
+                floor=under.value,
+                floor_stderr=under.stderr,
+                floor_dof=under.dof,
+                floor_root_variance=under.root_variance,
+            )
         return replace(self, estimates=placed)
 
     @staticmethod
@@ -110,6 +116,7 @@ class Report:
                 stderr=stderr,
                 dof=float(len(values) - 1),
                 p_value=None,
+                root_variance=0.0,
             )
         return replace(first, estimates=merged)
 

@@ -37,7 +37,7 @@ from metrics.evaluation.permutation import (
     mmd2_permuted,
     nearest_neighbour_permuted,
 )
-from metrics.evaluation.shared import kernel_sums_of, neighbours_of, pooled_kernel, reference_kernel
+from metrics.evaluation.shared import kernel_sums_of, neighbours_of, once, pooled_kernel, reference_kernel
 from metrics.kernels.energy import energy_of_sums
 from metrics.kernels.kernel import NegativeDistance
 from metrics.neighbours.balls import precision_recall_density_coverage
@@ -89,6 +89,7 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
             _of_influence(
                 ReportRow("sinkhorn_divergence", "lower", "debiased dual, cost ‖x−y‖², ε = 0.05 × mean cost"),
                 lambda pair: sinkhorn_influence(pair.x, pair.y, memory=pair.memory),
+                squared=True,
             ),
             most=SINKHORN_POINTS,
             bytes=lambda w: 10 * max(w.n, w.m) ** 2,
@@ -105,6 +106,7 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
                 ReportRow("mmd2", "lower", "U-statistic, five Gaussian kernels, reference's median distance"),
                 _mmd2,
             ),
+            root_variance=lambda pair: kernel_sums_of(pair, reference_kernel(pair)).root_variance()[None],
             permuted=mmd2_permuted,
             kernels=lambda pair: ([reference_kernel(pair)], [pooled_kernel(pair)]),
             seconds=lambda w: _tiles(w, 1.8e-8),
@@ -119,6 +121,7 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
             _of_influence(
                 ReportRow("frechet_distance", "lower", "squared W_2 of fitted Gaussians"),
                 lambda pair: frechet_influence(pair.x, pair.y),
+                squared=True,
             ),
             on_features=True,
             permuted=frechet_permuted,
@@ -145,12 +148,16 @@ def _of_formula(row: ReportRow, with_stderr: Callable[[Pair], tuple[Tensor, Tens
     return Measure((row,), lambda pair: both(pair)[0], with_stderr=both)
 
 
-def _of_influence(row: ReportRow, influence: Callable[[Pair], Influence]) -> Measure:
-    def with_stderr(pair: Pair) -> tuple[Tensor, Tensor]:
-        found = influence(pair)
-        return found.value, found.stderr
+def _of_influence(
+    row: ReportRow, influence: Callable[[Pair], Influence], *, squared: bool = False
+) -> Measure:
+    def found(pair: Pair) -> Influence:
+        return once(pair, ("influence", row.name), lambda: influence(pair))
 
-    return _of_formula(row, with_stderr)
+    measure = _of_formula(row, lambda pair: (found(pair).value, found(pair).stderr))
+    if not squared:
+        return measure
+    return replace(measure, root_variance=lambda pair: found(pair).root_variance[None])
 
 
 def _directions(count: int, like: Tensor) -> Float[Tensor, "l d"]:

@@ -100,6 +100,28 @@ class InceptionFeatures:
             rows = [network(part.expand(-1, 3, -1, -1))[0] for part in images.split(self.batch)]
         return torch.cat(rows).to(x.dtype if x.is_floating_point() else torch.float32)
 
+    @full_precision
+    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
+        """Return the network's class scores without their bias ("logits_unbiased") from its features of layer "2048".
+
+        They are one product with the last layer's matrix, so that features that are at hand need no second pass. The
+        published Inception scores are those of their softmax.
+
+        Raises:
+            ValueError: Features of another layer; weights without a last layer.
+        """
+        cloud, head = check_cloud(features, "features"), self._weights.get("fc.weight")
+        if head is None:
+            raise ValueError(
+                "weights must hold fc.weight for class scores, got none; fetch the weights again"
+            )
+        if cloud.shape[1] != head.shape[1]:
+            raise ValueError(
+                f"features must have {head.shape[1]} columns, those of layer '2048', got {cloud.shape[1]}; "
+                "class scores are made of these alone"
+            )
+        return cloud @ head.to(cloud).T
+
     def _bytes(self, x: object) -> Tensor:
         images = as_images(x, self.shape)
         if images.dtype == torch.uint8:

@@ -25,38 +25,56 @@ from torch import Tensor
 
 from metrics.envelope import attach
 from metrics.gaussians.factors import mean_and_root
+from metrics.gaussians.maps import slopes, transport_between
 from metrics.inputs import check_pair, check_tensor
 from metrics.precision import full_precision
+from metrics.weights import weighted
 
 __all__ = ["bures_wasserstein", "check_gaussians", "frechet_distance", "frechet_from_factors", "gaussian_kl"]
 
 
 @full_precision
-def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
+def frechet_distance(
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    *,
+    weights_x: Float[Tensor, " n"] | None = None,
+    weights_y: Float[Tensor, " m"] | None = None,
+) -> Float[Tensor, ""]:
     """Return W₂² of the Gaussians fitted to two clouds: ‖μ₁−μ₂‖² + Tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½).
 
     Args:
         x: Samples (or features of them), [n, d], n ≥ 2; d may exceed n.
         y: Samples, [m, d], m ≥ 2.
+        weights_x: Weights of x, normalised to sum one; None is uniform; zeros are allowed. The covariance is
+            Σ a_i c_i c_iᵀ/(1 − Σ a_i²), c_i = x_i − Σ a_i x_i: of weights of independent points, not of multiplicities,
+            which would have N − 1 of N repeated points in it.
+        weights_y: Weights of y.
 
     Returns:
-        A 0-dim tensor in the squared units of x, never negative, differentiable; covariances are divided by
-        n − 1. Biased upwards, by about (1/n + 1/m)·d(d + 5)/4 for two clouds of N(0, I). Without a gradient the points
-        are taken in blocks, and memory is that of matrices of d × d.
+        A 0-dim tensor in the squared units of x, never negative, differentiable in clouds and weights; covariances are
+        divided by n − 1. Biased upwards, by about (1/n + 1/m)·d(d + 5)/4 for two clouds of N(0, I). Without a gradient
+        the points are taken in blocks, and memory is that of matrices of d × d.
 
     Raises:
-        ValueError: Clouds that cannot be compared, or a single point.
+        ValueError: Clouds that cannot be compared, a single point (with weight), weights that are no weights; a
+            gradient at a point without weight where the others' covariance is singular.
 
     >>> x = torch.tensor([[0.0], [2.0]])  # mean 1, variance 2
     >>> frechet_distance(x, 2 * x)  # (2 − 1)² + (√8 − √2)²
     tensor(3.)
     """
     check_pair(x, y, least=2)
-    if not (torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)):
-        (mean_x, r), (mean_y, s) = mean_and_root(x), mean_and_root(y)
-        return frechet_from_factors(mean_x - mean_y, r, s).to(x.dtype)
-    (mean_x, a), (mean_y, b) = (_moments(cloud.double()) for cloud in (x, y))
-    return frechet_from_factors(mean_x - mean_y, a, b).to(x.dtype)
+    dtype, sides = x.dtype, ((x, weights_x, "weights_x"), (y, weights_y, "weights_y"))
+    (x, a), (y, b) = (weighted(*side, least=2) for side in sides)
+    live = any(t is not None and t.requires_grad for t in (x, y, a, b))
+    if not (torch.is_grad_enabled() and live):
+        (mean_x, r), (mean_y, s) = mean_and_root(x, a), mean_and_root(y, b)
+        return frechet_from_factors(mean_x - mean_y, r, s).to(dtype)
+    if a is not None or b is not None:
+        return _with_slopes(x.double(), y.double(), a, b).to(dtype)
+    (mean_x, f), (mean_y, g) = (_moments(cloud.double()) for cloud in (x, y))
+    return frechet_from_factors(mean_x - mean_y, f, g).to(dtype)
 
 
 @full_precision
@@ -143,6 +161,22 @@ def gaussian_kl(
     scale = (off * (diagonal + 1) - 2 * off.log1p()).sum()
     value = 0.5 * (scale + m.tril(-1).square().sum() + shift.square().sum())
     return value.clamp(min=0).to(mean_p.dtype)
+
+
+def _with_slopes(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
+    """The distance of weighted clouds, with the slopes of `metrics.gaussians.maps`."""
+    a, b = (z.new_full((len(z),), 1 / len(z)) if w is None else w for z, w in ((x, a), (y, b)))
+    p, q = mean_and_root(x, a), mean_and_root(y, b)
+    found = transport_between(p, q)
+    for w, (_, root), name in ((a, p, "weights_x"), (b, q, "weights_y")):
+        if w.requires_grad and bool((w == 0).any()) and int(torch.linalg.matrix_rank(root)) < x.shape[1]:
+            raise ValueError(
+                f"{name} must be positive for their gradient where the covariance is singular, got a zero: a point "
+                "without weight may lie where the others do not, and the slope there is infinite; leave it out"
+            )
+    of_x, of_a = slopes(x, a, p, found.gap, found.forth)
+    of_y, of_b = slopes(y, b, q, -found.gap, found.back)
+    return attach(found.value, (x, y, a, b), (of_x, of_y, of_a, of_b))
 
 
 def _moments(cloud: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,8 @@ al. 2013). In one dimension D² = 2 ∫ (F − G)² (Székely 2003), which is tw
 
 The estimate is the V-statistic: means over all pairs, a point with itself included, so that D² of two
 finite clouds is the D² of their empirical distributions and never negative. Its bias is E‖X − X'‖/n + E‖Y − Y'‖/m,
-upwards; for an unbiased value take `mmd2(x, y, kernel=NegativeDistance())`.
+upwards; for an unbiased value take `mmd2(x, y, kernel=NegativeDistance())`. With weights the means are weighted ones:
+integer weights are repeated points.
 
 Its variance is that of a U-statistic whose means within the clouds have the factors (n − 1)/n and (m − 1)/m, exact at
 every n and m as in `metrics.kernels.mmd`. D = √D² has the error of D² over 2D (delta method). At P = Q this still
@@ -18,11 +19,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.distances import distance_blocks
+from metrics.batches import batch_weights, check_batches, is_batch, over_batch
+from metrics.distances import distance_blocks, euclidean
 from metrics.inputs import check_pair
 from metrics.kernels.mmd import mmd2_stderr_from_grams
 from metrics.kernels.sums import KernelSums
 from metrics.precision import full_precision
+from metrics.weights import weighted
 
 __all__ = [
     "energy_distance",
@@ -34,33 +37,43 @@ __all__ = [
 
 @full_precision
 def energy_distance(
-    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, squared: bool = False
-) -> Float[Tensor, ""]:
+    x: Float[Tensor, "*#batch n d"],
+    y: Float[Tensor, "*#batch m d"],
+    *,
+    squared: bool = False,
+    weights_x: Float[Tensor, "*#batch n"] | None = None,
+    weights_y: Float[Tensor, "*#batch m"] | None = None,
+) -> Float[Tensor, "*#batch"]:
     """Return the energy distance D of two clouds, as `scipy.stats.energy_distance` does in one dimension.
 
     D = √(2E‖X−Y‖ − E‖X−X'‖ − E‖Y−Y'‖), means over all pairs; on the line by sorting, in O((n + m) log(n + m)).
 
     Args:
-        x: Samples, [n, d].
-        y: Samples, [m, d].
+        x: Samples, [n, d]; or a batch of problems, [b, n, d].
+        y: Samples, [m, d]; or [b, m, d]. One cloud beside a batch is that of every problem.
         squared: Return D², in the units of x, instead of D, in their square root.
+        weights_x: Weights of x, normalised to sum one; None is uniform; zeros are allowed.
+        weights_y: Weights of y.
 
     Returns:
-        A 0-dim tensor, never negative, differentiable; where D = 0 its gradient is taken as 0. Without a
-        gradient the memory is O(block), not O(n·m).
+        A 0-dim tensor, or [b], never negative, differentiable in clouds and weights; where D = 0 its gradient is taken
+        as 0. Without a gradient the memory is O(block), not O(n·m).
 
     Raises:
-        ValueError: Clouds that cannot be compared.
+        ValueError: Clouds that cannot be compared, weights that are no weights.
 
     >>> energy_distance(torch.tensor([[0.0]]), torch.tensor([[2.0]]))
     tensor(2.)
+    >>> x, y = torch.tensor([[0.0], [5.0]]), torch.tensor([[2.0]])
+    >>> energy_distance(x, y, weights_x=torch.tensor([1.0, 0.0]))
+    tensor(2.)
     """
+    if is_batch(x, y):
+        u, v = check_batches(x, y)
+        a, b = batch_weights(weights_x, x, u, "weights_x"), batch_weights(weights_y, y, v, "weights_y")
+        return _root(over_batch(u, v, a, b, one=_one, together=_together), squared=squared).to(x.dtype)
     check_pair(x, y)
-    a, b = x.double(), y.double()
-    if x.shape[1] == 1:
-        return _root(_on_line(a[:, 0], b[:, 0]), squared=squared).to(x.dtype)
-    between, within_x, within_y = (_mean_distance(*pair) for pair in ((a, b), (a, a), (b, b)))
-    return _from_means(between, within_x, within_y, squared=squared).to(x.dtype)
+    return _root(_one(x, y, weights_x, weights_y), squared=squared).to(x.dtype)
 
 
 def energy_distance_from_distances(
@@ -110,10 +123,39 @@ def energy_of_sums(sums: KernelSums) -> tuple[Float[Tensor, ""], Float[Tensor, "
     return distance, slope * sums.shrunk().stderr()
 
 
-def _mean_distance(x: Tensor, y: Tensor) -> Tensor:
+def _one(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
+    """D² of one problem."""
+    (x, a), (y, b) = weighted(x, a, "weights_x"), weighted(y, b, "weights_y")
+    x, y = x.double(), y.double()
+    if x.shape[1] == 1:
+        return _on_line(x[:, 0], y[:, 0], a, b)
+    pairs = (x, y, a, b), (x, x, a, a), (y, y, b, b)
+    between, within_x, within_y = (_mean_distance(*pair) for pair in pairs)
+    return (2 * between - within_x - within_y).clamp(min=0)
+
+
+def _together(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
+    """D² of each problem of a batch."""
+    x, y = x.double(), y.double()
+    a, b = (None if w is None else w.double() / w.double().sum(1, keepdim=True) for w in (a, b))
+    if x.shape[2] == 1:
+        return _on_line(x[..., 0], y[..., 0], a, b)
+
+    def mean(u: Tensor, v: Tensor, of_u: Tensor | None, of_v: Tensor | None) -> Tensor:
+        r = euclidean(u, v)
+        r = r.mean(1) if of_u is None else (of_u[:, None] @ r)[:, 0]
+        return r.mean(1) if of_v is None else (r * of_v).sum(1)
+
+    return (2 * mean(x, y, a, b) - mean(x, x, a, a) - mean(y, y, b, b)).clamp(min=0)
+
+
+def _mean_distance(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
     """In blocks: without a gradient, memory does not grow with the product of the sizes."""
-    total = sum((rows.sum() for _, rows in distance_blocks(x, y)), x.new_zeros(()))
-    return total / (len(x) * len(y))
+    total = x.new_zeros(())
+    for start, rows in distance_blocks(x, y):
+        each = rows.sum() if b is None and a is None else rows.sum(1) if b is None else rows @ b
+        total = total + (each.sum() if a is None else a[start : start + len(rows)] @ each)
+    return total / ((len(x) if a is None else 1) * (len(y) if b is None else 1))
 
 
 def _from_means(between: Tensor, within_x: Tensor, within_y: Tensor, *, squared: bool) -> Tensor:
@@ -121,15 +163,20 @@ def _from_means(between: Tensor, within_x: Tensor, within_y: Tensor, *, squared:
     return _root((2 * between - within_x - within_y).clamp(min=0), squared=squared)
 
 
-def _on_line(x: Tensor, y: Tensor) -> Tensor:
+def _on_line(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> Tensor:
     """D² = 2 ∫ (F − G)² of the points of two clouds on the line: steps of F − G times the gaps between all points."""
-    n, m = len(x), len(y)
-    points, order = torch.cat([x, y]).sort()
-    below = (order < n).cumsum(0)[:-1]
-    rank = torch.arange(1, n + m, device=x.device)
-    # n·m(F − G) in whole numbers, so that equal distributions are at 0.
-    step = (m * below - n * (rank - below)).double() / (n * m)
-    return 2 * (step.square() * points.diff()).sum()
+    n, m = x.shape[-1], y.shape[-1]
+    points, order = torch.cat([x, y], -1).sort(stable=True)
+    if a is None and b is None:
+        below = (order < n).cumsum(-1)[..., :-1]
+        rank = torch.arange(1, n + m, device=x.device)
+        # n·m(F − G) in whole numbers, so that equal distributions are at 0.
+        step = (m * below - n * (rank - below)).double() / (n * m)
+    else:
+        a = x.new_full(x.shape, 1 / n) if a is None else a.expand(x.shape)
+        b = y.new_full(y.shape, 1 / m) if b is None else b.expand(y.shape)
+        step = torch.cat([a, -b], -1).gather(-1, order).cumsum(-1)[..., :-1]
+    return 2 * (step.square() * points.diff()).sum(-1)
 
 
 def _root(d2: Tensor, *, squared: bool) -> Tensor:

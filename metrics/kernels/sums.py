@@ -87,6 +87,20 @@ class KernelSums:
         first, second = self.variance_by_order()
         return (first.clamp(min=0) + second.clamp(min=0)).sqrt()
 
+    def root_variance(self) -> Float[Tensor, ""]:
+        """The first order's part in the variance of the value's root, V₁/4T.
+
+        Where the clouds are alike T is around 0 and V₁ noise of either sign: V₁ is then taken as 0 or more, and T as
+        the standard error or more.
+
+        >>> x = torch.arange(5.0).diag()
+        >>> KernelSums.of_grams(x, x, x).root_variance() >= 0
+        tensor(True)
+        """
+        first, second = (order.clamp(min=0) for order in self.variance_by_order())
+        least = torch.maximum(self.value(), (first + second).sqrt())
+        return torch.where(first > 0, first / (4 * least), 0.0)
+
     def variance_by_order(self) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """The two lines of the variance in the docstring of `metrics.kernels.mmd`, each without a bias."""
         n, m = len(self.xx), len(self.yy)

@@ -39,7 +39,9 @@ from torch import Tensor
 
 from metrics.inputs import check_count, check_pair
 from metrics.neighbours.search import ball_blocks, kth_neighbour
+from metrics.neighbours.weighted import check_reach, weighted_scores
 from metrics.precision import full_precision
+from metrics.weights import weighted
 
 __all__ = [
     "NeighbourScores",
@@ -69,7 +71,12 @@ class NeighbourScores:
 
 @full_precision
 def precision_recall_density_coverage(
-    *, real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], k: SupportsIndex = 5
+    *,
+    real: Float[Tensor, "n d"],
+    fake: Float[Tensor, "m d"],
+    k: SupportsIndex = 5,
+    weights_real: Float[Tensor, " n"] | None = None,
+    weights_fake: Float[Tensor, " m"] | None = None,
 ) -> NeighbourScores:
     """Return precision, recall, density and coverage of fake samples by k nearest neighbours.
 
@@ -77,12 +84,17 @@ def precision_recall_density_coverage(
         real: Samples of the truth, [n, d].
         fake: Samples to judge, [m, d].
         k: The neighbour that sets a ball's radius, the point itself not counted; below n and m.
+        weights_real: Weights of the real points, normalised to sum one; None is uniform; zeros are allowed. A ball then
+            reaches a weight of k Σ a_i² besides its centre, and shares are weighted (`metrics.neighbours.weighted`).
+        weights_fake: Weights of the fake ones.
 
     Returns:
-        Four 0-dim tensors, none of them differentiable. Memory is O(block), not O(n·m).
+        Four 0-dim tensors, none of them differentiable, in the weights neither: they jump where a point enters a ball.
+        Memory is O(block), not O(n·m).
 
     Raises:
-        ValueError: Clouds that cannot be compared; k outside 1 … min(n, m) − 1.
+        ValueError: Clouds that cannot be compared; k outside 1 … min(n, m) − 1; weights that are none, or one of which
+            leaves too little for a ball.
 
     >>> real = torch.tensor([[0.0], [1.0], [2.0]])
     >>> scores = precision_recall_density_coverage(real=real, fake=torch.tensor([[0.5], [9.0]]), k=1)
@@ -90,8 +102,10 @@ def precision_recall_density_coverage(
     (tensor(0.5000), tensor(0.6667))
     """
     check_pair(real, fake, ("real", "fake"), least=2)
-    k = check_count(k, "k", below=min(len(real), len(fake)))
     with torch.no_grad():
+        if weights_real is not None or weights_fake is not None:
+            return _weighted((real, weights_real, "weights_real"), (fake, weights_fake, "weights_fake"), k)
+        k = check_count(k, "k", below=min(len(real), len(fake)))
         # A point is at 0 from itself, so itself is the first of its k + 1 nearest.
         radius_x, radius_y = (kth_neighbour(cloud, cloud, k + 1)[0] for cloud in (real, fake))
         scores = _scores(ball_blocks(real, fake, radius_x=radius_x, radius_y=radius_y), radius_y, k)
@@ -148,6 +162,20 @@ def knn_kl_from_distances(
     d = check_count(d, "d")
     rho, nu = _kth(xx.double(), k + 1), _kth(xy.double(), k)
     return _kl(rho, nu, k=k, d=d, m=xy.shape[1]).to(xy.dtype)
+
+
+def _weighted(
+    real: tuple[Tensor, Tensor | None, str], fake: tuple[Tensor, Tensor | None, str], k: SupportsIndex
+) -> NeighbourScores:
+    (x, a), (y, b) = weighted(*real, least=2), weighted(*fake, least=2)
+    k = check_count(k, "k", below=min(len(x), len(y)))
+    a, b = (
+        z.new_full((len(z),), 1 / len(z), dtype=torch.float64) if w is None else w
+        for z, w in ((x, a), (y, b))
+    )
+    for w, name in ((a, real[2]), (b, fake[2])):
+        check_reach(w, k, name)
+    return NeighbourScores(*(score.to(x.dtype) for score in weighted_scores(x, y, a, b, k)))
 
 
 def _kth(distances: Tensor, k: int) -> Tensor:

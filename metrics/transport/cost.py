@@ -79,7 +79,7 @@ def leaves_range(x: Tensor, y: Tensor, p: float) -> bool:
     return extent > 0 and abs(math.log10(extent)) * p > 200
 
 
-def root(total: Float[Tensor, ""], p: float) -> Float[Tensor, ""]:
+def root(total: Float[Tensor, "*batch"], p: float) -> Float[Tensor, "*batch"]:
     """Return total^{1/p}, with gradient 0 instead of infinity at 0.
 
     >>> import torch

@@ -27,8 +27,8 @@ def line_cost(
     y: Float[Tensor, "l m"],
     *,
     p: float | int,
-    a: Float[Tensor, " n"] | None = None,
-    b: Float[Tensor, " m"] | None = None,
+    a: Float[Tensor, " n"] | Float[Tensor, "l n"] | None = None,
+    b: Float[Tensor, " m"] | Float[Tensor, "l m"] | None = None,
 ) -> Float[Tensor, " l"]:
     """Return W_p^p (p ≥ 1) for l pairs of clouds on the line.
 
@@ -36,7 +36,7 @@ def line_cost(
         x: l clouds of n positions.
         y: l clouds of m positions.
         p: The exponent of the cost.
-        a: Weights of the n positions, normalised to sum one; None is uniform.
+        a: Weights of the n positions, of all pairs or of each, normalised to sum one; None is uniform.
         b: Weights of the m positions.
 
     Returns:
@@ -75,8 +75,8 @@ def _gaps(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> tuple[Ten
         gap = x[:, i] - y[:, j]
     else:
         (x, order_x), (y, order_y) = x.sort(stable=True), y.sort(stable=True)
-        a, b = (_normalised(*side, x.device) for side in ((a, n), (b, m)))
-        i, j, width = _weighted_levels(a[order_x], b[order_y])
+        a, b = (_normalised(*side, x.device).expand(len(x), -1) for side in ((a, n), (b, m)))
+        i, j, width = _weighted_levels(a.gather(1, order_x), b.gather(1, order_y))
         gap = x.gather(1, i) - y.gather(1, j)
     return gap, width
 
@@ -84,7 +84,7 @@ def _gaps(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None) -> tuple[Ten
 def _normalised(weights: Tensor | None, n: int, device: torch.device) -> Tensor:
     if weights is None:
         return torch.full((n,), 1 / n, dtype=torch.float64, device=device)
-    return weights.double() / weights.double().sum()
+    return weights.double() / weights.double().sum(-1, keepdim=True)
 
 
 def _uniform_levels(

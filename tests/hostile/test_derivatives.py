@@ -15,10 +15,10 @@ from tests.hostile.cases import CASES_BY_NAME
 H = 1e-6
 SMOOTH = {
     "gaussians.bures_wasserstein": ("mean_p", "cov_p"),
-    "gaussians.frechet_distance": ("x",),
+    "gaussians.frechet_distance": ("x", "weights_x"),
     "gaussians.gaussian_kl": ("mean_p", "cov_p"),
-    "kernels.energy_distance": ("x",),
-    "kernels.mmd2": ("x",),
+    "kernels.energy_distance": ("x", "weights_x"),
+    "kernels.mmd2": ("x", "weights_x"),
     "predictions.brier_score": ("probs",),
     "predictions.categorical_nll": ("probs",),
     "predictions.crps_ensemble": ("samples", "y"),
@@ -28,7 +28,7 @@ SMOOTH = {
     "theory.kl_to_posterior": ("cov", "A"),
     "transport.entropic_cost": ("cost",),
     "transport.sinkhorn_divergence": ("x", "weights_x"),
-    "transport.sliced_wasserstein": ("x",),
+    "transport.sliced_wasserstein": ("x", "weights_x"),
     "transport.wasserstein": ("x", "weights_x"),
 }
 """Functions of one number, and the arguments that gradients flow to."""

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from PIL import Image
 
 import metrics
 from metrics.evaluation.command import main
+from metrics.features.inception import InceptionFeatures
+from metrics.features.sources import features_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -115,6 +118,58 @@ def test_published_measures_and_copies_by_their_names(rows, tmp_path, capsys):
     assert main([*map(str, rows[:2]), "--train", str(rows[0]), "--measures", "authenticity"]) == 0
 
 
+class StandIn(torch.nn.Module):
+    """torch-fidelity's interface: 5 features of a picture, and the scores of 4 classes from them."""
+
+    def __init__(self, name, features_list, feature_extractor_weights_path=None):
+        super().__init__()
+        self.mix, self.fc, self.layer = torch.nn.Linear(3, 5), torch.nn.Linear(5, 4), features_list[0]
+        self.load_state_dict(torch.load(feature_extractor_weights_path, weights_only=True))
+
+    def forward(self, x):
+        features = self.mix(x.float().mean((2, 3)) / 30)
+        return (features if self.layer == "2048" else features @ self.fc.weight.T,)
+
+
+@pytest.fixture
+def inception(monkeypatch, tmp_path, gen):
+    """A file of weights for it."""
+    package, module = ModuleType("torch_fidelity"), ModuleType("torch_fidelity.feature_extractor_inceptionv3")
+    module.FeatureExtractorInceptionV3 = StandIn
+    monkeypatch.setitem(sys.modules, "torch_fidelity", package)
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", module)
+    shapes = {"mix.weight": (5, 3), "mix.bias": (5,), "fc.weight": (4, 5), "fc.bias": (4,)}
+    torch.save({k: torch.randn(v, generator=gen) for k, v in shapes.items()}, tmp_path / "inception.pth")
+    return tmp_path / "inception.pth"
+
+
+def test_the_inception_score_is_that_of_the_networks_own_scores(inception, tmp_path, gen, capsys):
+    """From the features, one product; the network's own layer of scores is the oracle."""
+    real, fake = folder(tmp_path / "real", gen, 60, 0), folder(tmp_path / "fake", gen, 40, 50)
+    asked = ["--features", f"inception={inception}", "--measures", "inception_score", "frechet_distance"]
+    assert main([str(real), str(fake), *asked, "--out", str(tmp_path / "out")]) == 0
+    assert "inception_score" in capsys.readouterr().out
+    told = json.loads((tmp_path / "out" / "results.json").read_text())
+    found = told["models"]["fake"]["metrics"]
+    assert list(found) == ["frechet_distance", "inception_score"]
+    scores = features_of(real.parent / "fake", InceptionFeatures(inception, layer="logits_unbiased"))
+    want = metrics.inception_score(scores[torch.randperm(40)[:30]].double().softmax(1), splits=1)
+    whole = metrics.inception_score(scores.double().softmax(1), splits=1).value
+    # 30 of the 40 pictures were judged, as many as the floor has.
+    assert abs(found["inception_score"]["value"] - whole) < 4 * want.stderr + 0.05
+    every = [str(real), str(fake), "--train", str(fake), *asked, "--out", str(tmp_path / "all")]
+    assert main(every) == 0
+    found = json.loads((tmp_path / "all" / "results.json").read_text())["models"]["fake"]["metrics"]
+    assert found["inception_score"]["value"] == pytest.approx(float(whole), rel=1e-5)
+    assert found["inception_score"]["floor"] == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_refusal_of_features_that_are_no_inceptions(inception, rows, capsys):
+    asked = ["--features", f"inception={inception}", "--measures", "inception_score"]
+    assert main([*map(str, rows), *asked]) == 2
+    assert "features must have 5 columns, those of layer '2048', got 3" in capsys.readouterr().err
+
+
 def test_numbers_are_those_of_evaluate(rows, tmp_path):
     main(
         [
@@ -144,6 +199,10 @@ def test_numbers_are_those_of_evaluate(rows, tmp_path):
         ),
         (["--features", "inception=none.pth"], "no file of Inception weights at none.pth"),
         (["--train", "none"], "no folder or file at none"),
+        (
+            ["--measures", "inception_score"],
+            "must have class probabilities, got none; add --features inception",
+        ),
         (
             ["--measures", "authenticity"],
             "--measures authenticity must know the training data, got no --train",

@@ -77,6 +77,20 @@ def test_grey_is_repeated_and_batches_change_nothing(stand_in, weights, gen):
     assert features._network.calls == [3, 3, 1]
 
 
+def test_scores_of_features_are_a_product_with_the_last_layer(stand_in, tmp_path, weights, gen, monkeypatch):
+    _, state = weights
+    monkeypatch.setattr(StandIn, "load_state_dict", lambda self, found: None)
+    head = torch.randn(4, 5, generator=gen)
+    torch.save(state | {"fc.weight": head}, tmp_path / "whole.pth")
+    features = torch.randn(6, 5, generator=gen)
+    found = InceptionFeatures(tmp_path / "whole.pth").logits(features)
+    torch.testing.assert_close(found, features @ head.T)
+    with pytest.raises(ValueError, match="features must have 5 columns"):
+        InceptionFeatures(tmp_path / "whole.pth").logits(torch.zeros(3, 4))
+    with pytest.raises(ValueError, match=r"weights must hold fc\.weight"):
+        InceptionFeatures(weights[0]).logits(features)
+
+
 def test_the_hash_is_of_the_weights_and_not_of_the_file(stand_in, weights, tmp_path):
     path, state = weights
     save_file(state, tmp_path / "same.safetensors")
