@@ -113,7 +113,8 @@ def _run(args: argparse.Namespace) -> None:
     seen = _features(args.features)
     random = torch.Generator().manual_seed(args.seed)
     paths = [args.real, *args.fake, *([args.train] if args.train else [])]
-    clouds = [_shuffled(_read(path, seen, args), random) for path in paths]
+    clouds = _alike_numbers([_read(path, seen, args) for path in paths], paths)
+    clouds = [_shuffled(cloud, random) for cloud in clouds]
     real, fakes = clouds[0], clouds[1 : 1 + len(names)]
     reference, truth = (real, clouds[-1]) if args.train else real.tensor_split(2)
     n = _count(args.n, reference, truth, dict(zip(names, fakes, strict=True)))
@@ -163,6 +164,21 @@ def _read(path: Path, seen: Map | None, args: argparse.Namespace) -> Tensor:
         size=None if args.size is None else (args.size, args.size),
         grey=args.grey,
     )
+
+
+def _alike_numbers(clouds: list[Tensor], paths: Sequence[Path]) -> list[Tensor]:
+    """Clouds of one type, the widest among them; grey values beside numbers in [−1, 1] are refused."""
+    of_bytes = [bool((x == x.round()).all() and (x >= 0).all() and (x <= 255).all()) for x in clouds]
+    of_units = [bool((x.abs() <= 1).all()) for x in clouds]
+    pictures = [path for path, grey, unit in zip(paths, of_bytes, of_units, strict=True) if grey and not unit]
+    scaled = [path for path, grey, unit in zip(paths, of_bytes, of_units, strict=True) if unit and not grey]
+    if pictures and scaled:
+        raise ValueError(
+            f"sources must have one scale, got grey values 0 to 255 in {pictures[0]} and numbers within [-1, 1] in "
+            f"{scaled[0]}; write those as bytes, ((x + 1) * 127.5).round().astype('uint8')"
+        )
+    widest = torch.float64 if any(x.dtype == torch.float64 for x in clouds) else torch.float32
+    return [x.to(widest) for x in clouds]
 
 
 def _shuffled(cloud: Tensor, random: torch.Generator) -> Tensor:

@@ -229,3 +229,26 @@ def test_refusals_of_sources(rows, tmp_path, capsys):
     )
     assert main([str(rows[0]), str(rows[1]), str(rows[1])]) == 2
     assert "FAKE must be different sources" in capsys.readouterr().err
+
+
+def test_files_of_two_types_are_compared_in_the_wider(rows, tmp_path):
+    asked = ["--measures", "energy_distance", "--out"]
+    doubled = tmp_path / "doubled.npy"
+    np.save(doubled, np.load(rows[1]).astype(np.float64))
+    values = {}
+    for fake in (rows[1], doubled):
+        assert main([str(rows[0]), str(fake), *asked, str(tmp_path / fake.stem)]) == 0
+        told = json.loads((tmp_path / fake.stem / "results.json").read_text())
+        values[fake.stem] = told["models"][fake.name]["metrics"]["energy_distance"]["value"]
+    assert values["doubled"] == pytest.approx(values["good"], rel=1e-5)
+
+
+def test_refuses_grey_values_beside_numbers_in_units_and_the_remedy_works(tmp_path, gen, capsys):
+    real = folder(tmp_path / "real", gen, 60, 0)
+    x = 2 * torch.rand(40, 48, generator=gen) - 1
+    np.save(tmp_path / "made.npy", x.numpy())
+    asked = ["--measures", "energy_distance"]
+    assert main([str(real), str(tmp_path / "made.npy"), *asked]) == 2
+    assert "must have one scale, got grey values 0 to 255 in" in capsys.readouterr().err
+    np.save(tmp_path / "made.npy", ((x.numpy() + 1) * 127.5).round().astype("uint8"))
+    assert main([str(real), str(tmp_path / "made.npy"), *asked]) == 0
