@@ -18,7 +18,8 @@ With m_j = n · (the batch's mean of P_j), which is 1 at the optimum, each batch
 The first part is a Sinkhorn step, damped by α (Mensch & Peyré 2020); it keeps the shape within a mode. It is too short
 to move mass between modes that are many √ε apart; the second part is a step along the dual's gradient, averaged over
 neighbours by S_jk ∝ exp(−‖x_j − x_k‖²/h), so long that it is, and harmless within a mode since it is smooth there. At
-the start, at the largest ε, it is left out and several Sinkhorn steps are taken on each batch.
+the start, at the largest ε, it is left out and several Sinkhorn steps are taken on each batch; where there are many
+modes a single step a batch falls behind the generator later too, and `steps_per_batch` takes more of them.
 
 ε falls from `first_eps` to `eps` over the run, and α from 1. A self-term is not subtracted, so that the best generator
 is the data with a Gaussian of variance ε/2 in each coordinate taken out of it (Rigollet & Weed 2018): ε/2 is to be
@@ -34,7 +35,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan.losses.protocols import InRun
-from metrics.inputs import check_positive
+from metrics.inputs import check_count, check_positive
 from metrics.transport import sinkhorn
 
 __all__ = ["Potentials", "SemiDiscrete"]
@@ -65,6 +66,7 @@ class SemiDiscrete:
         first_eps: The first ε, at which mass still finds its way between modes.
         smoothing: h, a squared length: wider than a mode, narrower than the gaps between modes.
         balance: η, a cost: how fast mass is moved between modes.
+        steps_per_batch: Sinkhorn steps on each batch once ε falls (eight before), each a pass over all data points.
 
     >>> SemiDiscrete(eps=0.1, first_eps=1.0)(torch.zeros(4, 2), torch.ones(4, 2))
     tensor(2.)
@@ -74,6 +76,7 @@ class SemiDiscrete:
     first_eps: float | int
     smoothing: float | int | None = None
     balance: float | int | None = None
+    steps_per_batch: int = 1
 
     learned_cost = False
     most = 5000
@@ -85,6 +88,7 @@ class SemiDiscrete:
         for name in ("smoothing", "balance"):
             if getattr(self, name) is not None:
                 check_positive(getattr(self, name), name)
+        check_count(self.steps_per_batch, "steps_per_batch")
         if self.first_eps < self.eps:
             raise ValueError(
                 f"first_eps must be at least eps, from which it falls to it, got {self.first_eps} and {self.eps}; "
@@ -105,7 +109,9 @@ class SemiDiscrete:
         """Return the loss of one run: potentials of these data points, 0 at first."""
         smoothing = 0.3 * self.first_eps if self.smoothing is None else self.smoothing
         balance = 0.5 * self.first_eps if self.balance is None else self.balance
-        return Potentials(points, self.eps, self.first_eps, smoothing, balance)
+        return Potentials(
+            points, self.eps, self.first_eps, smoothing, balance, steps_per_batch=self.steps_per_batch
+        )
 
 
 class SemiDual(NamedTuple):
@@ -125,6 +131,7 @@ class Potentials(InRun):
         first_eps: The first ε.
         smoothing: h.
         balance: η.
+        steps_per_batch: Sinkhorn steps on a batch once ε falls.
 
     Attributes:
         potentials: ψ `[n]`, in units of the cost, with mean 0: the state that a checkpoint keeps.
@@ -143,9 +150,12 @@ class Potentials(InRun):
         first_eps: float,
         smoothing: float,
         balance: float,
+        *,
+        steps_per_batch: int = 1,
     ) -> None:
         super().__init__()
         self.eps, self.first_eps, self.balance = eps, first_eps, balance
+        self.steps_per_batch = steps_per_batch
         self.register_buffer("potentials", points.new_zeros(len(points)))
         # Around their mean, so that squares lose no digits.
         self.register_buffer("centre", points.mean(0), persistent=False)
@@ -158,7 +168,7 @@ class Potentials(InRun):
         """ε, α and the potentials' steps on a batch at this point of the run."""
         fallen = min(1.0, max(0.0, (self.progress - START) / (END - START)))
         eps = self.first_eps * (self.eps / self.first_eps) ** fallen
-        return eps, FINAL_DAMPING**fallen, SEVERAL if self.progress < START else 1
+        return eps, FINAL_DAMPING**fallen, SEVERAL if self.progress < START else self.steps_per_batch
 
     def forward(
         self,

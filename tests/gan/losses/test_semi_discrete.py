@@ -76,9 +76,22 @@ def test_eps_and_damping_fall():
     assert [damping for _, damping, _ in seen] == pytest.approx([1, 1, math.sqrt(0.05), 0.05, 0.05])
 
 
+def test_several_steps_on_a_batch_are_single_steps_on_it_over_and_over(gen):
+    x, y = torch.randn(2, 30, 2, generator=gen, dtype=torch.float64)
+    single, several = (
+        SemiDiscrete(eps=0.1, first_eps=1.0, balance=0.01, steps_per_batch=steps).begin(x) for steps in (1, 3)
+    )
+    single.progress = several.progress = 0.6
+    for _ in range(3):
+        single(x, y)
+    several(x, y)
+    torch.testing.assert_close(several.potentials, single.potentials)
+
+
 def model(seed=0):
     return GAN(
-        networks.mlp_generator(2, bounded=False, seed=seed), loss=SemiDiscrete(eps=1e-3, first_eps=0.02)
+        networks.mlp_generator(2, bounded=False, seed=seed),
+        loss=SemiDiscrete(eps=1e-3, first_eps=0.02, steps_per_batch=2),
     )
 
 
@@ -140,6 +153,7 @@ def test_classes_keep_apart():
         ({"eps": 1.0, "first_eps": 0.5}, "exchange them"),
         ({"eps": 1.0, "first_eps": 2.0, "smoothing": -1.0}, "smoothing"),
         ({"eps": 1.0, "first_eps": 2.0, "balance": 0.0}, "balance"),
+        ({"eps": 1.0, "first_eps": 2.0, "steps_per_batch": 0}, "steps_per_batch"),
     ],
 )
 def test_refuses(arguments, message):
