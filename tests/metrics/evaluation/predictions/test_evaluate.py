@@ -9,6 +9,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal, Student
 
 import metrics
 from metrics import evaluate_predictions
+from metrics.estimate import with_error
 from tests.metrics.evaluation.predictions.problems import classes, line, pair
 
 
@@ -84,6 +85,26 @@ def test_differences_are_paired():
     assert "minus sure, paired" in swapped.to_markdown()
 
 
+def test_a_table_has_a_line_for_each_model_with_values_or_paired_differences():
+    """Cells are a number with its error; a difference is bold where its interval leaves out 0."""
+    models, labels = pair()
+    found = evaluate_predictions(models, labels)
+    head, _, good, sure, *_ = found.table("nll", "brier").splitlines()
+    assert head == "| model | nll | brier |"
+    for line_, name in ((good, "good"), (sure, "sure")):
+        nll = found.reports[name]["nll"]
+        assert line_.startswith(f"| {name} | {with_error(nll.value, nll.stderr)}")
+    differences = found.table("nll", paired=True).splitlines()
+    assert differences[0] == "| minus good | nll |"
+    assert [each.split(" | ")[0] for each in differences[2:3]] == ["| sure"]
+    e = found.differences["sure"]["nll"]
+    assert e.interval()[0] > 0
+    assert differences[2] == f"| sure | **{with_error(e.value, e.stderr)}** |"
+    assert found.table().splitlines()[0].count("|") == len(found.measures()) + 2
+    with pytest.raises(ValueError, match="paired differences need two models, got one"):
+        evaluate_predictions(models["good"], labels).table("nll", paired=True)
+
+
 def test_equal_models_do_not_differ():
     probs, labels = classes()
     told = evaluate_predictions({"a": probs, "b": probs.clone()}, labels).differences["b"]
@@ -156,6 +177,11 @@ def test_ignored_points_and_groups():
     assert found.groups["east"].to_dict() == east.to_dict()
     assert found.by_group("nll").splitlines()[2].startswith("| east |")
     assert "| 150 |" in found.by_group("nll")
+    assert found.to_dict()["groups"] == {label: part.to_dict() for label, part in found.groups.items()}
+    with pytest.raises(ValueError, match="row must be one of"):
+        found.by_group("nil")
+    with pytest.raises(ValueError, match="groups must be given for a table of groups"):
+        one.by_group("nll")
 
 
 def test_binary_multilabel_and_ordinal():
@@ -180,6 +206,28 @@ def test_binary_multilabel_and_ordinal():
         for c, y in zip(mean.unbind(1), labels.unbind(1), strict=True)
     ]
     assert report["labelwise_calibration_error"].value == pytest.approx(float(torch.stack(errors).mean()))
+
+
+def test_labels_of_their_own_against_a_reference_and_beside_strangers():
+    """Agreement is in all labels of a point at once; the total variation and the entropy are means over labels."""
+    random = torch.Generator().manual_seed(0)
+    p, r, far = (torch.rand(5, 100, 3, generator=random, dtype=torch.float64) for _ in range(3))
+    y = torch.rand(100, 3, generator=random, dtype=torch.float64) < p.mean(0)
+    report = evaluate_predictions(p, y, reference=r, outside={"far": far}).reports["predictions"]
+    one, other = p.mean(0), r.mean(0)
+    same = ((one > 0.5) == (other > 0.5)).all(1).double().mean()
+    assert report["agreement"].value == pytest.approx(float(same))
+    assert report["total_variation"].value == pytest.approx(float((one - other).abs().mean()))
+    inside, outside = (torch.distributions.Bernoulli(q.mean(0)).entropy().mean(1).numpy() for q in (p, far))
+    truth = np.r_[np.zeros(100), np.ones(100)]
+    auroc = roc_auc_score(truth, np.r_[inside, outside])
+    assert report["auroc, far"].value == pytest.approx(auroc)
+    with pytest.raises(ValueError, match=r"must have y's 2 labels, got 3"):
+        evaluate_predictions(p, y[:, :2])
+    with pytest.raises(ValueError, match="must have the same labels, got 3 and 2"):
+        evaluate_predictions(p, y, reference=r[:, :, :2])
+    with pytest.raises(ValueError, match="y must hold 0 and 1 for every label, got 0 to 2"):
+        evaluate_predictions(p, y.long() * 2)
 
     probs, grades = classes()
     ordered = evaluate_predictions(probs, grades, ordinal=True).reports["predictions"]
