@@ -239,7 +239,7 @@ _DIGITS_ROWS["sinkhorn"] = replace(
 _GRID = {name: replace(row, steps=14_000) for name, row in _POINTS.items()}
 # With a single step a batch the potentials of 25 modes fall behind the generator.
 _GRID["sinkhorn"] = replace(
-    _POINTS["sinkhorn"], loss=partial(of_all_points, eps=1e-4, steps_per_batch=8), steps=3000
+    _POINTS["sinkhorn"], loss=partial(of_all_points, eps=1e-4, steps_per_batch=8), steps=5000
 )
 
 KINDS = (
