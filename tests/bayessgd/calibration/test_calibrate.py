@@ -92,7 +92,7 @@ def test_weights_that_never_moved_change_nothing():
         assert float(found.posterior.marginal_variance["weight"][0, 0]) == pytest.approx(1 / 500, rel=1e-5)
 
 
-def test_refused_without_deviations_and_the_remedy_arrives():
+def test_refused_without_deviations_and_the_remedy_arrives(gen):
     net = nn.Linear(300, 1, bias=False)
     x, y = torch.randn(50, 300, generator=torch.Generator().manual_seed(0)), torch.zeros(50, 1)
     laws = {"likelihood": Gaussian(1.0), "prior": GaussianPrior(1.0)}
@@ -101,7 +101,7 @@ def test_refused_without_deviations_and_the_remedy_arrives():
     with pytest.raises(ValueError, match=r"got a diagonal Gaussian of 300 moving weights; collect with SWAG"):
         calibrate(net, law, x, y, **laws)
     rows = torch.randn(40, 1, 300, generator=torch.Generator().manual_seed(1))
-    found = calibrate(net, LowRankGaussian(mean, law.variance, rows_of(rows)), x, y, **laws)
+    found = calibrate(net, LowRankGaussian(mean, law.variance, rows_of(rows)), x, y, generator=gen, **laws)
     assert found.directions == 40
     assert abs(found.ratio - 1) < 4 * found.ratio_stderr
 
