@@ -139,6 +139,12 @@ def _shape_checks(request):
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture(autouse=True)
+def _torch_starts_anew():
+    """What a test draws from torch's own generator does not depend on the tests before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def unchecked(_shape_checks):
     """A study of hundreds of runs would check the same shapes hundreds of times; what runs once does it too."""
