@@ -64,6 +64,7 @@ ELSEWHERE: dict[str, str] = {
     "neighbours.classifier_two_sample_test": "a fit in 32 bits is not that in 64; tests/metrics/neighbours",
     "kernels.aggregated_mmd_test": "relabellings of 32 bits' ties; tests/metrics/kernels",
     "kernels.kernel_collection": "returns functions; tests/metrics/kernels",
+    "penalties.input_gradients": "needs a critic; tests/gan/test_penalties.py",
 }
 
 
