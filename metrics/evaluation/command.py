@@ -18,7 +18,7 @@ from metrics.evaluation.report import Comparison, Report
 from metrics.evaluation.standard import standard_measures
 from metrics.features.classifier import cache_folder
 from metrics.features.inception import InceptionFeatures
-from metrics.features.sources import Map, features_of, identity
+from metrics.features.sources import Map, features_of, identity, read_source
 from metrics.features.towers import clip_features, dinov2_features
 
 __all__ = ["main"]
@@ -113,7 +113,9 @@ def _run(args: argparse.Namespace) -> None:
     seen = _features(args.features)
     random = torch.Generator().manual_seed(args.seed)
     paths = [args.real, *args.fake, *([args.train] if args.train else [])]
-    clouds = _alike_numbers([_read(path, seen, args) for path in paths], paths)
+    clouds = _of_one_type([_read(path, seen, args) for path in paths])
+    if seen is None:
+        _refuse_two_scales(clouds, paths)
     clouds = [_shuffled(cloud, random) for cloud in clouds]
     real, fakes = clouds[0], clouds[1 : 1 + len(names)]
     reference, truth = (real, clouds[-1]) if args.train else real.tensor_split(2)
@@ -166,17 +168,25 @@ def _read(path: Path, seen: Map | None, args: argparse.Namespace) -> Tensor:
     )
 
 
-def _alike_numbers(clouds: list[Tensor], paths: Sequence[Path]) -> list[Tensor]:
-    """Clouds of one type, the widest among them; grey values beside numbers in [−1, 1] are refused."""
-    of_bytes = [bool((x == x.round()).all() and (x >= 0).all() and (x <= 255).all()) for x in clouds]
-    of_units = [bool((x.abs() <= 1).all()) for x in clouds]
-    pictures = [path for path, grey, unit in zip(paths, of_bytes, of_units, strict=True) if grey and not unit]
-    scaled = [path for path, grey, unit in zip(paths, of_bytes, of_units, strict=True) if unit and not grey]
-    if pictures and scaled:
+def _refuse_two_scales(clouds: list[Tensor], paths: Sequence[Path]) -> None:
+    """Refuse pictures in bytes, 0 … 255, beside numbers within [−1, 1], which are pictures on another scale."""
+    beyond = [path for path, x in zip(paths, clouds, strict=True) if bool((x > 1).any())]
+    within = [
+        path
+        for path, x in zip(paths, clouds, strict=True)
+        if bool((x.abs() <= 1).all() & (x != x.round()).any())
+    ]
+    # Counts may go to 255 as well: it is the source that says whether they are bytes.
+    pictures = [p for p in beyond if within and (p.is_dir() or read_source(p).dtype == torch.uint8)]
+    if pictures:
         raise ValueError(
             f"sources must have one scale, got grey values 0 to 255 in {pictures[0]} and numbers within [-1, 1] in "
-            f"{scaled[0]}; write those as bytes, ((x + 1) * 127.5).round().astype('uint8')"
+            f"{within[0]}; write those as bytes, ((x + 1) * 127.5).round().astype('uint8')"
         )
+
+
+def _of_one_type(clouds: list[Tensor]) -> list[Tensor]:
+    """Clouds of the widest type among them."""
     widest = torch.float64 if any(x.dtype == torch.float64 for x in clouds) else torch.float32
     return [x.to(widest) for x in clouds]
 

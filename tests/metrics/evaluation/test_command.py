@@ -252,3 +252,11 @@ def test_refuses_grey_values_beside_numbers_in_units_and_the_remedy_works(tmp_pa
     assert "must have one scale, got grey values 0 to 255 in" in capsys.readouterr().err
     np.save(tmp_path / "made.npy", ((x.numpy() + 1) * 127.5).round().astype("uint8"))
     assert main([str(real), str(tmp_path / "made.npy"), *asked]) == 0
+
+
+def test_counts_beside_a_model_that_stays_small_are_compared(tmp_path, gen):
+    np.save(tmp_path / "counts.npy", torch.randint(200, (60, 3), generator=gen).float().numpy())
+    np.save(tmp_path / "made.npy", torch.rand(40, 3, generator=gen).numpy())
+    assert (
+        main([str(tmp_path / "counts.npy"), str(tmp_path / "made.npy"), "--measures", "energy_distance"]) == 0
+    )
