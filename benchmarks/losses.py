@@ -14,8 +14,6 @@ set: the rank of each loss under each measure.
 
 import argparse
 import json
-import math
-import statistics
 from pathlib import Path
 
 import torch
@@ -132,14 +130,9 @@ def floor(data: Data) -> dict[str, float]:
     return judged(data.train[: min(POINTS, len(data.held_out))], data)
 
 
-def summed(found: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
-    """Means and standard errors over seeds."""
-    n = len(found)
-    columns = {name: [run[name] for run in found] for name in found[0]}
-    return {
-        name: (statistics.fmean(v), statistics.stdev(v) / math.sqrt(n) if n > 1 else math.nan)
-        for name, v in columns.items()
-    }
+def by_measure(found: list[dict[str, float]]) -> dict[str, list[float]]:
+    """Of each measure the values of all seeds."""
+    return {name: [run[name] for run in found] for name in found[0]}
 
 
 def main() -> None:
@@ -169,7 +162,7 @@ def main() -> None:
         for name in tqdm(args.losses, disable=None, desc=data_name):
             chosen, scores[name] = tuned(name, data, args)
             try:
-                found[name] = summed(runs(name, chosen, data, args))
+                found[name] = by_measure(runs(name, chosen, data, args))
             except TrainingDivergedError as error:
                 parts.append(f"{data_name}, {name}: {error}")
         count = min(POINTS, len(data.held_out))

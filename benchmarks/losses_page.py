@@ -1,13 +1,17 @@
 """The page of `losses.py`: its table, its picture and its answer, from the numbers."""
 
 import math
+import statistics
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.stats import mannwhitneyu
 
 __all__ = ["DESCENDS", "answer", "draw", "ranks", "table", "tuning_table"]
 
-Found = dict[str, dict[str, tuple[float, float]]]
+Found = dict[str, dict[str, Sequence[float]]]
+"""Of each loss and measure the values of all seeds."""
 
 DESCENDS = {
     "js": "JS by a critic",
@@ -26,8 +30,8 @@ DESCENDS = {
 
 NEAR = {"density": 1.0, "1-NN": 0.5}
 HIGHER = {"precision", "recall", "coverage", "modes", "high quality"}
-CLEAR = 2.0
-"""Standard errors of a difference from which it counts."""
+LEVEL = 0.05
+"""Of the one-sided Mann-Whitney test over seeds, by which one loss counts as clearly better than another."""
 
 
 def loss_of(measure: str, value: float) -> float:
@@ -40,29 +44,33 @@ def loss_of(measure: str, value: float) -> float:
 
 
 def ranks(found: Found, measure: str) -> dict[str, int]:
-    """The rank of each loss, 1 the best; equals share the better rank.
+    """The rank of each loss's mean, 1 the best; equals share the better rank.
 
-    >>> ranks({"a": {"W1": (2.0, 0.1)}, "b": {"W1": (1.0, 0.1)}, "c": {"W1": (2.0, 0.1)}}, "W1")
+    >>> ranks({"a": {"W1": (2.0, 2.2)}, "b": {"W1": (1.0, 1.2)}, "c": {"W1": (2.0, 2.2)}}, "W1")
     {'a': 2, 'b': 1, 'c': 2}
     """
-    bad = {name: loss_of(measure, row[measure][0]) for name, row in found.items()}
+    bad = {name: loss_of(measure, statistics.fmean(row[measure])) for name, row in found.items()}
     return {name: 1 + sum(other < value for other in bad.values()) for name, value in bad.items()}
 
 
 def tied(found: Found, measure: str) -> list[str]:
-    """The losses that the best is not clearly better than, the best first."""
-    order = sorted(found, key=lambda name: loss_of(measure, found[name][measure][0]))
-    best, best_error = found[order[0]][measure]
+    """The losses that the best is not clearly better than, the best first.
 
-    def gap(name: str) -> float:
-        value, error = found[name][measure]
-        apart = loss_of(measure, value) - loss_of(measure, best)
-        scale = math.hypot(error, best_error)
-        if math.isnan(scale):
-            return math.inf if name != order[0] else 0.0
-        return apart / scale if scale > 0 else math.inf * apart if apart else 0.0
+    A test of ranks over the seeds: one run that went wrong makes a standard error so large that everything would be
+    level within it. Three seeds against three can just reach the level, two cannot.
 
-    return [name for name in order if gap(name) <= CLEAR]
+    >>> steady, wild, worse = (1.0, 1.1, 1.2, 1.3), (2.0, 2.1, 2.2, 90.0), (1.0, 1.2, 1.1, 5.0)
+    >>> tied({"a": {"W1": steady}, "b": {"W1": wild}, "c": {"W1": worse}}, "W1")
+    ['a', 'c']
+    """
+    best, *others = sorted(found, key=ranks(found, measure).__getitem__)
+    bad = {name: [loss_of(measure, value) for value in row[measure]] for name, row in found.items()}
+    level = [
+        name
+        for name in others
+        if mannwhitneyu(bad[best], bad[name], alternative="less", method="auto").pvalue > LEVEL
+    ]
+    return [best, *level]
 
 
 def table(found: Found, floor: dict[str, float]) -> str:
@@ -73,8 +81,10 @@ def table(found: Found, floor: dict[str, float]) -> str:
     for name, row in found.items():
         cells = []
         for measure in floor:
-            value, error = row[measure]
-            told = f"{value:.3g}" if math.isnan(error) else f"{value:.3g} ± {error:.1g}"
+            values = row[measure]
+            told = f"{statistics.fmean(values):.3g}"
+            if len(values) > 1:
+                told += f" ± {statistics.stdev(values) / math.sqrt(len(values)):.1g}"
             cells.append(f"**{told}**" if first[measure][name] == 1 else told)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -96,7 +106,7 @@ def answer(found: Found) -> str:
         beside = ", level with the best" if level and rank > 1 else ""
         told.append(f"- {name} under {measure}: rank {rank} of {len(found)}{beside}")
     parts = ["The best under each measure:", "\n".join(wins)]
-    if any(math.isnan(error) for row in found.values() for _, error in row.values()):
+    if any(len(values) < 2 for row in found.values() for values in row.values()):
         parts.insert(
             0, "One seed has no errors: what follows are ranks of single runs, and none is told from another."
         )
@@ -104,7 +114,7 @@ def answer(found: Found) -> str:
         return "\n\n".join(parts)
     head = (
         f"Does training on D win under D? Of {len(pairs)} losses that descend a measure here {won} are the best "
-        f"under it, and {close} are best or within {CLEAR:g} standard errors of the best:"
+        f"under it, and {close} are best or level with the best (Mann-Whitney over seeds, one-sided, {LEVEL:.0%}):"
     )
     return "\n\n".join([*parts, head, "\n".join(told)])
 
