@@ -23,7 +23,7 @@ __all__ = [
     "kernel_sums_of",
     "neighbours_of",
     "once",
-    "pooled_kernel",
+    "pooled_kernels",
     "prepare",
     "reference_kernel",
 ]
@@ -42,9 +42,20 @@ def reference_kernel(pair: Pair) -> Gaussian:
     return once(pair, "reference kernel", lambda: octaves(median_of_some(pair.y)))
 
 
-def pooled_kernel(pair: Pair) -> Gaussian:
-    """Return the same around the pooled points' median distance, which no permutation of the labels changes."""
-    return once(pair, "pooled kernel", lambda: octaves(median_of_some(torch.cat([pair.x, pair.y]))))
+def pooled_kernels(pair: Pair) -> tuple[Gaussian, ...]:
+    """Return the kernels of the test of MMD²: the same five at once, and a 16th and a 64th of the median by themselves.
+
+    Around the median distance of the *pooled* points, which no permutation of the labels changes.
+
+    >>> pooled_kernels(Pair(torch.zeros(1, 1), torch.tensor([[64.0]])))[1:]
+    (Gaussian(bandwidth=4.0), Gaussian(bandwidth=1.0))
+    """
+
+    def compute() -> tuple[Gaussian, ...]:
+        median = median_of_some(torch.cat([pair.x, pair.y]))
+        return octaves(median), Gaussian(median / 16), Gaussian(median / 64)
+
+    return once(pair, "pooled kernels", compute)
 
 
 def prepare(

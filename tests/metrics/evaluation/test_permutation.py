@@ -16,9 +16,12 @@ from metrics.evaluation.permutation import (
     p_value,
     permuted_labels,
 )
+from metrics.evaluation.shared import block_sums_of, pooled_kernels
 from metrics.kernels.kernel import Gaussian, median_heuristic
 
-STATISTICS = [energy_permuted, frechet_permuted, mmd2_permuted, nearest_neighbour_permuted]
+ONE_BY_ONE = [energy_permuted, frechet_permuted, nearest_neighbour_permuted]
+"""Those whose value under one labelling does not depend on the others."""
+STATISTICS = [*ONE_BY_ONE, mmd2_permuted]
 
 
 def clouds(gen, n=14, m=9, d=2, shift=0.5):
@@ -31,16 +34,12 @@ def recomputed(statistic, x, y):
         return metrics.energy_distance(x, y, squared=True)
     if statistic is frechet_permuted:
         return metrics.frechet_distance(x, y)
-    if statistic is mmd2_permuted:
-        median = median_heuristic(torch.cat([x, y]))
-        kernel = Gaussian(tuple(scale * median for scale in (0.25, 0.5, 1.0, 2.0, 4.0)))
-        return metrics.mmd2(x, y, kernel=kernel)
     n, m = len(x), len(y)
     return (metrics.nearest_neighbour_accuracy(x, y) - (n + m - 2) / (2 * (n + m - 1))).abs()
 
 
 @pytest.mark.parametrize("copies", [False, True], ids=["continuous", "ties"])
-@pytest.mark.parametrize("statistic", STATISTICS)
+@pytest.mark.parametrize("statistic", ONE_BY_ONE)
 def test_a_relabelled_statistic_is_that_of_the_relabelled_clouds(gen, statistic, copies, dtype):
     x, y = (c.to(dtype) for c in clouds(gen))
     if copies:
@@ -51,6 +50,55 @@ def test_a_relabelled_statistic_is_that_of_the_relabelled_clouds(gen, statistic,
     wanted = torch.stack([recomputed(statistic, pooled[a > 0], pooled[a == 0]) for a in labels])
     # The Fréchet distance takes roots of eigenvalues, which halves the digits; distances have those of the type.
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("copies", [False, True], ids=["continuous", "ties"])
+def test_mmd2_is_the_largest_score_of_its_kernels(gen, copies, dtype):
+    x, y = (c.to(dtype) for c in clouds(gen))
+    if copies:
+        x, y = x.round(), y.round()
+    labels = permuted_labels(len(x), len(y), 30, gen)
+    pooled = torch.cat([x, y]).double()
+    median = median_heuristic(pooled)
+    kernels = [Gaussian(tuple(scale * median for scale in (0.25, 0.5, 1.0, 2.0, 4.0)))]
+    kernels += [Gaussian(median / 16), Gaussian(median / 64)]
+    t = torch.stack(
+        [
+            torch.stack([metrics.mmd2(pooled[a > 0], pooled[a == 0], kernel=kernel) for a in labels])
+            for kernel in kernels
+        ]
+    )
+    wanted = (t - t.mean(1, keepdim=True)) / t.std(1, correction=0, keepdim=True)
+    # Distances have the digits of the type; a score divides them by a spread of a tenth.
+    torch.testing.assert_close(mmd2_permuted(Pair(x, y), labels), wanted.amax(0), rtol=1e-4, atol=1e-4)
+
+
+def test_mmd2_has_no_score_where_all_labellings_are_alike(gen):
+    """One place, or all points at one distance: no labels tell the clouds apart, whatever the rounding."""
+    labels = permuted_labels(6, 5, 30, gen)
+    turned = torch.linalg.qr(torch.randn(11, 11, dtype=torch.float64, generator=gen)).Q
+    for points in (torch.full((11, 3), 0.1).double(), turned):
+        scores = mmd2_permuted(Pair(points[:6], points[6:]), labels)
+        assert scores.tolist() == [0.0] * 31
+        assert p_value(scores) == 1
+
+
+def test_the_width_of_modes_is_seen_by_a_narrow_kernel(gen):
+    """A grid of 25 modes 2 apart, of widths .05 and .08: the five octaves around the median alone cannot tell."""
+    told, blind = [], []
+    for _ in range(10):
+        centres = torch.cartesian_prod(*[torch.arange(-4.0, 5, 2)] * 2).double()
+        x, y = (
+            centres[torch.randint(25, (400,), generator=gen)]
+            + width * torch.randn(400, 2, dtype=torch.float64, generator=gen)
+            for width in (0.05, 0.08)
+        )
+        pair, labels = Pair(x, y), permuted_labels(400, 400, 99, gen)
+        told.append(p_value(mmd2_permuted(pair, labels)))
+        sums = block_sums_of(pair, pooled_kernels(pair)[0], labels)
+        blind.append(p_value(sums.xx + sums.yy - 2 * sums.xy))
+    assert sum(p <= 0.05 for p in told) >= 7
+    assert sum(p <= 0.05 for p in blind) <= 3
 
 
 def test_the_first_labels_are_the_true_ones_and_the_rest_draw_every_choice_alike(gen):

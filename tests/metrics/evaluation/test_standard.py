@@ -13,7 +13,7 @@ from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import block_sums, p_value
 from metrics.evaluation.standard import standard_measures
 from metrics.kernels.energy import energy_distance_from_distances, energy_stderr_from_distances
-from metrics.kernels.kernel import median_kernel
+from metrics.kernels.kernel import Gaussian, median_kernel
 from metrics.kernels.mmd import mmd2_from_grams, mmd2_stderr_from_grams
 from metrics.neighbours.balls import precision_recall_density_coverage_from_distances
 from metrics.neighbours.two_sample import nearest_neighbour_accuracy_from_distances, nearest_others
@@ -47,11 +47,17 @@ def whole_neighbours(of):
 def whole_p_values(of):
     """As they were computed from one pooled matrix."""
     labels, (n, m), pooled = SETTINGS.labels(of), of.sizes, of.pooled
-    gram = median_kernel(pooled, pooled[:, :0], pooled[:0, :0]).from_distances(pooled).fill_diagonal_(0)
-    k, r, near = (block_sums(matrix, labels) for matrix in (gram, pooled, nearest_others(pooled)))
+    octaves = median_kernel(pooled, pooled[:, :0], pooled[:0, :0])
+    median = octaves.bandwidth[2]
+    scores = []
+    for kernel in (octaves, Gaussian(median / 16), Gaussian(median / 64)):
+        k = block_sums(kernel.from_distances(pooled).fill_diagonal_(0), labels)
+        t = k.xx / (n * (n - 1)) + k.yy / (m * (m - 1)) - 2 * k.xy / (n * m)
+        scores.append((t - t.mean()) / t.std(correction=0))
+    r, near = (block_sums(matrix, labels) for matrix in (pooled, nearest_others(pooled)))
     expected = (n + m - 2) / (2 * (n + m - 1))
     return {
-        "mmd2": p_value(k.xx / (n * (n - 1)) + k.yy / (m * (m - 1)) - 2 * k.xy / (n * m)),
+        "mmd2": p_value(torch.stack(scores).amax(0)),
         "energy_distance": p_value(2 * r.xy / (n * m) - r.xx / n**2 - r.yy / m**2),
         "nn_accuracy": p_value(((near.xx / n + near.yy / m) / 2 - expected).abs()),
     }
