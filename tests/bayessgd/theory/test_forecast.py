@@ -83,7 +83,9 @@ def test_warns_of_the_noise_at_the_mode_and_of_rare_excursions():
     with pytest.warns(UserWarning, match="rare excursions: moments beyond order"):
         p.forecast(preconditioner=exact(p, p.mean_noise, 2), batch_size=2)
     with pytest.warns(UserWarning, match="the mean of the iterates diverges"):
-        assert p.forecast(preconditioner=1e3, batch_size=2).tail_index == 1
+        told = p.forecast(preconditioner=1e3, batch_size=2)
+    assert told.tail_index == 1
+    assert told.extremes == told.balance == (0, math.inf)
 
 
 def test_is_silent_where_it_holds():

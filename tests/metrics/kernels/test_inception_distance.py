@@ -30,6 +30,8 @@ def test_subsets_scatter_around_the_statistic_of_all(gen):
     parts = zip(x.split(50), y.split(50), strict=True)
     fresh = torch.stack([mmd2_variance(a + 0.2, b, kernel=Polynomial()) for a, b in parts]).mean()
     assert found.std.square() / fresh == pytest.approx(0.75, abs=0.4)
+    pairs = kernel_inception_distance(x + 0.2, y, subsets=4000, subset_size=2, generator=gen)
+    assert (pairs.mean - whole).abs() < 4 * pairs.values.std() / 4000**0.5
     again = kernel_inception_distance(x + 0.2, y, subsets=200, subset_size=50, generator=gen)
     assert again.mean != found.mean
 
