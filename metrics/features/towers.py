@@ -126,8 +126,11 @@ def dinov2_features(
     try:
         import timm  # pyright: ignore[reportMissingImports]
         from timm.models.vision_transformer import checkpoint_filter_fn  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise ImportError(f"dinov2_features needs timm's architecture ({error}): pip install timm") from None
+    except (ImportError, RuntimeError) as error:  # torchvision raises the latter where it does not fit torch
+        raise ImportError(
+            f"dinov2_features needs timm's architecture ({error}): pip install timm, and the torchvision that was "
+            f"built for torch {torch.__version__}"
+        ) from None
     network = timm.create_model(name, pretrained=False, num_classes=0, img_size=side)
     network = _loaded(network, checkpoint_filter_fn(dict(state), network), "timm's DINOv2")
     return ImageTower(
@@ -176,9 +179,10 @@ def clip_features(
             QuickGELU,
             VisionTransformer,
         )
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:
         raise ImportError(
-            f"clip_features needs open_clip's architecture ({error}): pip install open_clip_torch"
+            f"clip_features needs open_clip's architecture ({error}): pip install open_clip_torch, and the torchvision "
+            f"that was built for torch {torch.__version__}"
         ) from None
     activation = QuickGELU if quick_gelu else nn.GELU
     network = VisionTransformer(**sizes, act_layer=activation, norm_layer=LayerNorm)

@@ -123,6 +123,17 @@ def test_refusals_of_files(maker, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=r"needs (timm|open_clip)'s architecture .* pip install"):
         maker(file)
+    # A torchvision that does not fit torch, which both import.
+    for package in ("timm", "open_clip"):
+        monkeypatch.delitem(sys.modules, package)
+        (tmp_path / f"{package}.py").write_text(
+            "raise RuntimeError('operator torchvision::nms does not exist')"
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        ImportError, match=r"\(operator torchvision::nms .*the torchvision that was built for torch 2"
+    ):
+        maker(file)
 
 
 def test_refusals_of_other_sizes_and_images(tmp_path):
