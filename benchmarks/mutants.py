@@ -45,6 +45,9 @@ ROOMS = {
 }
 """Source, and the tests that have to notice; its own doctests do too."""
 
+DEFAULTS = "tests/test_defaults.py"
+"""What notices a changed default in any room."""
+
 SWAPPED: dict[type, type] = {
     ast.Add: ast.Sub,
     ast.Sub: ast.Add,
@@ -237,7 +240,7 @@ def _child(copy: Path, room: str) -> None:
     options = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:xdist"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of plugins that are loaded already
     plain = "--import-mode=importlib --doctest-modules"
-    code = pytest.main([*options, "-o", f"addopts={plain}", *ROOMS[room][1:], ROOMS[room][0]])
+    code = pytest.main([*options, "-o", f"addopts={plain}", *ROOMS[room][1:], ROOMS[room][0], DEFAULTS])
     os._exit(0 if code == 0 else 1)
 
 
