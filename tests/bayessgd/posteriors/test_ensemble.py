@@ -104,3 +104,11 @@ def test_chains_and_origin_are_kept(tmp_path):
 def test_chains_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="chains must divide the 3 draws, got 2"):
         Ensemble({"w": torch.zeros(3, 1)}, chains=2)
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["network", "state dict"])
+def test_one_network_is_an_ensemble_too(saved):
+    net = torch.nn.BatchNorm1d(2)
+    law = Ensemble.of_modules([net.state_dict() if saved else net])
+    assert torch.equal(law.draws["weight"], net.weight.detach()[None])
+    assert len(law) == 1
