@@ -204,6 +204,19 @@ def test_weight_clipping_clamps_every_parameter(gen):
     assert {-1.0, 1.0} == {float(v.sign()) for v in critic[0].weight.detach().flatten() if abs(v) == 0.02}
 
 
+def test_spectral_norm_takes_one_power_iteration_a_pass(gen):
+    """Miyato et al. 2018, algorithm 1: v ← Wᵀu/‖Wᵀu‖, u ← Wv/‖Wv‖."""
+    layer = nn.Linear(5, 3)
+    weight = layer.weight.detach().clone()
+    SpectralNorm().prepare(layer)
+    norm = layer.parametrizations.weight[0]
+    u = norm._u.clone()
+    layer(torch.randn(2, 5, generator=gen))
+    v = nn.functional.normalize(weight.T @ u, dim=0)
+    torch.testing.assert_close(norm._v, v)
+    torch.testing.assert_close(norm._u, nn.functional.normalize(weight @ v, dim=0))
+
+
 def test_spectral_norm_bounds_the_largest_singular_value():
     critic = mlp_critic(6)
     with torch.no_grad():
