@@ -205,18 +205,18 @@ def test_weight_clipping_clamps_every_parameter(gen):
 
 
 def test_spectral_norm_takes_one_power_iteration_a_pass(gen):
-    """Miyato et al. 2018, algorithm 1: v ← Wᵀu/‖Wᵀu‖, u ← Wv/‖Wv‖."""
+    """u ← Wv/‖Wv‖, v ← Wᵀu/‖Wᵀu‖: the iteration of Miyato et al. 2018, algorithm 1, begun with v."""
     layer = nn.Linear(3, 3)
     # Singular values so near each other that the iteration is still under way.
     weight = torch.linalg.qr(torch.randn(3, 3, generator=gen)).Q * torch.tensor([1.0, 0.97, 0.95])
     layer.weight.data.copy_(weight)
     SpectralNorm().prepare(layer)
     norm = layer.parametrizations.weight[0]
-    u = norm._u.clone()
+    v = norm._v.clone()
     layer(torch.randn(2, 3, generator=gen))
-    v = nn.functional.normalize(weight.T @ u, dim=0)
-    torch.testing.assert_close(norm._v, v)
-    torch.testing.assert_close(norm._u, nn.functional.normalize(weight @ v, dim=0))
+    u = nn.functional.normalize(weight @ v, dim=0)
+    torch.testing.assert_close(norm._u, u)
+    torch.testing.assert_close(norm._v, nn.functional.normalize(weight.T @ u, dim=0))
 
 
 def test_spectral_norm_bounds_the_largest_singular_value():
