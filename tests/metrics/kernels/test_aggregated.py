@@ -118,6 +118,13 @@ def test_sees_waves_that_the_median_bandwidth_does_not():
     assert sum(map(int, ours)) > sum(map(int, median)) + 5
 
 
+def test_two_bandwidths_are_the_ends_of_the_collection(gen):
+    x, y = torch.randn(2, 30, 3, generator=gen).unbind()
+    two, ten = kernel_collection(x, y, bandwidths=2), kernel_collection(x, y)
+    wanted = [ten[k].bandwidth for k in (0, 9, 10, 19)]
+    assert [kernel.bandwidth for kernel in two] == pytest.approx(wanted, rel=1e-12)
+
+
 def test_one_kernel_is_its_permutation_test(gen, dtype):
     x, y = (
         torch.randn(30, 2, dtype=dtype, generator=gen),
