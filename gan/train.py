@@ -66,7 +66,7 @@ class GAN:
         *,
         loss: object,
         penalties: object = (),
-        ema: float = 0.999,
+        ema: float | int = 0.999,
     ) -> None:
         latent_dim(generator)
         if not 0 <= ema < 1:
@@ -74,8 +74,8 @@ class GAN:
         self.loss = checks.loss(loss)
         self.penalties = checks.penalties(penalties)
         checks.players(generator, critic, self.loss, self.penalties)
-        self.generator, self.critic, self.ema = generator, critic, ema
-        self.recipe = Recipe(self.loss, self.penalties, ema=ema)
+        self.generator, self.critic, self.ema = generator, critic, float(ema)
+        self.recipe = Recipe(self.loss, self.penalties, ema=self.ema)
         self.averaged: AveragedModel | None = None
         self.history = History()
         self.class_counts: Tensor | None = None
