@@ -131,7 +131,7 @@ def _game(
             f"data must be a tensor, an array or gan.Data for runs that are stacked, got {type(data).__name__}; "
             f"{ONE_BY_ONE}"
         )
-    source = as_source(data, None, device=device, dtype=dtype, seed=0, workers=0, start=0)
+    source = as_source(data, None, device=device, dtype=dtype, seed=0, workers=0)
     for model in models:
         model.generator.to(device)
         if model.critic is not None:
