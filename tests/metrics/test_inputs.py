@@ -128,6 +128,7 @@ def test_a_cloud_of_images_is_refused_and_flattened_it_is_a_cloud():
     assert metrics.energy_distance(images.flatten(1), images.flatten(1)) == 0
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_three_dimensions_are_grey_pictures_or_a_batch_of_problems(gen):
     x, y = torch.randn(2, 3, 20, 2, generator=gen)
     with pytest.raises(
