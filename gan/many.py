@@ -1,7 +1,7 @@
 """Many seeds at once: GANs of one recipe trained together, each as it would be by itself.
 
 A small network's step costs mostly the start of its operations and not their arithmetic, so that several of them, their
-weights stacked `[runs, ...]`, cost less than one after the other. The law: after
+weights stacked `[runs, ...]`, cost less than one after the other. After
 
     gan.fit_many(models, data, steps=k, seeds=seeds)
 

@@ -117,7 +117,7 @@ def sinkhorn_divergence(
     Returns:
         S_ε in units of the cost (not its root), in the clouds' type. Differentiable once in the clouds and
         the weights; a second derivative raises a RuntimeError. Debiasing removes the entropic bias and not
-        the sampling one: between samples of one law the mean of S_ε is positive.
+        the sampling one: between samples of one distribution the mean of S_ε is positive.
 
     Raises:
         ValueError: Clouds that cannot be compared, costs out of the type's range, weights that are no weights,
