@@ -140,6 +140,8 @@ def _reshaped(x: Tensor, name: str, ndim: int) -> str:
         )
     if ndim == 2 and x.ndim > 3:
         return f"flatten every point with {name}.flatten(1)"
+    if (x.ndim, ndim) == (2, 3):
+        return f"a single one is {name}[None]"
     return "reshape it"
 
 

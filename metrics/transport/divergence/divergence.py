@@ -166,7 +166,7 @@ def _of_a_batch(
     if len(x) != len(y) or x.shape[2] != y.shape[2]:
         raise ValueError(
             f"x and y must be batches of as many problems, [b, n, d] and [b, m, d], got {list(x.shape)} and "
-            f"{list(y.shape)}; repeat one with .expand"
+            f"{list(y.shape)}; repeat a single cloud with .expand({max(len(x), len(y))}, -1, -1)"
         )
     sides = ((weights_x, x, "weights_x"), (weights_y, y, "weights_y"))
     a, b = (_each_weights(*side) for side in sides)
