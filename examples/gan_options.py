@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from gan import Data, losses
 from gan import data as datasets
 from gan.train import pick_device
 
-__all__ = ["arguments", "load", "resume_command"]
+__all__ = ["arguments", "chosen", "classes", "load", "random_part", "resume_command"]
 
 BUILT_IN = ("digits", "mnist", "ring", "grid")
 MIXTURE_POINTS = 2500
@@ -127,7 +128,7 @@ def load(args: argparse.Namespace) -> Data:
 def resume_command() -> str:
     """The command that goes on with this run."""
     told = [word for word in sys.argv if word not in ("--overwrite", "--resume")]
-    return " ".join(["python", *told, "--resume"])
+    return shlex.join(["python", *told, "--resume"])
 
 
 def classes(args: argparse.Namespace, data: Data) -> int:

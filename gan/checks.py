@@ -19,11 +19,12 @@ from gan.sources import Source
 from metrics.evaluating import evaluating
 
 __all__ = [
+    "augmentations",
     "dtype_of",
+    "looks",
     "loss",
     "penalties",
     "players",
-    "several",
     "shapes",
     "told",
     "told_optimizer",
@@ -89,7 +90,12 @@ def players(
     if wants_critic and critic is None:
         raise ValueError(f"{loss} needs a critic, got None; pass one, such as gan.networks.mlp_critic")
     if not wants_critic and critic is not None:
-        raise ValueError(f"{loss} takes no critic, got one; leave it out, or set learned_cost=True")
+        learned = (
+            ", or set learned_cost=True"
+            if "learned_cost" in getattr(loss, "__dataclass_fields__", ())
+            else ""
+        )
+        raise ValueError(f"{loss} takes no critic, got one; leave it out{learned}")
     if critic is None:
         if penalties:
             raise ValueError("penalties regularise a critic, and there is none; leave them out")
@@ -227,24 +233,26 @@ def _reshaped(has: torch.Size, wants: torch.Size) -> str:
     return "give the generator another output, or take other data"
 
 
-def several(given: Any) -> tuple[Any, ...]:
-    """One object or several, as a tuple."""
-    return tuple(given) if isinstance(given, list | tuple) else (given,)
-
-
 def looks(given: Any) -> tuple[Any, ...]:
     """What looks at a training, each to be called as `on_step(step, model, history)`."""
-    for each in several(given):
+    return _callable("on_step", given, "write def look(step, model, history), or see gan.callbacks")
+
+
+def augmentations(given: Any) -> tuple[Any, ...]:
+    """Changes of the samples, each to be called as `augmentation(batch, generator=...)`."""
+    return _callable("augment", given, "see gan.augment, or write def change(batch, *, generator)")
+
+
+def _callable(name: str, given: Any, remedy: str) -> tuple[Any, ...]:
+    found = tuple(given) if isinstance(given, list | tuple) else (given,)
+    for each in found:
         if isinstance(each, type):
             raise TypeError(
-                f"on_step must be functions, got the class {each.__name__}; write {each.__name__}(...)"
+                f"{name} must be functions, got the class {each.__name__}; write {each.__name__}(...)"
             )
         if not callable(each):
-            raise TypeError(
-                f"on_step must be functions, got {type(each).__name__}; write def look(step, model, history), or see "
-                "gan.callbacks"
-            )
-    return several(given)
+            raise TypeError(f"{name} must be functions, got {type(each).__name__}; {remedy}")
+    return found
 
 
 def told(given: object) -> str:

@@ -4,11 +4,12 @@ A variational divergence is a supremum over critics,
 
     D(p‖q) = sup_v  E_p[a(v)] − E_q[b(v)],
 
-so any one critic gives a lower bound, and on points that it has not seen the bound's estimate is unbiased. The critic
-that a generator was trained against is no judge of it, since the generator was made to please it. Here both clouds are
-cut into K folds; for each a critic is trained on the others (a part of which stops the training where it no longer
-helps), and measures on its own (cross-fitting: Chernozhukov et al. 2018, definition 3.1). The value is the mean over
-folds, and its variance the sum over folds of var a/n_k + var b/m_k, over K².
+so any one critic gives a lower bound, and on points that it has not seen the bound's estimate is unbiased (but for the
+logarithm of a mean in Donsker and Varadhan's form, which adds about var(e^v) / (2m_k (E e^v)²)). The critic that a
+generator was trained against is no judge of it, since the generator was made to please it. Here both clouds are cut
+into K folds; for each a critic is trained on the others (a part of which stops the training where it no longer helps),
+and measures on its own (cross-fitting: Chernozhukov et al. 2018, definition 3.1). The value is the mean over folds, and
+its variance the sum over folds of var a/n_k + var b/m_k, over K².
 
 The f-divergences and Donsker and Varadhan's form of KL take any critic. W₁ needs slope 1 at most: spectral
 normalisation (Miyato et al. 2018) with pairwise sorting in the rectifiers' place, which keeps the slope of what passes
@@ -33,7 +34,7 @@ from gan.penalties import SpectralNorm
 from gan.seeds import stream
 from metrics import Estimate
 from metrics.evaluating import evaluating
-from metrics.inputs import check_count, check_pair
+from metrics.inputs import check_count, check_pair, check_positive
 from metrics.precision import full_precision
 
 __all__ = ["fresh_divergence"]
@@ -61,14 +62,15 @@ def fresh_divergence(
 ) -> Estimate:
     """Return the divergence of a loss between two clouds, by critics of its own, cross-fitted.
 
-    In expectation a lower bound of the divergence, tight for rich critics with enough points to learn from.
+    In expectation a lower bound of the divergence, tight for rich critics with enough points to learn from; for
+    `DonskerVaradhan` up to a bias upwards of order K/m.
 
     Args:
         loss: An f-divergence, `DonskerVaradhan` or `Wasserstein`: `losses.KL()` gives KL(real‖fake) in nats,
             `losses.JensenShannon()` the Jensen–Shannon divergence in nats, `losses.Wasserstein()` W₁ in the data's
             unit.
-        real: Points that no generator was trained on, [n, d], n ≥ 20.
-        fake: Generated points, [m, d], m ≥ 20.
+        real: Points that no generator was trained on, [n, d], n ≥ 10·folds.
+        fake: Generated points, [m, d], m ≥ 10·folds.
         folds: K.
         steps: At most so many steps of Adam for each of the K critics.
         critic: From a seed to a fresh network [n, d] → [n, 1] that is to learn log p/q of the standardised points; None
@@ -81,7 +83,7 @@ def fresh_divergence(
 
     Raises:
         TypeError: A loss that is no divergence of a critic.
-        ValueError: Clouds that cannot be compared, or too few points for the folds.
+        ValueError: Clouds that cannot be compared, too few points for the folds, no step.
 
     >>> from gan import losses
     >>> x = torch.randn(2, 200, 1, generator=torch.Generator().manual_seed(0))
@@ -95,7 +97,8 @@ def fresh_divergence(
             "divergences of samples are measured by metrics, without a critic"
         )
     check_pair(real, fake, ("real", "fake"))
-    folds = check_count(folds, "folds", least=2)
+    folds, steps = check_count(folds, "folds", least=2), check_count(steps, "steps")
+    learning_rate = check_positive(learning_rate, "learning_rate")
     least = min(len(real), len(fake))
     if least < 10 * folds:
         raise ValueError(

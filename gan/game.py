@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 from gan import checkpoint
 from gan.augment import Augmentation, augmented
 from gan.batches import Batch
-from gan.distributed import broadcast, gather, rank, ranks, share, sum_gradients
+from gan.distributed import broadcast, gather, part_of, ranks, sum_gradients
 from gan.losses.protocols import InRun, RunLoss, SampleLoss, ScoreLoss
 from gan.networks.generator import latent_dim
 from gan.penalties import R1, R2, Penalty
@@ -74,7 +74,7 @@ class Game:
         self.loss, self.penalties, self.source, self.settings = loss, tuple(penalties), source, settings
         self.random, self.dtype, self.classes = random, dtype, classes
         self.augment, self.amp, self.drawn = tuple(augment), amp, 0
-        # Between classes the distance is √2·κ: twice the samples' own mean squared distance, so that plans keep to
+        # Between classes the squared distance is 2κ² = 4V, twice the samples' own mean of 2V, so that plans keep to
         # classes.
         self.kappa = 2**0.5 * source.scale() if classes and critic is None else 0.0
         self.learned = self._begun(loss) if isinstance(loss, RunLoss) else None
@@ -144,7 +144,7 @@ class Game:
         assert critic is not None
         real, labels = self._real()
         with torch.no_grad():
-            fake = self._fake(labels)
+            fake = self._fake(len(real), labels)
         judge = critic if labels is None else partial(_conditional, critic, labels)
         scored = Scored(judge)
         if any(isinstance(each, R1 | R2) for each in self.penalties) and not self.amp:
@@ -170,7 +170,7 @@ class Game:
     def _generator_step(self) -> Tensor:
         critic, loss = self.critic, self.learned or self.loss
         real, labels = self._real()
-        fake = self._fake(labels)
+        fake = self._fake(len(real), labels)
         if critic is not None:
             judge = critic if labels is None else partial(_conditional, critic, labels)
             on_real, on_fake = self._judged(judge, real, fake)
@@ -211,14 +211,12 @@ class Game:
             batch = augmented(batch, self.augment, self.random)
         return batch, labels if self.classes else None
 
-    def _fake(self, labels: Tensor | None) -> Tensor:
+    def _fake(self, count: int, labels: Tensor | None) -> Tensor:
+        """As many samples as there are real ones, which of a loader may be fewer or more than the batch size."""
         generator = self.generator
-        shape = (self.settings.batch_size, latent_dim(generator))
+        shape = (count * ranks(), latent_dim(generator))
         latents = torch.randn(shape, dtype=self.dtype, device=self.random.device, generator=self.random)
-        rows = share(shape[0])
-        latents = latents[rank() * rows : (rank() + 1) * rows] if ranks() > 1 else latents
-        if labels is not None and len(labels) != len(latents):
-            latents = latents[: len(labels)]  # a loader's batches may have other sizes
+        latents = part_of(latents)
         arguments = (latents,) if labels is None else (latents, labels)
         if self.amp:
             with torch.autocast(self.random.device.type, dtype=torch.bfloat16):

@@ -44,12 +44,12 @@ def load(
         raise ValueError(f"{path} is no model of GAN.save; a checkpoint goes to GAN.fit(checkpoint=...)")
     state = {name: part_of_file(tensors, name) for name in ("generator", "critic", "average")}
     described = _Described.read(path, told)
-    generator = generator or described.network("generator")
+    generator = generator or described.network("generator", state["generator"])
     if generator is None:
         raise ValueError(
             f"{path} has a generator of your own; pass generator=, a module of the same architecture"
         )
-    critic = critic or described.network("critic")
+    critic = critic or described.network("critic", state["critic"])
     loss = loss or described.thing(described.loss)
     if loss is None:
         raise ValueError(f"{path} has a loss of your own; pass loss=")
@@ -72,7 +72,10 @@ def load(
     if rows is None or rows.ndim != 2 or rows.shape[1] != 3 or not rows.is_floating_point():
         raise ValueError(f"{path} must hold a history [steps, 3], got another; {COPY}")
     if counts is not None and not _are_counts(counts, networks.num_classes(generator)):
-        raise ValueError(f"{path} must hold a count for each class, got {list(counts.shape)}; {COPY}")
+        raise ValueError(
+            f"{path} must hold a count for each of at most {networks.num_classes(generator)} classes, got "
+            f"{list(counts.shape)}; {COPY}"
+        )
     model.history = History()
     model.history.extend(rows)
     model.class_counts = counts
@@ -80,7 +83,13 @@ def load(
 
 
 def _are_counts(counts: Tensor, classes: int) -> bool:
-    return counts.shape == (classes,) and counts.dtype == torch.int64 and bool((counts >= 0).all())
+    # The data may have had fewer classes than the generator.
+    return (
+        counts.ndim == 1
+        and 0 < len(counts) <= classes
+        and counts.dtype == torch.int64
+        and bool((counts >= 0).all())
+    )
 
 
 @dataclass(frozen=True)
@@ -96,17 +105,20 @@ class _Described:
     @classmethod
     def read(cls, path: str | Path, told: dict[str, Any]) -> "_Described":
         """The header that is in a file, its types looked at."""
-        types = {"built": dict, "penalties": list, "ema": float}
+        types = {"built": dict, "penalties": list, "ema": (float, int)}
         for name, kind in types.items():
             if not isinstance(told.get(name), kind):
+                wanted = "number" if name == "ema" else kind.__name__
                 raise ValueError(
-                    f"{path} must have {name} of type {kind.__name__} in its header, got {told.get(name)!r:.60}; {COPY}"
+                    f"{path} must have {name} of type {wanted} in its header, got {told.get(name)!r:.60}; {COPY}"
                 )
-        return cls(path, told["built"], told.get("loss"), told["penalties"], told["ema"])
+        return cls(path, told["built"], told.get("loss"), told["penalties"], float(told["ema"]))
 
-    def network(self, name: str) -> nn.Module | None:
-        """A built-in network; None for one of somebody's own."""
-        return self._remade(f"a {name}", built, self.built.get(name))
+    def network(self, name: str, state: dict[str, Tensor]) -> nn.Module | None:
+        """A built-in network of its tensors' type; None for one of somebody's own."""
+        network = self._remade(f"a {name}", built, self.built.get(name))
+        dtype = next((t.dtype for t in state.values() if t.is_floating_point()), None)
+        return network if network is None else network.to(dtype)
 
     def thing(self, told: Any) -> Any:
         """A loss or a penalty; None for one of somebody's own."""

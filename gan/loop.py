@@ -91,10 +91,11 @@ class Loop:
                     bar.set_postfix(generator=f"{history.generator_loss[-1]:.3f}", refresh=False)
                     pending = []
                 stop = wanted and look.asks_to_stop(done, history)
-                if look.path is not None and (save or stop):
+                if save or stop or done == self.steps:
+                    # A finite loss can have a gradient that is not, which no later loss would tell of.
                     self._refuse_bad_weights(done, look.path)
-                    if rank() == 0:
-                        checkpoint.save(look.path, self.game.parts(), identity(), history, self.game.draws())
+                if look.path is not None and (save or stop) and rank() == 0:
+                    checkpoint.save(look.path, self.game.parts(), identity(), history, self.game.draws())
                 if stop:
                     break
 

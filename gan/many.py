@@ -1,7 +1,7 @@
 """Many seeds at once: GANs of one recipe trained together, each as it would be by itself.
 
 A small network's step costs mostly the start of its operations and not their arithmetic, so that several of them, their
-weights stacked `[runs, ...]`, cost less than one after the other. The law: after
+weights stacked `[runs, ...]`, cost less than one after the other. After
 
     gan.fit_many(models, data, steps=k, seeds=seeds)
 
@@ -131,7 +131,7 @@ def _game(
             f"data must be a tensor, an array or gan.Data for runs that are stacked, got {type(data).__name__}; "
             f"{ONE_BY_ONE}"
         )
-    source = as_source(data, None, device=device, dtype=dtype, seed=0, workers=0, start=0)
+    source = as_source(data, None, device=device, dtype=dtype, seed=0, workers=0)
     for model in models:
         model.generator.to(device)
         if model.critic is not None:

@@ -69,7 +69,6 @@ def as_source(
     dtype: torch.dtype,
     seed: int,
     workers: int,
-    start: int,
     classes: int = 0,
 ) -> Source:
     """Return the source for what `GAN.fit` was given.
@@ -81,7 +80,6 @@ def as_source(
         dtype: The type of the batches.
         seed: The run's seed.
         workers: Processes that read a dataset.
-        start: The number of the first batch.
         classes: The generator's classes, which no label of a batch may reach; 0 where labels are not looked at.
     """
     if isinstance(data, Data):
@@ -99,7 +97,7 @@ def as_source(
     if isinstance(data, DataLoader) or (isinstance(data, Iterable) and not hasattr(data, "__getitem__")):
         return _Loader(data, device, dtype, classes)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | dict | list):
-        return _MapStyle(data, device, dtype, seed=seed, workers=workers, start=start, classes=classes)  # pyright: ignore[reportArgumentType]
+        return _MapStyle(data, device, dtype, seed=seed, workers=workers, classes=classes)  # pyright: ignore[reportArgumentType]
     if isinstance(data, str | PathLike):
         raise TypeError(
             f"data must be read first, got a path; write gan.data.folder({str(data)!r}, size=32) for pictures or "
@@ -178,11 +176,10 @@ class _MapStyle:
         *,
         seed: int,
         workers: int,
-        start: int,
         classes: int,
     ) -> None:
         self.dataset, self.device, self.dtype, self.classes = dataset, device, dtype, classes
-        self.seed, self.workers, self.next = seed, workers, start
+        self.seed, self.workers, self.next = seed, workers, 0
         self.size = len(dataset)  # pyright: ignore[reportArgumentType]
         self.batches: Iterator[object] | None = None
         if self.size < 1:

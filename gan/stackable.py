@@ -21,7 +21,13 @@ ONE_BY_ONE = "train the models one by one: model.fit(data, steps=..., seed=seed)
 def checked(models: object) -> list[GAN]:
     """The models, if they differ in their weights alone and can be stacked."""
     if not isinstance(models, Sequence) or not models or not all(isinstance(each, GAN) for each in models):
-        raise TypeError(f"models must be a list of GANs, got {type(models).__name__}; make one for each seed")
+        kinds = (
+            ", ".join(sorted({type(each).__name__ for each in models}))
+            if isinstance(models, Sequence)
+            else ""
+        )
+        got = f"{type(models).__name__} of {kinds or 'nothing'}"
+        raise TypeError(f"models must be a list of GANs, got a {got}; make one for each seed")
     found = list(models)
     networks = [id(net) for model in found for net in (model.generator, model.critic) if net is not None]
     if len(set(networks)) < len(networks):

@@ -82,6 +82,8 @@ def _described(thing: Any) -> dict[str, Any] | None:
 def _value(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return {"number": str(value)}  # JSON has no infinity
+    if isinstance(value, tuple) and all(isinstance(each, int | float) for each in value):
+        return [_value(each) for each in value]
     return value if value is None or isinstance(value, bool | int | float | str) else _described(value)
 
 
@@ -95,4 +97,10 @@ def made(told: Any) -> Any:
     kind = getattr(module, str(told.get("name")), None)
     if str(told.get("name")) not in module.__all__ or not isinstance(kind, type):
         return None
-    return kind(**{k: made(v) if isinstance(v, dict) else v for k, v in told["fields"].items()})
+    return kind(**{k: _field(v) for k, v in told["fields"].items()})
+
+
+def _field(told: Any) -> Any:
+    if isinstance(told, list):
+        return tuple(_field(each) for each in told)
+    return made(told) if isinstance(told, dict) else told

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gan import checks, storage
 from gan.augment import Augmentation
+from gan.data.sets import check_classes
 from gan.distributed import refuse_batch_norm, share
 from gan.game import Game
 from gan.history import History
@@ -26,7 +27,7 @@ from gan.seeds import stream
 from gan.settings import OptimizerFactory, TrainingSettings
 from gan.sources import Source, as_source
 from metrics.evaluating import evaluating
-from metrics.inputs import check_count, from_array
+from metrics.inputs import check_count
 from metrics.precision import with_gradients
 
 __all__ = ["GAN", "pick_device"]
@@ -66,7 +67,7 @@ class GAN:
         *,
         loss: object,
         penalties: object = (),
-        ema: float = 0.999,
+        ema: float | int = 0.999,
     ) -> None:
         latent_dim(generator)
         if not 0 <= ema < 1:
@@ -74,8 +75,8 @@ class GAN:
         self.loss = checks.loss(loss)
         self.penalties = checks.penalties(penalties)
         checks.players(generator, critic, self.loss, self.penalties)
-        self.generator, self.critic, self.ema = generator, critic, ema
-        self.recipe = Recipe(self.loss, self.penalties, ema=ema)
+        self.generator, self.critic, self.ema = generator, critic, float(ema)
+        self.recipe = Recipe(self.loss, self.penalties, ema=self.ema)
         self.averaged: AveragedModel | None = None
         self.history = History()
         self.class_counts: Tensor | None = None
@@ -136,7 +137,8 @@ class GAN:
             labels: Classes [n] beside a tensor, for a generator with `num_classes`; the other kinds of data bring
                 theirs.
             batch_size: Samples in a batch, drawn with replacement; None is that of `settings`, or of the recipe. Of
-                several processes each takes its part of it.
+                several processes each takes its part of it. A `DataLoader`'s batches have its own size, and as many
+                samples are generated for each.
             seed: Seeds every draw of the run.
             device: "auto" is CUDA where there is one.
             progress: Show a bar, where there is a terminal.
@@ -160,7 +162,7 @@ class GAN:
         steps = check_count(steps, "steps")
         chosen = settings or self.recipe.settings
         chosen = chosen if batch_size is None else replace(chosen, batch_size=batch_size)
-        augment = self.recipe.augment if augment is None else checks.several(augment)
+        augment = self.recipe.augment if augment is None else checks.augmentations(augment)
         optimizers = self.recipe.optimizers if optimizers is None else optimizers
         where = pick_device(device)
         if amp and where.type != "cuda":
@@ -176,7 +178,6 @@ class GAN:
             dtype=dtype,
             seed=seed,
             workers=workers,
-            start=0,
             classes=num_classes(self.generator),
         )
         self._place(where, chosen.batch_size)
@@ -223,6 +224,9 @@ class GAN:
             seed: None uses torch's default generator.
             labels: For a generator of classes: a class for each sample, or one for all; None draws them with the
                 training data's frequencies, uniformly where those are not known.
+
+        Raises:
+            ValueError: Labels that are not n classes of the generator, or none of its.
         """
         n = check_count(n, "n")
         network = self.averaged.module if self.averaged is not None else self.generator
@@ -255,12 +259,10 @@ class GAN:
         if labels is None:
             weights = torch.ones(count) if self.class_counts is None else self.class_counts.float()
             return torch.multinomial(weights, n, replacement=True, generator=random)
-        classes = torch.full((n,), labels) if isinstance(labels, int) else from_array(labels, "labels").long()
-        if classes.shape != (n,) or bool((classes < 0).any()) or bool((classes >= count).any()):
+        classes = check_classes([labels] * n if isinstance(labels, int) else labels, n, "labels")
+        if int(classes.max()) >= count:
             raise ValueError(
-                f"labels must be {n} classes from 0 to {count - 1}, or one for all, got shape "
-                f"{list(classes.shape)} from "
-                f"{int(classes.min())} to {int(classes.max())}; give one a sample"
+                f"labels must be classes from 0 to {count - 1}, got {int(classes.max())}; take one of those"
             )
         return classes
 

@@ -134,8 +134,14 @@ def _reshaped(x: Tensor, name: str, ndim: int) -> str:
         return f"add a dimension with {name}[:, None]"
     if x.ndim == ndim + 1 and x.shape[-1] == 1:
         return f"drop the last dimension with {name}[..., 0]"
-    if ndim == 2 and x.ndim > 2:
+    if ndim == 2 and x.ndim == 3:
+        return (
+            f"of pictures flatten each with {name}.flatten(1); of a batch of problems make one call for each"
+        )
+    if ndim == 2 and x.ndim > 3:
         return f"flatten every point with {name}.flatten(1)"
+    if (x.ndim, ndim) == (2, 3):
+        return f"a single one is {name}[None]"
     return "reshape it"
 
 

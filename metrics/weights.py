@@ -1,6 +1,6 @@
 """Weighted clouds: Σ_i a_i δ(x_i) in place of (1/n) Σ_i δ(x_i), with a ≥ 0 and Σ_i a_i = 1.
 
-Two readings of a weight give one and the same law, and different estimates of what lies behind it. For
+Two readings of a weight give one distribution, and different estimates of what lies behind it. For
 *multiplicities* a_i = c_i/N, where x_i occurs c_i times among N, whatever is a mean over all pairs (a V-statistic) is
 that of the repeated points. For *weights of independent points* (importance, a survey's design), which say nothing
 about repetition, what leaves a point's pair with itself out is unbiased with

@@ -1,8 +1,8 @@
-"""Data of one's own: a folder of pictures, a file of arrays, a Hugging Face dataset.
+"""Pictures of one's own: a folder, or a Hugging Face dataset.
 
-All become a `Data` with a training and a held-out part. Where the source has both (`train/` and `test/`, two arrays,
-two splits) they are kept; else a random fifth is held out (`split`). Pictures stay bytes `[n, c, height, width]`: a
-batch is scaled to [−1, 1] when it is drawn.
+Both become a `Data` with a training and a held-out part. Where the source has two (`train/` and `test/`, two splits)
+they are kept; else a random fifth is held out (`split`). Pictures stay bytes `[n, c, height, width]`: a batch is scaled
+to [−1, 1] when it is drawn.
 """
 
 import logging

@@ -1,10 +1,9 @@
-"""Mixtures on which modes are counted, and curves of dimension one.
+"""Mixtures on which modes are counted.
 
     ring   8 Gaussians at angles 2πk/8 on the circle of radius 1, σ = .01
     grid   25 Gaussians at {−4, −2, 0, 2, 4}², σ = .05
 
-as in PacGAN (Lin et al. 2018, section 4.1), whose scores depend on σ. Every data set comes as a training and a
-held-out half.
+as in PacGAN (Lin et al. 2018, section 4.1): the counts depend on σ.
 """
 
 import math

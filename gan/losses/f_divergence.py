@@ -75,9 +75,11 @@ class FDivergence(ABC):
 
     Args:
         non_saturating: Whether the generator minimises −E g(s) in place of −E f*(g(s)). The two agree in
-            direction, both functions being increasing. Each class defaults to the one whose slope neither
-            dies nor explodes where the critic is sure that a sample is generated, s → −∞: that is −E s for
-            KL, reverse KL and Pearson.
+            direction, both functions being increasing. Where the critic is sure that a sample is generated, s → −∞,
+            one of them has a slope that neither dies nor explodes for KL, reverse KL, Pearson and the GAN, and is their
+            default (but for `JensenShannon`, which is the minimax form). For Neyman both explode, for the squared
+            Hellinger distance −f*∘g dies and −g explodes, for total variation they are one and die: there the clamp
+            bounds the slope.
         max_log_ratio: The largest |log p/q| that a score may stand for; see the clamp above.
     """
 

@@ -85,7 +85,7 @@ class NonSaturating(FDivergence):
 
 @dataclass(frozen=True, kw_only=True)
 class KL(FDivergence):
-    """KL(p‖q) of the real law from the generated one, which punishes modes left out.
+    """KL(p‖q) of the real distribution from the generated one, which punishes modes left out.
 
     >>> KL().divergence(torch.ones(4, 1), torch.ones(4, 1))
     tensor(0.)
@@ -114,7 +114,7 @@ class KL(FDivergence):
 
 @dataclass(frozen=True, kw_only=True)
 class ReverseKL(FDivergence):
-    """KL(q‖p) of the generated law from the real one, which punishes samples where there is no data.
+    """KL(q‖p) of the generated distribution from the real one, which punishes samples where there is no data.
 
     f*∘g being linear, the generator's own objective −E s never saturates; −E g(s) = E e^{−s} would explode.
 
@@ -179,7 +179,7 @@ class Pearson(FDivergence):
 
 @dataclass(frozen=True, kw_only=True)
 class Neyman(FDivergence):
-    """Neyman's χ², E_q[(1−u)²/u] = χ²(q‖p): Pearson's with the two laws exchanged.
+    """Neyman's χ², E_q[(1−u)²/u] = χ²(q‖p): Pearson's with the two distributions exchanged.
 
     The generator minimises 2E e^{−s/2}, of the two forms the one that explodes less where s → −∞.
 

@@ -64,8 +64,8 @@ class SemiDiscrete:
     Args:
         eps: The last ε, in units of the cost ‖x−y‖²; a variance of ε/2 in each coordinate is what is lost.
         first_eps: The first ε, at which mass still finds its way between modes.
-        smoothing: h, a squared length: wider than a mode, narrower than the gaps between modes.
-        balance: η, a cost: how fast mass is moved between modes.
+        smoothing: h, a squared length: wider than a mode, narrower than the gaps between modes; None is .3·first_eps.
+        balance: η, a cost: how fast mass is moved between modes; None is .5·first_eps.
         steps_per_batch: Sinkhorn steps on each batch once ε falls (eight before), each a pass over all data points.
 
     >>> SemiDiscrete(eps=0.1, first_eps=1.0)(torch.zeros(4, 2), torch.ones(4, 2))
@@ -204,8 +204,7 @@ class Potentials(InRun):
         return SemiDual(value, plan @ self.points, plan.sum(0).mul_(n / len(y)))
 
     def _move(self, marginal: Tensor, eps: float, damping: float) -> None:
-        least = torch.finfo(marginal.dtype).tiny
-        step = marginal.clamp(min=least).log().clamp(min=-LONGEST).mul_(-damping * eps)
+        step = marginal.log().clamp(min=-LONGEST).mul_(-damping * eps)
         if self.progress >= START:
             step += self.balance * (1 - self.smooth @ marginal)
         self.potentials += step

@@ -6,11 +6,12 @@ of the activations through the layers; biases are zero. They depend on `seed` al
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from gan.seeds import stream
 
@@ -30,10 +31,18 @@ def rebuildable(make: Callable[P, N]) -> Callable[P, N]:
     def built(*args: P.args, **kwargs: P.kwargs) -> N:
         network = make(*args, **kwargs)
         call = inspect.signature(make).bind(*args, **kwargs)
-        network.built_by = {"builder": make.__name__, "arguments": dict(call.arguments)}  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+        arguments = {name: _as_json(value) for name, value in call.arguments.items()}
+        network.built_by = {"builder": make.__name__, "arguments": arguments}  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
         return network
 
     return built
+
+
+def _as_json(value: object) -> object:
+    """Python's own numbers and sequences, in place of NumPy's and torch's."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_as_json(each) for each in value]
+    return value.tolist() if isinstance(value, np.generic | np.ndarray | Tensor) else value
 
 
 def initialise(net: N, name: str, seed: int) -> N:

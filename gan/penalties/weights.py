@@ -72,7 +72,7 @@ def _normalise(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
 
 def _is_normed(layer: nn.Module) -> bool:
     if not parametrize.is_parametrized(layer, "weight"):
-        return False
+        return hasattr(layer, "weight_u")  # torch.nn.utils.spectral_norm, the older form
     assert isinstance(layer.parametrizations, nn.ModuleDict)
     chain = layer.parametrizations["weight"]
     assert isinstance(chain, parametrize.ParametrizationList)

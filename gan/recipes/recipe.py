@@ -20,7 +20,7 @@ from gan.data.sets import Data
 from gan.losses.catalogue import NAMES
 from gan.losses.protocols import SampleLoss, ScoreLoss
 from gan.penalties import Penalty
-from gan.recipes.table import KINDS, Kind, Row
+from gan.recipes.table import KINDS, Kind, six_digits
 from gan.settings import OptimizerFactory, TrainingSettings
 from metrics.inputs import from_array
 
@@ -82,12 +82,12 @@ def recipe(name: str, like: Data | Tensor | object, *, num_classes: int = 0) -> 
     Args:
         name: One of `losses.NAMES`.
         like: The data: `Data`, or samples `[n, d]` or `[n, c, h, w]`, whose shape chooses the networks and whose
-            variance
-            sets the scale of ε, of γ and of noise.
+            variance sets the scale of ε and of γ.
         num_classes: Above 0 for networks of classes.
 
     Raises:
-        ValueError: An unknown name; the message lists the choices.
+        TypeError: A path in the place of data.
+        ValueError: An unknown name, the message lists the choices; data of another shape, or not finite.
 
     >>> import torch
     >>> recipe("wgan-gp", like=torch.zeros(2, 20)).settings.critic_steps
@@ -100,9 +100,9 @@ def recipe(name: str, like: Data | Tensor | object, *, num_classes: int = 0) -> 
         raise ValueError(f"a loss must be one of {', '.join(NAMES)}; got {name!r}")
     kind = kind_of(like)
     samples = _some(like.train if isinstance(like, Data) else like)
-    row: Row = kind.row(name)
-    variance = _six_digits(samples.flatten(1).var(0, unbiased=False).sum()) or 1.0
-    shape = _image_shape(like, samples)
+    row = kind.row(name)
+    variance = six_digits(float(samples.flatten(1).var(0, unbiased=False).sum())) or 1.0
+    shape = like.image_shape if isinstance(like, Data) else None
     networks = kind.networks(tuple(samples.shape[1:]), samples, row, num_classes)
     return Recipe(
         loss=row.loss(variance),
@@ -149,14 +149,3 @@ def _some(samples: object) -> Tensor:
     if not bool(x.isfinite().all()):
         raise ValueError("like must be finite, got NaN or infinity; drop those samples")
     return x.double() / 127.5 - 1 if x.dtype == torch.uint8 else x.double()
-
-
-def _image_shape(like: object, samples: Tensor) -> tuple[int, int] | None:
-    if isinstance(like, Data) and like.image_shape is not None:
-        return like.image_shape
-    return None
-
-
-def _six_digits(value: Tensor) -> float:
-    # A part of a checkpoint's identity, which must not hang on the order of a sum.
-    return float(f"{float(value):.6g}")

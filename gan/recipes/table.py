@@ -29,7 +29,7 @@ from gan.losses.transport import Sinkhorn
 from gan.penalties import R1, R2, GradientPenalty, Penalty, SpectralNorm, WeightClipping
 from gan.settings import TrainingSettings
 
-__all__ = ["KINDS", "Kind", "Row"]
+__all__ = ["KINDS", "Kind", "Row", "six_digits"]
 
 Loss = ScoreLoss | SampleLoss
 Build = Callable[[int], nn.Module]
@@ -90,7 +90,7 @@ class Kind:
         loss = losses.named(name)
         family = "score" if isinstance(loss, ScoreLoss) else "sample"
         row = self.rows.get(name, self.rows[family])
-        return row if name in self.rows and row.loss is not _any else replace(row, loss=lambda _: loss)
+        return replace(row, loss=lambda _: loss) if row.loss is _any else row
 
 
 def _any(variance: float) -> Loss:
@@ -100,7 +100,7 @@ def _any(variance: float) -> Loss:
 
 def both_sides(gamma: float) -> Callable[[float], tuple[Penalty, ...]]:
     """R1 and R2 with γ = gamma·V."""
-    return lambda variance: (R1(_six(gamma * variance)), R2(_six(gamma * variance)))
+    return lambda variance: (R1(six_digits(gamma * variance)), R2(six_digits(gamma * variance)))
 
 
 def just(*penalties: Penalty) -> Callable[[float], tuple[Penalty, ...]]:
@@ -110,22 +110,23 @@ def just(*penalties: Penalty) -> Callable[[float], tuple[Penalty, ...]]:
 
 def blurred(variance: float, *, blur: float = BLUR, split: float = 0.0) -> Loss:
     """The Sinkhorn loss with ε = blur × the mean of ‖x − x′‖², which is 2V."""
-    return Sinkhorn(eps=_six(2 * blur * variance), split=split)
+    return Sinkhorn(eps=six_digits(2 * blur * variance), split=split)
 
 
 def of_all_points(variance: float, *, eps: float = 1e-5, steps_per_batch: int = 1) -> Loss:
     """Semi-discrete transport; ε falls from .01 of the mean of ‖x − x′‖², which is 2V."""
     mean = 2 * variance
     return SemiDiscrete(
-        eps=_six(eps * mean),
-        first_eps=_six(0.01 * mean),
-        smoothing=_six(0.003 * mean),
-        balance=_six(0.001 * mean),
+        eps=six_digits(eps * mean),
+        first_eps=six_digits(0.01 * mean),
+        smoothing=six_digits(0.003 * mean),
+        balance=six_digits(0.001 * mean),
         steps_per_batch=steps_per_batch,
     )
 
 
-def _six(value: float) -> float:
+def six_digits(value: float) -> float:
+    """A number in six digits: a part of a checkpoint's identity, which must not hang on the order of a sum."""
     return float(f"{value:.6g}")
 
 
@@ -176,8 +177,8 @@ def _multilayer(
 def _of_points(shape: tuple[int, ...], samples: Tensor, row: Row, num_classes: int) -> tuple[Build, Build]:
     """A deep narrow generator of two latents; a critic that sees small distances."""
     (d,) = shape
-    std = _six(float(samples.var(0, unbiased=False).mean().sqrt())) or 1.0
-    unit = ([_six(float(m)) for m in samples.mean(0)], std)
+    std = six_digits(float(samples.var(0, unbiased=False).mean().sqrt())) or 1.0
+    unit = ([six_digits(float(m)) for m in samples.mean(0)], std)
     rest = {"slope": 0.0, "unit": unit, "num_classes": num_classes}
     generator = partial(
         networks.mlp_generator, d, latent_dim=max(2, d), hidden=(128,) * 4, bounded=False, **rest
@@ -214,22 +215,19 @@ _SLOW = TrainingSettings(
     betas=(0.5, 0.9),
     penalty_decay=1e-4,
 )
-_POINTS = _rows(_SLOW, gamma=0.15, steps=4000, weight=0.1)
-_POINTS = {name: replace(row, ema=0.995) for name, row in _POINTS.items()} | {
-    "score": replace(_POINTS["score"], settings=_SLOW, ema=0.995),
-    # Under spectral norms a critic is too smooth for details this fine: 4 of the ring's 8 modes.
-    "hinge": replace(_POINTS["score"], settings=_SLOW, ema=0.995),
-    "sinkhorn": replace(
-        _POINTS["sinkhorn"],
-        loss=of_all_points,
-        settings=replace(_SLOW, batch_size=512, generator_rate=1.0),
-        ema=0.995,
-        steps=2500,
-    ),
-    "wgan-gp": replace(
-        _POINTS["wgan-gp"], settings=replace(_SLOW, critic_steps=2, penalty_decay=1.0), ema=0.995
-    ),
+_POINTS = {
+    name: replace(row, ema=0.995) for name, row in _rows(_SLOW, gamma=0.15, steps=4000, weight=0.1).items()
 }
+_POINTS["score"] = replace(_POINTS["score"], settings=_SLOW)
+# Under spectral norms a critic is too smooth for details this fine: 4 of the ring's 8 modes.
+_POINTS["hinge"] = _POINTS["score"]
+_POINTS["sinkhorn"] = replace(
+    _POINTS["sinkhorn"],
+    loss=of_all_points,
+    settings=replace(_SLOW, batch_size=512, generator_rate=1.0),
+    steps=2500,
+)
+_POINTS["wgan-gp"] = replace(_POINTS["wgan-gp"], settings=replace(_SLOW, critic_steps=2, penalty_decay=1.0))
 _DIGITS = TrainingSettings(final_learning_rate=2e-5)
 _DIGITS_ROWS = _rows(_DIGITS)
 _DIGITS_ROWS["sinkhorn"] = replace(

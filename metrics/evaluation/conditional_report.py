@@ -60,30 +60,40 @@ def mean_of_classes(reports: Sequence[Report]) -> Report:
     merged: dict[str, Estimate] = {}
     for name in kept:
         found = [report[name] for report in reports]
-        value, stderr, dof = _combined([(e.value, e.stderr, e.dof) for e in found])
+        value, stderr, dof, variance = _combined([(e.value, e.stderr, e.dof, e.root_variance) for e in found])
         floor = None
         if all(e.floor is not None for e in found):
-            floor = _combined([(e.floor or 0.0, e.floor_stderr or 0.0, e.floor_dof) for e in found])
+            floor = _combined(
+                [(e.floor or 0.0, e.floor_stderr or 0.0, e.floor_dof, e.floor_root_variance) for e in found]
+            )
         merged[name] = replace(
             found[0],
             value=value,
             stderr=stderr,
             dof=dof,
+            root_variance=variance,
             convention=f"mean over {len(found)} classes; {found[0].convention}",
             sizes=(sum(e.sizes[0] for e in found), sum(e.sizes[1] for e in found)),
             floor=None if floor is None else floor[0],
             floor_stderr=None if floor is None else floor[1],
             floor_dof=math.inf if floor is None else floor[2],
+            floor_root_variance=0.0 if floor is None else floor[3],
             p_value=None,
         )
     notes = tuple(dict.fromkeys(note for report in reports for note in report.notes))
     return replace(first, estimates=merged, notes=notes)
 
 
-def _combined(numbers: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
-    """The mean of independent numbers, its error, and its degrees of freedom (Welch 1947; Satterthwaite 1946)."""
+def _combined(numbers: Sequence[tuple[float, float, float, float]]) -> tuple[float, float, float, float]:
+    """The mean of C independent numbers, its error, degrees of freedom (Welch 1947) and move of its interval.
+
+    The interval of a squared distance is moved up by t²σ² for its skewness, κ₃/6κ₂ = σ² to first order. Of a sum the
+    cumulants add up, and κ₃ = 6 se²σ²: the mean has Σ se²σ² / (C Σ se²) in the place of σ².
+    """
     count = len(numbers)
-    variance = sum(stderr**2 for _, stderr, _ in numbers)
-    spread = sum(stderr**4 / dof for _, stderr, dof in numbers)
+    variance = sum(stderr**2 for _, stderr, _, _ in numbers)
+    spread = sum(stderr**4 / dof for _, stderr, dof, _ in numbers)
     dof = variance**2 / spread if spread > 0 else math.inf
-    return sum(value for value, _, _ in numbers) / count, math.sqrt(variance) / count, dof
+    third = sum(stderr**2 * root_variance for _, stderr, _, root_variance in numbers)
+    move = third / (count * variance) if variance > 0 else 0.0
+    return sum(number[0] for number in numbers) / count, math.sqrt(variance) / count, dof, move

@@ -237,7 +237,10 @@ def _remedy(given: object) -> str:
     if isinstance(given, Measure):
         return "pass [measure]"
     if isinstance(given, str):
-        return f"names are for the command line: pass a function, measures={{{given!r}: metrics.{given}}}"
+        return (
+            "names are for the command line: pass "
+            f"[m for m in metrics.standard_measures() if {given!r} in [row.name for row in m.rows]]"
+        )
     if callable(given):
         name = getattr(given, "__name__", "name")
         return (

@@ -27,7 +27,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metrics.distances import distance_blocks
-from metrics.inputs import check_count, check_pair, check_positive
+from metrics.inputs import check_count, check_dense, check_pair, check_positive
 from metrics.precision import full_precision
 
 __all__ = ["ClassCoverage", "ModeCoverage", "class_coverage", "mode_coverage"]
@@ -116,14 +116,14 @@ def class_coverage(
     predicted_labels: Int64[Tensor, " n"],
     *,
     num_classes: int = 1000,
-    shares: Float[Tensor, " k"] | None = None,
+    shares: Float[Tensor, " k"] | Int64[Tensor, " k"] | None = None,
 ) -> ClassCoverage:
     """Return how many classes a classifier finds in a cloud, and KL(p̂ ‖ p) from their shares to those of the data.
 
     Args:
         predicted_labels: The classifier's class of each sample, [n], from 0.
         num_classes: K.
-        shares: The classes' shares in the data, [K], normalised to sum one; None is uniform.
+        shares: The classes' shares in the data or how often they occur, [K], normalised to sum one; None is uniform.
 
     Returns:
         Modes, KL (nats) and counts. For n samples of the truth KL is biased upwards by about (K − 1)/2n, and modes
@@ -131,7 +131,7 @@ def class_coverage(
 
     Raises:
         ValueError: Labels that are not in 0 … K − 1, no sample, shares that are no shares.
-        TypeError: Labels that are no whole numbers.
+        TypeError: Labels that are no whole numbers, shares that are no tensor.
 
     >>> found = class_coverage(torch.tensor([0, 1, 0, 1]), num_classes=4)
     >>> found.modes, found.kl
@@ -176,12 +176,22 @@ def _counted(labels: object, k: int) -> Tensor:
 def _shares(shares: Tensor | None, k: int) -> Tensor:
     if shares is None:
         return torch.full((k,), 1 / k, dtype=torch.float64)
-    if shares.shape != (k,) or not bool(shares.isfinite().all()) or bool((shares < 0).any()):
+    if not isinstance(shares, Tensor) or shares.is_complex():
+        kind = shares.dtype if isinstance(shares, Tensor) else type(shares).__name__
+        raise TypeError(
+            f"shares must be a tensor of real numbers, got {kind}; take labels.bincount(minlength=num_classes)"
+        )
+    if (
+        check_dense(shares, "shares").shape != (k,)
+        or not bool(shares.isfinite().all())
+        or bool((shares < 0).any())
+    ):
         raise ValueError(
             f"shares must be {k} finite numbers of 0 or more, one a class, got shape {list(shares.shape)}; count the "
             "data's labels with bincount(minlength=num_classes)"
         )
     q = shares.double()
-    if not bool(q.sum() > 0):
+    if not bool(q.max() > 0):
         raise ValueError("shares must have a positive sum, got 0; count the data's labels with bincount")
+    q = q / q.max()  # the sum of large ones would overflow
     return q / q.sum()

@@ -74,7 +74,7 @@ def draw_differences(
     axes = list(figure.subplots(height, width, squeeze=False).flat)
     for k, (axis, row) in enumerate(zip(axes, rows, strict=False)):
         axis.axvline(0, color="0.4", lw=1)
-        for place, (name, estimates) in enumerate(differences.items()):
+        for place, estimates in enumerate(differences.values()):
             e = estimates[row]
             if not math.isfinite(e.value):
                 continue
@@ -88,7 +88,6 @@ def draw_differences(
                 marker=marker,
                 capsize=3,
             )
-            del name
         better = next(iter(differences.values()))[row].better
         axis.set_title(row.replace("_", " "), fontsize=9)
         axis.set_xlabel(BETTER.get(str(better), f"best near {better}"), fontsize=8)

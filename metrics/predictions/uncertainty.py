@@ -14,9 +14,6 @@ long HMC's, are compared as in the competition of Wilson et al. (2022, "Evaluati
 deep learning"): by the agreement of their predicted classes and by the total variation between them.
 """
 
-import math
-
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,6 +21,7 @@ from torch import Tensor
 from metrics.estimate import Estimate
 from metrics.inputs import check_alike, check_tensor
 from metrics.precision import full_precision
+from metrics.predictions._influence import auroc_influence
 from metrics.probabilities import check_probabilities
 
 __all__ = [
@@ -193,23 +191,16 @@ def out_of_distribution_auroc(*, inside: Float[Tensor, " n"], outside: Float[Ten
     for scores, name in ((known, "inside"), (unknown, "outside")):
         if len(scores) < 2:
             raise ValueError(f"{name} must hold at least 2 scores, got 1; pass more")
-    n, m = len(known), len(unknown)
-    a, b = (np.sort(v.detach().double().cpu().numpy()) for v in (known, unknown))
-    above, below = 1 - _share_below(b, a), _share_below(a, b)
-    stderr = math.sqrt(above.var(ddof=1) / n + below.var(ddof=1) / m)
+    a, b = (v.detach().double() for v in (known, unknown))
+    value, low, high = auroc_influence(a, b, *(torch.full_like(v, 1 / len(v)) for v in (a, b)))
     return Estimate(
-        value=float(below.mean()),
-        stderr=stderr,
+        value=float(value),
+        stderr=float(torch.cat([low, high]).norm()),
         better="higher",
         convention="P(outside > inside) + ½ P(=), DeLong's standard error",
-        sizes=(m, n),
+        sizes=(len(b), len(a)),
+        share=True,
     )
-
-
-def _share_below(others: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """For each of `at` the share of the others, in order, that lie below; equal ones count ½."""
-    count = np.searchsorted(others, at, "left") + np.searchsorted(others, at, "right")
-    return count / (2 * len(others))
 
 
 def _entropy(p: Tensor) -> Tensor:

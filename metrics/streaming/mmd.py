@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_pair
-from metrics.kernels.kernel import Kernel
+from metrics.kernels.kernel import Kernel, check_kernel
 from metrics.kernels.mmd import mmd2_of_tiles
 from metrics.precision import full_precision
 from metrics.streaming.clouds import Cloud
@@ -46,12 +46,8 @@ class MMD(TwoSampleAccumulator[Cloud, Float[Tensor, ""]]):
         Raises:
             TypeError: A kernel that cannot be called.
         """
-        if not callable(kernel):
-            raise TypeError(
-                f"kernel must be callable on two clouds, got {type(kernel).__name__}; see metrics.kernels"
-            )
         super().__init__(TwoClouds(Cloud))
-        self._kernel, self._unbiased = kernel, bool(unbiased)
+        self._kernel, self._unbiased = check_kernel(kernel), bool(unbiased)
 
     def _settings(self) -> dict[str, object]:
         # A dataclass is named by its fields; a function's repr would be an address.

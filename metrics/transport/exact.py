@@ -10,9 +10,9 @@ It is a linear program (`metrics.transport.program`). On the line the plan joins
 The minimum's derivative is that of the cost under the optimal plan (envelope theorem): ∂⟨P, C⟩/∂C = P, and
 the dual potentials are those for a and b. Where several plans are optimal it is a subgradient.
 
-As an estimate of the distance between the laws behind the clouds W_p is biased upwards, by the order of
-n^{−1/d} for d > 2p (Fournier & Guillin 2015, theorem 1): compare it with its value between two samples of
-one law.
+As an estimate of the distance between the distributions behind the clouds W_p is biased upwards, by the order of
+n^{−1/d} for d > 2p (Fournier & Guillin 2015, theorem 1): compare it with its value between two samples of one
+distribution.
 
 Any p from 1 on: beyond 4, and for lengths whose powers float64 cannot hold, they are measured in a unit near the
 longest way that the plan goes (`metrics.transport.steep`), so that W_p tends to W_∞ and neither vanishes nor overflows.

@@ -7,7 +7,7 @@ the directions, with a variance of Var_θ(W_p^p)/L; its root SW_p is biased down
 is on the line, by quantiles (`metrics.transport.line`), which costs a sort; weights and unequal sizes merge the
 levels of the two quantile functions.
 
-For laws that differ by a shift m alone SW_2² = ‖m‖²/d: a distance of the order of W_2/√d.
+For distributions that differ by a shift m alone SW_2² = ‖m‖²/d: a distance of the order of W_2/√d.
 """
 
 from functools import partial

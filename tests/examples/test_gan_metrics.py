@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -226,6 +227,7 @@ def test_a_mistake_in_a_process_is_told_in_one_line(tmp_path):
 
 
 def test_an_interruption_shows_what_is_finished_and_goes_on(tmp_path):
+    folder = tmp_path / "a run"
     command = [sys.executable, str(ROOT / "examples" / "gan_metrics.py"), "--quiet", "--data", "ring"]
     command += [
         "--losses",
@@ -238,7 +240,7 @@ def test_an_interruption_shows_what_is_finished_and_goes_on(tmp_path):
         "--jobs",
         "1",
         "--out",
-        str(tmp_path),
+        str(folder),
     ]
     process = subprocess.Popen(
         command,
@@ -255,8 +257,9 @@ def test_an_interruption_shows_what_is_finished_and_goes_on(tmp_path):
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "energy" in out
-    assert "--resume" in err
-    assert list(json.loads((tmp_path / "results.json").read_text())["losses"]) == ["energy"]
+    told = shlex.split(err.split("this goes on: ")[1])
+    assert told == ["python", *command[1:], "--resume"], "a shell reads the command that is told"
+    assert list(json.loads((folder / "results.json").read_text())["losses"]) == ["energy"]
     again = run(*command[3:], "--resume")
     assert again.returncode == 0, again.stderr
-    assert set(json.loads((tmp_path / "results.json").read_text())["losses"]) == {"energy", "sliced"}
+    assert set(json.loads((folder / "results.json").read_text())["losses"]) == {"energy", "sliced"}

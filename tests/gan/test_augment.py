@@ -105,3 +105,16 @@ def test_both_sides_are_changed_in_both_steps():
 def test_refusals(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("shift", "augment must be functions, got str; see gan.augment"),
+        (Noise, r"got the class Noise; write Noise\("),
+    ],
+)
+def test_what_is_no_augmentation_is_refused(given, message):
+    model = GAN(networks.mlp_generator(2), loss=losses.Energy())
+    with pytest.raises(TypeError, match=message):
+        model.fit(torch.zeros(4, 2), steps=1, progress=False, augment=given)

@@ -99,7 +99,7 @@ def test_the_sample_loss_sees_pairs(labelled):
     from gan.sources import as_source
 
     x, y = labelled
-    source = as_source(x, y, device=torch.device("cpu"), dtype=torch.float32, seed=0, workers=0, start=0)
+    source = as_source(x, y, device=torch.device("cpu"), dtype=torch.float32, seed=0, workers=0)
     random = torch.Generator().manual_seed(0)
     game = Game(
         generator(),
@@ -130,11 +130,17 @@ def test_the_sample_loss_sees_pairs(labelled):
         ),
         (
             lambda x, y: GAN(generator(), loss=losses.Energy()).sample(3, labels=[0, 1, 5]),
-            "labels must be|must be a tensor",
+            "labels must be classes from 0 to 2, got 5",
+        ),
+        (
+            lambda x, y: GAN(generator(), loss=losses.Energy()).sample(
+                3, labels=torch.tensor([0.7, 1.2, 2.0])
+            ),
+            "labels must be whole numbers",
         ),
         (
             lambda x, y: GAN(generator(), loss=losses.Energy()).sample(3, labels=torch.tensor([0, 1, 5])),
-            "3 classes from 0 to 2",
+            "classes from 0 to 2, got 5",
         ),
         (
             lambda x, y: GAN(networks.mlp_generator(2), loss=losses.Energy()).sample(3, labels=1),

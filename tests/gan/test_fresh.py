@@ -93,6 +93,8 @@ def test_it_is_the_same_number_where_gradients_or_digits_are_off(gaussians, loss
         ({"loss": losses.Hinge()}, TypeError, "f-divergence"),
         ({"folds": 1}, ValueError, "folds"),
         ({"folds": 50}, ValueError, "fewer folds"),
+        ({"steps": 0}, ValueError, "steps must be at least 1"),
+        ({"learning_rate": -1.0}, ValueError, "learning_rate must be"),
         ({"fake": torch.zeros(100, 2)}, ValueError, "fake"),
         ({"loss": losses.Wasserstein(), "critic": lambda seed: None}, ValueError, "leave it out"),
     ],

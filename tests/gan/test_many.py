@@ -286,7 +286,7 @@ def test_models_that_do_not_belong_together():
         fitted([first, first])
     with pytest.raises(ValueError, match="seeds must be as many as models, 3, got 2"):
         fitted([first, second, third], seeds=[0, 1])
-    with pytest.raises(TypeError, match="models must be a list of GANs"):
+    with pytest.raises(TypeError, match="models must be a list of GANs, got a list of nothing"):
         fitted([])
     with pytest.raises(TypeError, match="one by one"):
         fitted(models_of(), torch.utils.data.TensorDataset(CLOUD))

@@ -252,6 +252,14 @@ def test_spectral_norm_prepares_once_and_leaves_the_global_seed(make):
         assert torch.equal(value, other.state_dict()[key]), key
 
 
+def test_spectral_norm_leaves_a_layer_that_has_it_in_the_older_form():
+    layer = nn.utils.spectral_norm(nn.Linear(6, 1))
+    SpectralNorm().prepare(layer)
+    assert not parametrize.is_parametrized(layer)
+    layer(torch.ones(1, 6))
+    torch.testing.assert_close(float(torch.linalg.matrix_norm(layer.weight.detach(), 2)), 1.0)
+
+
 @pytest.mark.parametrize("penalty", ALL, ids=repr)
 def test_each_is_a_penalty_with_three_hooks(penalty, clouds):
     assert isinstance(penalty, Penalty)

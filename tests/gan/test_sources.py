@@ -70,6 +70,20 @@ def test_a_loader_gives_its_own_batches():
     assert {16, 8} <= set(seen) <= {16, 8}
 
 
+@pytest.mark.parametrize("size", [7, 32])  # 40 = 5·7 + 5; 32 is above the batch size
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("loss", [losses.RelativisticPairing(), losses.Energy()])
+def test_as_many_samples_are_generated_as_a_loader_gives(size, classes, loss):
+    points = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    loader = DataLoader(TensorDataset(points, torch.arange(40) % 3), size)
+    critic = networks.mlp_critic(2, num_classes=classes) if isinstance(loss, losses.ScoreLoss) else None
+    made = GAN(networks.mlp_generator(2, num_classes=classes), critic, loss=loss)
+    counts = []
+    made.generator.register_forward_hook(lambda _, given, out: counts.append(len(out)))
+    fit(loader, made, steps=12, batch_size=16)
+    assert set(counts) == {size, 40 % size}
+
+
 def test_a_loader_of_pairs_and_of_plain_batches():
     labels = torch.arange(40) % 3
     fit(DataLoader(TensorDataset(IMAGES, labels), 10))

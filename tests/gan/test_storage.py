@@ -1,11 +1,15 @@
 """A model in a file: the same samples after loading, networks rebuilt or given, and nothing else is read."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import gan
 from gan import GAN, losses, networks, penalties
+from gan.networks.initial import rebuildable
 from metrics import files, kernels
 
 CLOUD = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
@@ -45,6 +49,40 @@ def test_every_builder_is_rebuilt(tmp_path):
         again = gan.load(tmp_path / "model")
         assert torch.equal(again.sample(2, seed=0), model.sample(2, seed=0))
         assert again.loss == model.loss
+
+
+def again_from_file(model, path):
+    model.save(path / "model")
+    return gan.load(path / "model")
+
+
+def test_a_whole_number_for_the_average_is_read_back(tmp_path):
+    model = GAN(networks.mlp_generator(2), loss=losses.Energy(), ema=0)
+    assert again_from_file(model, tmp_path).ema == 0
+
+
+def test_data_of_fewer_classes_than_the_generator_has(tmp_path):
+    model = GAN(networks.mlp_generator(2, num_classes=5), loss=losses.Energy())
+    again = again_from_file(fit(model, labels=torch.arange(64) % 3), tmp_path)
+    assert torch.equal(again.sample(9, seed=0), model.sample(9, seed=0))
+
+
+def test_double_precision_is_kept(tmp_path):
+    model = fit(GAN(networks.mlp_generator(2).double(), loss=losses.Energy()), CLOUD.double())
+    again = again_from_file(model, tmp_path)
+    assert torch.equal(again.sample(4, seed=0), model.sample(4, seed=0))  # float32 would differ in type
+
+
+@pytest.mark.parametrize("kernel", [kernels.RationalQuadratic(), kernels.Laplace((0.5, 2.0))])
+def test_a_kernel_of_several_scales_is_made_again(tmp_path, kernel):
+    model = GAN(networks.mlp_generator(2), loss=losses.MMD(kernel=kernel))
+    assert again_from_file(model, tmp_path).loss == model.loss
+
+
+def test_a_network_built_by_numbers_of_other_libraries_can_be_written():
+    make = rebuildable(lambda d, unit: nn.Linear(d, 2))  # GAN.save writes the call as JSON
+    told = make(np.int64(3), unit=(np.ones(2), torch.tensor(2.0))).built_by
+    assert json.loads(json.dumps(told))["arguments"] == {"d": 3, "unit": [[1.0, 1.0], 2.0]}
 
 
 class Mine(nn.Module):

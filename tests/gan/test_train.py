@@ -120,6 +120,29 @@ def test_a_weight_that_diverged_is_not_written(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+class _NoSlope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, *grads):
+        return grads[0] * torch.nan
+
+
+class Slopeless(losses.Energy):
+    """A finite loss whose gradient is NaN."""
+
+    def __call__(self, real, fake, *, generator=None):
+        return super().__call__(real, _NoSlope.apply(fake))
+
+
+@pytest.mark.parametrize("look", [None, lambda step, model, history: True])
+def test_the_last_step_leaves_no_weight_that_is_not_finite(look):
+    with pytest.raises(TrainingDivergedError, match="weight of the generator"):
+        fit(GAN(small_generator(), loss=Slopeless(), ema=0.0), steps=1, on_step=look, on_step_every=1)
+
+
 def test_the_moving_average_has_a_half_life_in_images():
     """After the first step copies, each step keeps ema^(batch/128) of the average."""
     weights = []

@@ -126,3 +126,25 @@ def test_a_cloud_of_images_is_refused_and_flattened_it_is_a_cloud():
     with pytest.raises(ValueError, match=r"flatten every point with x.flatten\(1\)"):
         metrics.energy_distance(images, images)
     assert metrics.energy_distance(images.flatten(1), images.flatten(1)) == 0
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_three_dimensions_are_grey_pictures_or_a_batch_of_problems(gen):
+    x, y = torch.randn(2, 3, 20, 2, generator=gen)
+    with pytest.raises(
+        ValueError,
+        match=r"of pictures flatten each with x.flatten\(1\); of a batch of problems make one call for each",
+    ):
+        metrics.frechet_distance(x, y)
+    assert metrics.frechet_distance(x.flatten(1), y.flatten(1)).shape == ()
+    assert torch.stack([metrics.frechet_distance(a, b) for a, b in zip(x, y, strict=True)]).shape == (3,)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_one_cloud_beside_a_batch_is_made_a_batch(gen):
+    x, y = torch.randn(3, 20, 2, generator=gen), torch.randn(15, 2, generator=gen)
+    with pytest.raises(ValueError, match=r"y must have shape \[b, m, d\].*a single one is y\[None\]"):
+        metrics.sinkhorn_divergence(x, y)
+    with pytest.raises(ValueError, match=r"repeat a single cloud with .expand\(3, -1, -1\)"):
+        metrics.sinkhorn_divergence(y[None], x)
+    assert metrics.sinkhorn_divergence(x, y[None].expand(3, -1, -1)).shape == (3,)

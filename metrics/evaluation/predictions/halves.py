@@ -6,7 +6,7 @@ names a half A of the groups. With R = G − 1 such halves,
     se² = (1/4R) Σ_r (θ_A(r) − θ_Aᶜ(r))²
 
 is the delete-half jackknife of `metrics.evaluation.jackknife` over halves whose signs are orthogonal (McCarthy
-1969, "Pseudo- replication: half samples"): of a mean it equals the variance between the groups' means over G
+1969, "Pseudo-replication: half samples"): of a mean it equals the variance between the groups' means over G
 exactly, with G − 1 degrees of freedom, where random halves would add noise of their own. Of a calibration error it
 is right both where every bin's gap is clear and where all of them are noise; the influence function, which takes
 the signs of the gaps as given, is too large there by a factor of 1.7. Nothing but sums over groups is computed from

@@ -57,7 +57,7 @@ class Regression:
             "mean": mean,
             "std": std,
             "squares": (mean - flat).square().mean(1),
-            "absolute": (draws.median(0).values - flat).abs().mean(1),
+            "absolute": (_median(draws) - flat).abs().mean(1),
             "crps": _crps(told, flat).mean(1),
             "inside": held.inside.double().mean(1),
             "width": (held.upper - held.lower).mean(1),
@@ -112,6 +112,11 @@ class Regression:
         )
         rows["quantile_calibration_error"] = _quantile_error(columns["pit"], w, n)
         return rows | reference_rows(points, name)
+
+
+def _median(draws: Tensor) -> Tensor:
+    """Half-way between the two middle draws of an even number: torch's own is the lower one, of two draws the least."""
+    return (draws.median(0).values - (-draws).median(0).values) / 2
 
 
 def _crps(told: Predicted, y: Tensor) -> Tensor:

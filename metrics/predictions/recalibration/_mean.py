@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metrics.probabilities import check_labels, check_probabilities
 
-__all__ = ["fitted", "log_of", "mean_prediction", "shaped", "with_labels"]
+__all__ = ["fitted", "log_of", "mean_prediction", "of_classes", "shaped", "with_labels"]
 
 T = TypeVar("T")
 
@@ -41,6 +41,15 @@ def fitted(value: T | None, name: str) -> T:
             f"{name} must be fitted before it is called; call fit(probs, labels) on validation data"
         )
     return value
+
+
+def of_classes(p: Tensor, count: int) -> Tensor:
+    """Return predictions of the classes that were fitted."""
+    if p.shape[1] != count:
+        raise ValueError(
+            f"probs must have the {count} classes that were fitted, got {p.shape[1]}; fit on these"
+        )
+    return p
 
 
 def shaped(mapped: Tensor, like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from metrics.precision import full_precision
-from metrics.predictions.recalibration._mean import fitted, mean_prediction, shaped, with_labels
+from metrics.predictions.recalibration._mean import fitted, mean_prediction, of_classes, shaped, with_labels
 
 if TYPE_CHECKING:
     from sklearn.isotonic import IsotonicRegression
@@ -70,11 +70,8 @@ class IsotonicCalibration:
         Raises:
             TypeError, ValueError: Probabilities that do not sum to 1, or of other classes; before `fit`.
         """
-        maps, p = fitted(self.maps, "IsotonicCalibration"), mean_prediction(probs)
-        if p.shape[1] != len(maps):
-            raise ValueError(
-                f"probs must have the {len(maps)} classes that were fitted, got {p.shape[1]}; fit on these"
-            )
+        maps = fitted(self.maps, "IsotonicCalibration")
+        p = of_classes(mean_prediction(probs), len(maps))
         columns = [torch.from_numpy(one.predict(p[:, k].cpu().numpy())) for k, one in enumerate(maps)]
         mapped = torch.stack(columns, 1).double().to(p.device)
         return shaped(mapped / mapped.sum(1, keepdim=True), probs)

@@ -15,7 +15,14 @@ from torch import Tensor
 
 from metrics.inputs import check_positive
 from metrics.precision import full_precision
-from metrics.predictions.recalibration._mean import fitted, log_of, mean_prediction, shaped, with_labels
+from metrics.predictions.recalibration._mean import (
+    fitted,
+    log_of,
+    mean_prediction,
+    of_classes,
+    shaped,
+    with_labels,
+)
 
 __all__ = ["VectorScaling"]
 
@@ -91,7 +98,8 @@ class VectorScaling:
         """Return recalibrated predictions, [n, classes], or [1, n, classes] for posterior samples.
 
         Raises:
-            TypeError, ValueError: Probabilities that do not sum to 1; before `fit`.
+            TypeError, ValueError: Probabilities that do not sum to 1, or of other classes; before `fit`.
         """
         w, b = fitted(self.weight, "VectorScaling"), fitted(self.bias, "VectorScaling")
-        return shaped((w * log_of(mean_prediction(probs)) + b).softmax(1), probs)
+        p = of_classes(mean_prediction(probs), len(w))
+        return shaped((w * log_of(p) + b).softmax(1), probs)

@@ -117,7 +117,7 @@ def sinkhorn_divergence(
     Returns:
         S_ε in units of the cost (not its root), in the clouds' type. Differentiable once in the clouds and
         the weights; a second derivative raises a RuntimeError. Debiasing removes the entropic bias and not
-        the sampling one: between samples of one law the mean of S_ε is positive.
+        the sampling one: between samples of one distribution the mean of S_ε is positive.
 
     Raises:
         ValueError: Clouds that cannot be compared, costs out of the type's range, weights that are no weights,
@@ -166,7 +166,7 @@ def _of_a_batch(
     if len(x) != len(y) or x.shape[2] != y.shape[2]:
         raise ValueError(
             f"x and y must be batches of as many problems, [b, n, d] and [b, m, d], got {list(x.shape)} and "
-            f"{list(y.shape)}; repeat one with .expand"
+            f"{list(y.shape)}; repeat a single cloud with .expand({max(len(x), len(y))}, -1, -1)"
         )
     sides = ((weights_x, x, "weights_x"), (weights_y, y, "weights_y"))
     a, b = (_each_weights(*side) for side in sides)

@@ -4,9 +4,9 @@ The potential f of the last problem is known at its points x; its equation exten
 
     g(y) = −ε log Σ_i a_i exp((f_i − C(x_i, y))/ε),
 
-and so to the next batch, although none of its points has been seen. As long as the laws move slowly this replaces the
-cold start, and saves iterations too. The solution is that of `sinkhorn_divergence` up to its tolerance, and depends
-on the past within it: a run that is stopped and resumed without the object is not the same to the bit.
+and so to the next batch, although none of its points has been seen. As long as the distributions move slowly this
+replaces the cold start, and saves iterations too. The solution is that of `sinkhorn_divergence` up to its tolerance,
+and depends on the past within it: a run that is stopped and resumed without the object is not the same to the bit.
 """
 
 from jaxtyping import Float

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from metrics.transport.entropic.anderson import Anderson, expected_gain, improves
 from metrics.transport.entropic.start import COLD, log_sums
-from metrics.transport.entropic.symmetric import CHEBYSHEV, NEGLIGIBLE
+from metrics.transport.entropic.symmetric import CHEBYSHEV, LOWEST
 
 __all__ = ["BatchSolution", "SymmetricBatchSolution", "product", "solve_batch", "solve_symmetric_batch"]
 
@@ -29,7 +29,7 @@ FAR = 20.0
 SWEEPS = 3
 """Plain iterations between two mixed ones: they are cheaper, and a memory of ten reaches further back."""
 
-PATIENCE = 3
+AT_EACH = 3
 """Iterations at each temperature above 1; the next is half of it."""
 
 
@@ -70,7 +70,7 @@ def solve_symmetric_batch(
     half = alpha.to(x.dtype)
     k = torch.baddbmm(half[:, None, :], x, x.mT, beta=-1).sub_(half[:, :, None])
     k.diagonal(dim1=1, dim2=2).zero_()
-    k.clamp_(min=NEGLIGIBLE).mul_(1 / math.log(2)).exp2_()
+    k.clamp_(min=LOWEST).mul_(1 / math.log(2)).exp2_()
     w, done = a / product(k, a).sqrt_(), 0
     while True:
         c = w * product(k, w)
@@ -198,7 +198,7 @@ class _Passes:
         t = (reach.square() / COLD).clamp_(min=1.0)
         while bool((t > 1).any()):
             warm = (t > 1)[:, None]
-            for _ in range(PATIENCE):
+            for _ in range(AT_EACH):
                 self._softmax(g - self.beta + t[:, None] * self.log_b, t)
                 c = product(self.k.mT, self.a).double()
                 step = t[:, None] * (self.log_b - c.clamp_(min=1e-30).log_())

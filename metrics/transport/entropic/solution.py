@@ -5,6 +5,7 @@ where it is kept whole. One between a cloud and itself comes in tiles on and abo
 diagonal stands for its mirror image too.
 """
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from metrics.distances import distances
 __all__ = ["Piece", "Solution", "forces", "nothing", "warn_unconverged"]
 
 T = TypeVar("T")
+OURS = ("metrics", "gan", "torch", "jaxtyping", "beartype")
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,15 @@ class Solution(Generic[T]):
 
 
 def warn_unconverged(iterations: int, error: float, aim: float, eps: float) -> None:
-    """Say that an iteration gave up, and what helps."""
+    """Say at the line that called the library that an iteration gave up, and what helps."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).split(".")[0] in OURS:
+        frame, level = frame.f_back, level + 1
     warnings.warn(
         f"Sinkhorn's iteration stopped after {iterations} iterations at a marginal error of {error:.2g}, "
         f"above its tolerance of {aim:.2g}; raise eps (now {eps:.3g}), max_iterations or tol",
         RuntimeWarning,
-        stacklevel=5,
+        stacklevel=level,
     )
 
 

@@ -1,14 +1,14 @@
 """Where to begin: potentials of a few points, carried over to all of them.
 
-A solution on m points of a cloud is a solution for its law, up to sampling, and the equation of the potentials carries
-it to any point,
+A solution on m points of a cloud is one for its distribution, up to sampling, and the equation of the potentials
+carries it to any point,
 
     g(y) = −log Σ_i a_i exp(f_i + s(x_i, y)),
 
 the entropic map's own way to extend (Pooladian & Niles-Weed 2021, eq. 5). So the expensive beginning, an annealing from
 a temperature at which exp(s/t) spans e⁻³⁰ (Schmitzer 2019, section 3.2), is done on a hundred points. The points and
 potentials of an earlier problem, as a step of training leaves them, do as well: that is a warm start, for points that
-have moved and even for others of the same law.
+have moved and even for others of the same distribution.
 """
 
 import torch
@@ -24,17 +24,17 @@ FEW = 128
 COLD = 30.0
 """Annealing starts where the kernel spans e⁻³⁰, so that no column is lost."""
 
+HOT = 8.0
+"""Annealing that begins above this many times ε goes slowly."""
+
 COOLING = ((5.0, 3), (2.0, 10))
-"""From one temperature to the next, and iterations at each: in haste where there are few, and with patience above..."""
+"""The factor from one temperature to the next and the iterations at each: of an annealing up to `HOT`, and above."""
 
 SMALL = 2**17
 """Entries of a kernel up to which an iteration costs less than annealing."""
 
 NEAR = 180.0
 """The exponent that a kernel may span, as (√α + √β)², for a start at zero."""
-
-PATIENCE = 8.0
-"""...this many times ε."""
 
 
 def few(n: int, count: int = FEW) -> slice:
@@ -68,7 +68,7 @@ def annealed(kernel: LogKernel, a: Tensor, b: Tensor) -> Tensor:
 def _cooled(s: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Return f + log a after a few iterations at each of the falling temperatures t ≥ 1 of exp(s/t)."""
     t, g, k = max(1.0, float(s.amin()) / -COLD), b.log(), torch.empty_like(s)
-    (factor, sweeps), turned = COOLING[t > PATIENCE], k.T
+    (factor, sweeps), turned = COOLING[t > HOT], k.T
     while True:
         # k has rows that sum to one, so that u = a at v = 1.
         top = torch.add(s, g, out=k).amax(1)

@@ -28,7 +28,7 @@ from metrics.transport.entropic.kernels import LogKernel
 from metrics.transport.entropic.problem import Problem
 from metrics.transport.entropic.solution import Piece, Solution
 
-__all__ = ["CHEBYSHEV", "NEGLIGIBLE", "solve_symmetric", "tile_entries"]
+__all__ = ["CHEBYSHEV", "LOWEST", "solve_symmetric", "tile_entries"]
 
 T = TypeVar("T")
 
@@ -38,8 +38,8 @@ TILE = 1024
 CHEBYSHEV = [1 / (1.5 + 0.5 * math.cos((2 * k + 1) * math.pi / 8)) for k in (0, 2, 1, 3)]
 """θ for a cycle of four, in an order that keeps the partial products small."""
 
-NEGLIGIBLE = -60.0
-"""Entries below its exponential are nothing beside K_ii = 1, and are kept there: denormal numbers are slow."""
+LOWEST = -60.0
+"""Exponents below it are raised to it: e⁻⁶⁰ is nothing beside K_ii = 1, and denormal numbers are slow."""
 
 
 def solve_symmetric(problem: Problem[T], *, buffer: Tensor | None) -> Solution[T]:
@@ -96,7 +96,7 @@ class _Tiles:
         self.kernel.block(rows, columns, k, scale=1 / math.log(2))
         if rows == columns:
             k.fill_diagonal_(0)
-        return k.clamp_(min=NEGLIGIBLE / math.log(2)).exp2_()
+        return k.clamp_(min=LOWEST / math.log(2)).exp2_()
 
     def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
         for index, (rows, columns) in enumerate(self.grid):

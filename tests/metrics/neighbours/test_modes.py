@@ -109,7 +109,7 @@ def test_class_coverage_of_the_truth_has_the_bias_that_is_told(gen):
 def test_class_coverage_is_scipys_relative_entropy(gen):
     labels = torch.randint(5, (200,), generator=gen).clamp(max=3)
     shares = torch.tensor([1.0, 2.0, 3.0, 4.0, 1.0])
-    for given in (None, shares):
+    for given in (None, shares, shares.long(), shares.double() * 1e307):
         got = class_coverage(labels, num_classes=5, shares=given)
         right = (torch.ones(5) if given is None else given).double()
         expected = stats.entropy(got.counts.double().numpy(), right.numpy())
@@ -136,6 +136,19 @@ def test_class_coverage_of_one_class_and_of_a_class_that_the_data_lack():
         (torch.tensor([0]), {"shares": torch.ones(3)}, ValueError, "shares must be 10"),
         (torch.tensor([0]), {"shares": torch.zeros(10)}, ValueError, "positive sum"),
         (torch.tensor([0]), {"shares": -torch.ones(10)}, ValueError, "0 or more"),
+        (
+            torch.tensor([0]),
+            {"shares": [0.1] * 10},
+            TypeError,
+            r"shares must .* got list; take labels.bincount",
+        ),
+        (
+            torch.tensor([0]),
+            {"shares": torch.ones(10) * 1j},
+            TypeError,
+            "shares must be .* got torch.complex64",
+        ),
+        (torch.tensor([0]), {"shares": torch.ones(10).to_sparse()}, TypeError, r"shares.to_dense\(\)"),
     ],
 )
 def test_class_coverage_refuses(labels, changes, kind, words):

@@ -136,6 +136,10 @@ def test_auroc_is_sklearns_with_delongs_error(gen, ties):
     assert result.stderr == pytest.approx(variance.sqrt().item(), rel=1e-12)
     assert result.sizes == (20, 30)
     assert result.better == "higher"
+    low, high = out_of_distribution_auroc(
+        inside=torch.arange(3.0), outside=torch.tensor([0.5, 9.0])
+    ).interval()
+    assert 0 <= low < high == 1  # value ± 1.96 errors goes to 1.6
 
 
 def test_the_error_of_the_auroc_is_its_scatter(gen):

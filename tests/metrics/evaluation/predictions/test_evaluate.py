@@ -446,3 +446,10 @@ def test_other_refusals():
         evaluate_predictions(f, y).reliability()
     with pytest.raises(ValueError, match="rows must be among"):
         evaluate_predictions(f, y).table("nll")
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_the_absolute_error_is_that_of_the_median_as_numpy_has_it(count):
+    draws = torch.randn(count, 50, generator=torch.Generator().manual_seed(count), dtype=torch.float64)
+    found = evaluate_predictions(draws, torch.zeros(50, dtype=torch.float64)).reports["predictions"]["mae"]
+    assert found.value == pytest.approx(np.abs(np.median(draws.numpy(), 0)).mean())

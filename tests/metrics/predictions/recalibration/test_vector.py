@@ -38,5 +38,8 @@ def test_the_truth_is_found_and_separable_data_have_an_answer():
 def test_refusals():
     with pytest.raises(ValueError, match="call fit"):
         VectorScaling()(torch.tensor([[0.5, 0.5]]))
+    fitted = VectorScaling().fit(torch.tensor([[0.5, 0.5]] * 4), torch.tensor([0, 1, 1, 0]))
+    with pytest.raises(ValueError, match="the 2 classes that were fitted, got 3"):
+        fitted(torch.full((1, 3), 1 / 3))
     with pytest.raises(ValueError, match="ridge must be finite and above 0"):
         VectorScaling(ridge=0.0)

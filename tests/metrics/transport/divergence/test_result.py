@@ -40,7 +40,8 @@ def test_result_of_a_batch_has_an_entry_for_each(clouds, p):
 @pytest.mark.parametrize("batch", [False, True])
 def test_giving_up_is_a_value_too(clouds, batch):
     x, y = clouds if batch else (clouds[0][0], clouds[1][0])
-    with pytest.warns(RuntimeWarning, match="stopped after"):
+    with pytest.warns(RuntimeWarning, match="stopped after") as told:
         result = sinkhorn_divergence(x, y, eps=0.01, max_iterations=2, return_result=True)
+    assert {each.filename for each in told} == {__file__}, "the line that called"
     assert not torch.as_tensor(result.converged).any()
     assert torch.as_tensor(result.marginal_error).max() > 1e-2
