@@ -103,7 +103,8 @@ def write(trained: dict[str, Trained], data: Data, args: argparse.Namespace) -> 
     config["steps"] = {name: each.steps for name, each in trained.items()}
     config |= {"torch": torch.__version__, "features": first.features, "train": len(data.train)}
     config |= {"stderr": "over seeds" if args.seeds > 1 else "over fresh samples"}
-    floor = {n: {"value": e.floor, "stderr": e.floor_stderr} for n, e in first.estimates.items()}
+    floored = ((n, e) for n, e in first.estimates.items() if e.floor is not None)
+    floor = {n: {"value": e.floor, "stderr": e.floor_stderr} for n, e in floored}
     told = {n: {**each.report.to_dict(), "seconds": each.seconds} for n, each in trained.items()}
     results = {"config": config, "floor": floor, "losses": told}
     files.write_text(args.out / "results.json", json.dumps(results, indent=1))

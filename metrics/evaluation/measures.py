@@ -136,7 +136,8 @@ def mode_measure(centres: Float[Tensor, "modes d"], std: float) -> Measure:
 def memorisation_measure(train: Float[Tensor, "n d"]) -> Measure:
     """Return the share of samples that are nearer to a training point than to any point of the reference.
 
-    .5 is chance, and 1 a copier: see `metrics.neighbours.memorisation`, whose standard error is that of chance.
+    .5 is chance, and 1 a copier: see `metrics.neighbours.memorisation`, whose standard error is that of chance. It has
+    no floor: true samples that come from the training set are copies, at 1.
 
     Args:
         train: As many training points as there are points in the reference.
@@ -159,6 +160,7 @@ def memorisation_measure(train: Float[Tensor, "n d"]) -> Measure:
         lambda pair: compute(pair)[0],
         on_points=True,
         with_stderr=compute,
+        floor=False,
     )
 
 

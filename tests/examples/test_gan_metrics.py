@@ -55,9 +55,8 @@ def test_the_digits_with_three_losses(tmp_path):
         assert set(METRICS) == set(loss["metrics"])
         assert all(m["stderr"] >= 0 and isinstance(m["value"], float) for m in loss["metrics"].values())
         assert loss["seconds"] > 0
-    assert set(METRICS) == set(results["floor"])
+    assert set(METRICS) - {"nearer_train"} == set(results["floor"]), "training points are their own nearest"
     assert results["floor"]["nn_accuracy"]["value"] == pytest.approx(0.5, abs=0.1)
-    assert results["floor"]["nearer_train"]["value"] == 1, "training points are nearest to themselves"
     assert len(results["config"]["features"].split()[-1]) >= 12
     report = (tmp_path / "a" / "report.md").read_text()
     for figure in ("samples.png", "measures.png", "curves.png"):

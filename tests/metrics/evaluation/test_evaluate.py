@@ -441,6 +441,8 @@ def test_memorisation_measure_tells_a_copier(gen):
     honest = metrics.evaluate(fresh, held, measures=measures)["nearer_train"]
     assert copier.value == 1
     assert abs(honest.value - 0.5) < 3 * honest.stderr
+    floored = metrics.evaluate(fresh, held, measures=measures, train=train)["nearer_train"]
+    assert floored.floor is None, "training points are their own nearest"
     found = metrics.neighbours.memorisation(fresh, train=train, held_out=held)
     assert honest.value == pytest.approx(float(found.nearer_train))
     with pytest.raises(ValueError, match="take a random part"):
