@@ -140,6 +140,7 @@ X, Y = torch.randn(12, 2, generator=torch.Generator().manual_seed(0)).double(), 
         ({"features": torch.ones(12, 2).double()}, "features must have full column rank"),
         ({"targets": X.sum(1)}, "targets must not lie on a plane"),
         ({"features": X[:4], "targets": Y[:4]}, "features must leave enough data for σ"),
+        ({"log_prior": torch.log}, "log_prior must be a number or −infinity"),
     ],
 )
 def test_refusals(arguments, match):
