@@ -37,7 +37,7 @@ from bayessgd.optim import SGHMC, CyclicalSchedule
 from bayessgd.params import named_buffers, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.priors import GaussianPrior, Prior
-from metrics.inputs import check_count, check_positive
+from metrics.inputs import check_count, check_number, check_positive
 from metrics.precision import with_gradients
 
 __all__ = ["snapshots"]
@@ -131,6 +131,14 @@ def snapshots(
     rate, batch = check_positive(lr, "lr"), check_count(batch_size, "batch_size")
     chains = _chains(network, starts, check_count(num_chains, "num_chains"))
     seed = check_count(seed, "seed", least=0)
+    sampler = SGHMC(
+        chains.parameters(),
+        rate,
+        num_data=count,
+        momentum=momentum,
+        temperature=check_positive(temperature, "temperature"),
+        generator=torch.Generator(next(chains.parameters()).device).manual_seed(seed + 1),
+    )
     memory = _memory(prior, rate, batch, float(momentum))
     if passes is None and memory is None:
         raise ValueError(
@@ -140,14 +148,6 @@ def snapshots(
     wanted = RUN * memory if passes is None and memory else check_positive(passes, "passes")
     each = -(-check_count(num_draws, "num_draws") // len(chains))
     steps = max(1, round(wanted * count / batch))
-    sampler = SGHMC(
-        chains.parameters(),
-        rate,
-        num_data=count,
-        momentum=momentum,
-        temperature=check_positive(temperature, "temperature"),
-        generator=torch.Generator(next(chains.parameters()).device).manual_seed(seed + 1),
-    )
     cycle = None
     if num_cycles is not None:
         cycle = CyclicalSchedule(sampler, num_steps=steps, num_cycles=num_cycles, exploration=EXPLORATION)
@@ -291,11 +291,10 @@ def _memory(prior: Prior, lr: float, batch_size: int, momentum: float) -> float 
 
 
 def _burn(burn_in: object) -> float:
-    if isinstance(burn_in, bool) or not isinstance(burn_in, int | float) or not 0 <= burn_in < 1:
-        raise ValueError(
-            f"burn_in must be a share of the run in [0, 1), got {burn_in!r}; a third is the default"
-        )
-    return float(burn_in)
+    share = check_number(burn_in, "burn_in")
+    if not 0 <= share < 1:
+        raise ValueError(f"burn_in must be a share of the run in [0, 1), got {share}; a third is the default")
+    return share
 
 
 def _check_finite(values: list[Tensor], step: int, lr: float) -> None:

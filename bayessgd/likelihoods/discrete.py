@@ -1,7 +1,6 @@
 r"""Likelihoods of classes: one of many, or yes and no.
 
-    Categorical()   y ~ softmax(f): labels int64, or soft labels q with the log-likelihood Σ_k q_k log
-    softmax(f)_k
+    Categorical()   y ~ softmax(f): labels int64, or soft labels q with Σ_k q_k log softmax(f)_k
     Bernoulli()     y ~ sigmoid(f): y in {0, 1}, or a probability q with q log σ(f) + (1 − q) log(1 − σ(f))
 
 Both take logits, so that nothing overflows.
