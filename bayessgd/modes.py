@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import grad, hessian
 
-from bayessgd._data import check_finite_data, check_laws
+from bayessgd._data import check_finite_data, check_laws, check_targets
 from bayessgd._evaluating import evaluating
 from bayessgd.likelihoods import Likelihood, mean_negative_log_joint
 from bayessgd.noise import gradient_noise
@@ -158,6 +158,7 @@ def optimum(
             )
     check_finite_data(x, y)
     check_laws(likelihood, prior)
+    check_targets(likelihood, y)
     like = {name: p.detach() for name, p in named_parameters(network).items()}
     size = sum(t.numel() for t in like.values())
     if size > LARGEST:
@@ -190,10 +191,10 @@ def _newton(loss: Callable[[Tensor], Tensor], theta: Tensor, n: int, most: int) 
     hidden, length = 0, 0.0
     for steps in range(1, most + 1):
         A, gradient, value = hessian(loss)(theta), grad(loss)(theta), loss(theta)
-        if not (bool(A.isfinite().all()) and bool(gradient.isfinite().all())):
+        if not all(bool(t.isfinite().all()) for t in (A, gradient, value)):
             raise ValueError(
-                f"model must have finite derivatives of the loss where the search stands, got none (parameters up to "
-                f"{float(theta.abs().max()):.3g}, {theta.dtype}); start nearer to the data, or scale them"
+                f"model must have finite derivatives and a finite loss where the search stands, got none (parameters up "
+                f"to {float(theta.abs().max()):.3g}, {theta.dtype}); start nearer to the data, or scale them"
             )
         step, definite = _descent(A, gradient)
         slope = float(step @ gradient)

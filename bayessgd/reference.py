@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bayessgd._cache import Cache, Chain
-from bayessgd._data import check_laws, check_wide, gathered
+from bayessgd._data import check_laws, check_targets, check_wide, gathered
 from bayessgd._evaluating import evaluating
 from bayessgd._flat_potential import FlatPotential
 from bayessgd._functional import writing_module
@@ -118,6 +118,7 @@ def nuts(
     network = unwrap(model)
     inputs, targets = gathered(network, x, y, finite=True)
     check_laws(likelihood, prior, joint=True)
+    check_targets(likelihood, targets)
     check_wide(network, "nuts")
     _check_unwritten(network)
     settings = _Settings(

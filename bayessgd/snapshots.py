@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bayessgd._data import check_laws, check_of_model, check_wide, gathered
+from bayessgd._data import check_laws, check_of_model, check_targets, check_wide, gathered
 from bayessgd._inputs import Inputs, Output, Targets, rows, size, tensors
 from bayessgd.batches import Data
 from bayessgd.chains import Chains
@@ -126,6 +126,7 @@ def snapshots(
     network = unwrap(model)
     inputs, targets = gathered(network, x, y, finite=True)
     check_laws(likelihood, prior)
+    check_targets(likelihood, targets)
     check_wide(network, "snapshots")
     count = size(targets)
     rate, batch = check_positive(lr, "lr"), check_count(batch_size, "batch_size")

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from bayessgd._data import check_laws, check_of_model
+from bayessgd._data import check_laws, check_of_model, check_targets
 from bayessgd._evaluating import evaluating
 from bayessgd._functional import functional
 from bayessgd._inputs import Output, Targets
@@ -177,6 +177,7 @@ def subspace_nuts(
     check_laws(likelihood, prior)
     t = check_positive(temperature, "temperature")
     inputs, targets = whole(x, y, network)
+    check_targets(likelihood, targets)
     with evaluating(network):
         found = nuts(
             _Inside(network, subspace),

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd._bank import warn_of_statistics
-from bayessgd._data import check_laws, check_of_model, check_wide, gathered
+from bayessgd._data import check_laws, check_of_model, check_targets, check_wide, gathered
 from bayessgd._inputs import Inputs, Output, Targets, size
 from bayessgd._over import telling
 from bayessgd.batches import Data
@@ -122,10 +122,13 @@ def calibrate(
     posterior = _check(model, posterior, directions)
     inputs, targets = gathered(model, x, y, finite=True)
     check_laws(likelihood, prior)
+    check_targets(likelihood, targets)
     check_count(num_samples, "num_samples", least=2)
     check_count(max_iterations, "max_iterations")
     check_count(curvature_data, "curvature_data")
     held = None if held_out is None else _check_held_out(model, held_out)
+    if held is not None:
+        check_targets(likelihood, held[1])
     n = size(targets) if num_data is None else check_count(num_data, "num_data")
     problem = Problem(model, inputs, targets, likelihood, prior, n, refresh_batchnorm, output)
     draws = {"pairs": num_samples, "generator": generator}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from bayessgd._bank import stream, warn_of_statistics
-from bayessgd._data import check_laws, check_of_model, gathered
+from bayessgd._data import check_laws, check_of_model, check_targets, gathered
 from bayessgd._inputs import Output, Targets, rows, size, wide
 from bayessgd._over import telling
 from bayessgd.batches import Data
@@ -68,6 +68,7 @@ def potential(
     """
     inputs, targets = gathered(model, x, y, finite=True)
     check_laws(likelihood, prior)
+    check_targets(likelihood, targets)
     length = size(targets)
     n = length if num_data is None else check_count(num_data, "num_data")
     check_of_model(draws, model, "posterior", lead=1)

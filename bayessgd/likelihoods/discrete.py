@@ -142,6 +142,17 @@ class Bernoulli:
     tensor([-0.6931])
     """
 
+    def check_targets(self, target: Tensor) -> None:
+        """Refuse values outside [0, 1], whose "log-likelihood" has no maximum."""
+        if not isinstance(target, Tensor):
+            return  # log_prob says it
+        low, high = (float(t) for t in target.detach().double().aminmax())
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"y must be 0, 1 or a probability for Bernoulli, got values from {low:g} to {high:g}; map two labels "
+                "to 0 and 1, or take Categorical"
+            )
+
     def __call__(self, output: Float[Tensor, "n ..."]) -> Distribution:
         """Return the distribution of the target."""
         check_output(output)
