@@ -193,8 +193,8 @@ def _newton(loss: Callable[[Tensor], Tensor], theta: Tensor, n: int, most: int) 
         A, gradient, value = hessian(loss)(theta), grad(loss)(theta), loss(theta)
         if not all(bool(t.isfinite().all()) for t in (A, gradient, value)):
             raise ValueError(
-                f"model must have finite derivatives and a finite loss where the search stands, got none (parameters up "
-                f"to {float(theta.abs().max()):.3g}, {theta.dtype}); start nearer to the data, or scale them"
+                f"model must have finite derivatives and a finite loss where the search stands, got none (parameters "
+                f"up to {float(theta.abs().max()):.3g}, {theta.dtype}); start nearer to the data, or scale them"
             )
         step, definite = _descent(A, gradient)
         slope = float(step @ gradient)
