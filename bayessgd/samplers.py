@@ -19,6 +19,7 @@ is a bias that shorter steps do not cure: `theory.LearnedScaleRegression` has th
 (`benchmarks/large_data`); with control variates it does not.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -145,12 +146,16 @@ def control_variate(at: Optimum, *, batch_size: int | None = None, share: float 
             than the posterior.
     """
     n, h = _data_of(at), check_fraction(share, "share")
+    given = None if batch_size is None else check_count(batch_size, "batch_size")
     noise = control_variate_noise(at.model, at.datum, at.x, at.y, root=at.root, anchor=at.params)
-    if batch_size is None:
-        worst = n * float(torch.linalg.eigvals((at.inverse @ noise).double()).real.max())
-        S = max(100, round(2 * h / (2 - h) * worst))
-    else:
-        S = check_count(batch_size, "batch_size")
+    # Q of H = hA⁻¹ is (2h − h²)A⁻¹/N − h²A⁻¹C̃A⁻¹/S: a covariance from this S on.
+    least = h / (2 - h) * n * float(torch.linalg.eigvals((at.inverse @ noise).double()).real.max())
+    S = max(100, round(2 * least)) if given is None else given
+    if least > S:
+        raise ValueError(
+            f"batch_size must be at least {math.ceil(least)} for share={h:g}, got {S}: the batches alone are hotter "
+            "than the posterior; enlarge it or lower share"
+        )
     H = h * at.inverse
     Q = theory.injected_noise(at.curvature, noise, preconditioner=H, num_data=n, batch_size=S)
     thin = max(1, round(0.5 / h))

@@ -72,7 +72,7 @@ def moving_directions(posterior: LowRankGaussian) -> int:
 
 
 def equipartition(
-    excess: Callable[[float], Tensor], directions: int, *, max_iterations: int, stacklevel: int = 5
+    excess: Callable[[float], Tensor], directions: int, *, max_iterations: int
 ) -> Equipartition:
     """Solve mean(excess(s)) = D/2 by s ← s·(D/2)/mean, which converges where the mean grows as s^α, 0 < α < 2.
 
@@ -80,7 +80,6 @@ def equipartition(
         excess: From s to the excesses of pairs of draws, [pairs].
         directions: D.
         max_iterations: Passes, after which it ends with a warning.
-        stacklevel: As in `warnings.warn`.
 
     Raises:
         ValueError: Draws at which U is no larger than at the mean.
@@ -106,7 +105,7 @@ def equipartition(
         warnings.warn(
             f"the search for the scale ended after {max_iterations} passes at a mean excess of {mean:.4g} nats "
             f"against {target:g}",
-            stacklevel=stacklevel,
+            stacklevel=5,
         )
     # By the implicit function theorem with excess ∝ s; the pairs are independent.
     stderr = scale * float(found.std() / found.mean()) / math.sqrt(len(found))
@@ -116,6 +115,6 @@ def equipartition(
             f"the excess of the draws comes from some {result.effective:.0f} directions and not from all "
             f"{directions} that move: a scale of {scale:.3g} widens those far beyond the posterior; pass "
             "directions='span' with a posterior of SWAG(rank=40)",
-            stacklevel=stacklevel,
+            stacklevel=5,
         )
     return result

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -71,8 +73,12 @@ def test_the_control_variates_noise_leaves_room_and_is_what_the_theory_asks_for(
     torch.testing.assert_close(made.injected, want)
     assert made.anchored
     assert (S, made.thin, made.burn_in, made.passes) == (100, 2, 40, 4)
-    with pytest.raises(ValueError, match="preconditioner must satisfy"):
+    with pytest.raises(ValueError, match=r"batch_size must be at least \d+ for share=0.99, got 1") as refused:
         samplers.control_variate(at, batch_size=1, share=0.99)
+    least = int(re.search(r"at least (\d+)", str(refused.value))[1])
+    samplers.control_variate(at, batch_size=least, share=0.99)
+    with pytest.raises(ValueError, match="batch_size must be at least"):
+        samplers.control_variate(at, batch_size=least - 1, share=0.99)
 
 
 def test_the_means_of_windows_cover_a_pass(at):
