@@ -10,7 +10,6 @@ step is halved until the loss does (Nocedal & Wright 2006, chapter 3). It ends w
 width (1e-3 in float32, which does not see less), and says why where it cannot.
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -22,6 +21,7 @@ from torch.func import grad, hessian
 
 from bayessgd._data import check_finite_data, check_laws, check_targets
 from bayessgd._evaluating import evaluating
+from bayessgd._over import warn
 from bayessgd.likelihoods import Likelihood, mean_negative_log_joint
 from bayessgd.noise import gradient_noise
 from bayessgd.params import flatten, named_parameters, unflatten, unwrap
@@ -211,7 +211,7 @@ def _newton(loss: Callable[[Tensor], Tensor], theta: Tensor, n: int, most: int) 
         theta = theta - (step if lowered <= seen else _shortened(loss, theta, step, slope) * step)
     raise ValueError(
         f"model must have an optimum within max_iterations={most} Newton steps, the last was {length:.2g} of the "
-        "posterior's widths; take a prior that is not flat, or start nearer to it"
+        f"posterior's widths; take a prior that is not flat, start nearer to it, or {_wider(theta.dtype)}"
     )
 
 
@@ -252,8 +252,8 @@ def _tell_of_rounding(at: Optimum, theta: Tensor) -> None:
     condition = float(torch.linalg.cond(scale[:, None] * at.curvature.double() * scale))
     narrow = float((theta.abs() * eps / at.covariance.diagonal().sqrt()).max())
     if condition * eps > 1e-3 or narrow > 1e-2:
-        warnings.warn(
+        warn(
+            "digits",
             f"{theta.dtype} leaves few digits of this posterior: its correlations have the condition {condition:.2g}, "
             f"and rounding is up to {narrow:.2g} of a standard deviation; {_wider(theta.dtype)}",
-            stacklevel=3,
         )

@@ -16,7 +16,6 @@ a warm-up, whose draws are thrown away. The sampler is Pyro's; what is added her
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from bayessgd._evaluating import evaluating
 from bayessgd._flat_potential import FlatPotential
 from bayessgd._functional import writing_module
 from bayessgd._inputs import Output, Targets, tensors
+from bayessgd._over import warn
 from bayessgd.batches import Data
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import flatten, named_buffers, named_parameters, unflatten, unwrap
@@ -270,10 +270,10 @@ def _warn_unless_enough(posterior: Ensemble) -> None:
     origin = posterior.origin
     r_hat, ess = origin["max_r_hat"] or math.inf, origin["min_ess"] or 0.0
     if ess < ENOUGH_DRAWS * posterior.chains or r_hat >= 1.01 or origin["divergences"]:
-        warnings.warn(
+        warn(
+            "NUTS",
             f"NUTS ended with R̂ up to {r_hat:.3f}, an effective sample size down to {ess:.0f} and "
             f"{origin['divergences']} divergent trajectories; below 1.01, above "
             f"{ENOUGH_DRAWS * posterior.chains} and none make a reference: raise num_samples, num_warmup or "
             "target_accept",
-            stacklevel=5,
         )

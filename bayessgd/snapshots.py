@@ -18,7 +18,6 @@ kinetic temperature above 1.25 is that of batches whose noise is hotter than the
 batch. Both are also told by layer; one layer may be hot while the sum is not (LeNet-5's first convolution).
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from tqdm import tqdm
 
 from bayessgd._data import check_laws, check_of_model, check_targets, check_wide, gathered
 from bayessgd._inputs import Inputs, Output, Targets, rows, size, tensors
+from bayessgd._over import warn
 from bayessgd.batches import Data
 from bayessgd.chains import Chains
 from bayessgd.equilibrium import Equilibrium, Thermometer
@@ -159,7 +159,7 @@ def snapshots(
     draws, found = _run(chains, sampler, cycle, kept, loss, batches, progress=progress)
     said = found.verdict(memory)
     if said:
-        warnings.warn(f"not at equilibrium: {said}", stacklevel=4)
+        warn("equilibrium", f"not at equilibrium: {said}")
     origin = {
         "sampler": "SGHMC",
         "settings": {

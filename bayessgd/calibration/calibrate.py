@@ -17,7 +17,6 @@ Whoever wants predictions passes `held_out`, which chooses a factor of the width
 (`bayessgd.calibration.held_out`).
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from bayessgd._bank import warn_of_statistics
 from bayessgd._data import check_laws, check_of_model, check_targets, check_wide, gathered
 from bayessgd._inputs import Inputs, Output, Targets, size
-from bayessgd._over import telling
+from bayessgd._over import telling, warn
 from bayessgd.batches import Data
 from bayessgd.calibration.curvature import curvature_in_span, gaussian_in_span
 from bayessgd.calibration.equipartition import equipartition, moving_directions
@@ -229,10 +228,10 @@ def _chosen(
     point = LowRankGaussian(mean, {name: torch.zeros_like(t) for name, t in mean.items()})
     choice = best_factor(score, point, wider)
     if not choice.accepted:
-        warnings.warn(
+        warn(
+            "held out",
             f"held-out data accept no width: the best factor gains {choice.gain:.2g} ± {choice.stderr:.2g} nats a "
             "point over the mean alone, which is returned; for the posterior itself call without held_out",
-            stacklevel=4,
         )
         return replace(found, posterior=point, scale=0.0, stderr=0.0, held_out=choice)
     return replace(

@@ -22,7 +22,6 @@ x_iᵀ(XᵀX)⁻¹x_i and few data share a batch: that row's Hessian is then N·
 """
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -30,6 +29,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bayessgd._over import warn
 from bayessgd.theory._whitening import Whitening
 from bayessgd.theory.lyapunov import solved_discrete
 
@@ -127,10 +127,10 @@ class Forecast:
             return
         low, high = self.extremes
         said = f"{low:.3g} to {high:.3g} times the posterior's" if self.radius < 1 else "without a limit"
-        warnings.warn(
+        warn(
+            "forecast",
             f"the sampler's standard deviations will be {said}: {'; '.join(self.causes)}. Take the step of "
             "theory.corrected_step, or larger batches",
-            stacklevel=3,
         )
 
 
