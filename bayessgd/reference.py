@@ -37,7 +37,7 @@ from bayessgd.posteriors import Ensemble
 from bayessgd.priors import Prior
 from bayessgd.starts import jittered_starts
 from metrics.chains import chain_diagnostics
-from metrics.inputs import check_count, check_fraction
+from metrics.inputs import check_count, check_fraction, check_number
 from metrics.precision import with_gradients
 
 __all__ = ["nuts"]
@@ -129,7 +129,7 @@ def nuts(
         check_count(max_tree_depth, "max_tree_depth"),
         check_count(num_chains, "num_chains"),
         check_count(seed, "seed", least=0),
-        float(jitter),
+        check_number(jitter, "jitter"),
     )
     like = {name: p.detach() for name, p in named_parameters(network).items()}
     with evaluating(network):

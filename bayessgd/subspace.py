@@ -109,6 +109,10 @@ def principal_subspace(iterates: Ensemble, *, rank: int) -> Subspace:
     values, vectors = values.flip(0), vectors.flip(1)
     if not float(values[rank - 1]) > 1e-12 * float(values[0]):
         found = int((values > 1e-12 * values[0]).sum())
+        if not found:
+            raise ValueError(
+                f"iterates must move, got {len(iterates)} that are all alike; collect while SGD steps"
+            )
         raise ValueError(f"rank must be at most that of the iterates, {found}, got {rank}")
     # With deviations D = UΛ^½V the rows of UᵀD are Λ^½V, of variance Λ/(n − 1).
     basis = vectors[:, :rank].T @ deviations / (len(iterates) - 1) ** 0.5

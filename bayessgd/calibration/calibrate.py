@@ -71,7 +71,8 @@ def calibrate(
 
     Args:
         model: The network.
-        posterior: Such as `SWAG(model, rank=40).posterior()`, its mean near a minimum of U.
+        posterior: Such as `SWAG(model, rank=40).posterior()`, its mean near a minimum of U: a slope that
+            is left there is not told of, for it cancels in pairs of draws.
         x: Training inputs [N, ...], or a random part of them: a tensor, a tuple or a dict of them, or batches
             (`bayessgd.batches`).
         y: Their targets; `None` where x brings them.
@@ -82,7 +83,7 @@ def calibrate(
             D directions all count; warns where few do.
         held_out: Inputs and targets that were not trained on. They choose a factor of the width among 0, .1, .3, 1,
             3, 10, 30 by the log score, 0 (the mean alone) unless the gain is beyond its standard error.
-        num_data: N, where x is a part of the data; `None` is the length of x.
+        num_data: N, where x is a part of the data, at least its length; `None` is the length of x.
         curvature_data: In the span: how many random data the curvature and its check are computed from, K
             Jacobian-vector products each; their sum counts for all N.
         num_samples: Pairs of draws for the check or for s*, and draws for the held-out score.
@@ -128,7 +129,7 @@ def calibrate(
     held = None if held_out is None else _check_held_out(model, held_out)
     if held is not None:
         check_targets(likelihood, held[1])
-    n = size(targets) if num_data is None else check_count(num_data, "num_data")
+    n = size(targets) if num_data is None else check_count(num_data, "num_data", least=size(targets))
     problem = Problem(model, inputs, targets, likelihood, prior, n, refresh_batchnorm, output)
     draws = {"pairs": num_samples, "generator": generator}
     with telling():

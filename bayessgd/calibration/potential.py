@@ -50,7 +50,7 @@ def potential(
         y: Their targets; `None` where x brings them.
         likelihood: From the output to the distribution of the target.
         prior: The distribution of θ.
-        num_data: N, where x is a part of the data; `None` is n.
+        num_data: N ≥ n, where x is a part of the data; `None` is n.
         refresh_batchnorm: As in `predict`.
         batch_size: Data per forward pass.
         output: Picks the tensor from what the network returns.
@@ -70,7 +70,7 @@ def potential(
     check_laws(likelihood, prior)
     check_targets(likelihood, targets)
     length = size(targets)
-    n = length if num_data is None else check_count(num_data, "num_data")
+    n = length if num_data is None else check_count(num_data, "num_data", least=length)
     check_of_model(draws, model, "posterior", lead=1)
     own = named_parameters(model)
     bank = Ensemble({name: draws[name].to(own[name]) for name in draws}, buffers=buffers)

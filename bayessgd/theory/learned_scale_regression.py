@@ -87,7 +87,8 @@ class LearnedScaleRegression:
         for name in ("prior_mean", "prior_precision"):
             value = torch.as_tensor(getattr(self, name))
             if value.shape not in ((), (x.shape[1],)) or not bool(value.isfinite().all()):
-                raise ValueError(f"{name} must be a finite number or [{x.shape[1]}], got {list(value.shape)}")
+                got = list(value.shape) if bool(value.isfinite().all()) else "NaN or infinity"
+                raise ValueError(f"{name} must be a finite number or [{x.shape[1]}], got {got}")
         if bool((torch.as_tensor(self.prior_precision) < 0).any()):
             raise ValueError("prior_precision must not be below 0, got a negative entry; 0 is a flat prior")
         if not smallest_scaled(self._gram) > 1e-13:
