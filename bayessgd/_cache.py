@@ -9,7 +9,6 @@ when all are there they become one file. What cannot be written is warned of and
 """
 
 import hashlib
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bayessgd._over import warn
 from bayessgd.params import flatten
 from bayessgd.posteriors import Ensemble, load
 from metrics import files
@@ -135,4 +135,4 @@ class Cache:
         )
 
     def _warn(self, told: str) -> None:
-        warnings.warn(told, stacklevel=5)
+        warn(told, told)

@@ -17,6 +17,7 @@ __all__ = [
     "check_laws",
     "check_likelihood",
     "check_of_model",
+    "check_targets",
     "check_wide",
     "gathered",
 ]
@@ -103,6 +104,13 @@ def check_likelihood(likelihood: object, *, joint: bool = False) -> None:
             f"likelihood must have one term per datum here, got {type(likelihood).__name__}, of all the data together; "
             "sample it by reference.nuts"
         )
+
+
+def check_targets(likelihood: Likelihood, targets: Targets) -> None:
+    """Refuse targets of no probability: a look at values, which a likelihood's log_prob cannot take under `vmap`."""
+    check = getattr(likelihood, "check_targets", None)
+    if check is not None:
+        check(targets)
 
 
 def check_laws(likelihood: object, prior: object, *, joint: bool = False) -> None:

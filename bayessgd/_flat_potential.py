@@ -11,6 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from bayessgd._functional import lending
 from bayessgd._inputs import Inputs, Output, Targets, size
+from bayessgd._over import warn
 from bayessgd.likelihoods import Likelihood, log_joint
 from bayessgd.params import flatten, unflatten
 from bayessgd.priors import Prior
@@ -64,10 +65,10 @@ def _traced(both: Both, flat: Tensor) -> Both:
     except RuntimeError as error:
         both(flat)  # where the model itself is at fault, such as data of another type, it says so better
         reason = str(error).strip().splitlines()[0]
-        warnings.warn(
+        warn(
+            "untraced",
             "the gradient cannot be traced, and each takes two to four times longer; pass validate_args=False to "
             f"distributions made inside likelihood or prior, or trace=False to accept it: {reason}",
-            stacklevel=6,
         )
         return both
 

@@ -7,8 +7,8 @@ r"""How data enter: one protocol for every function that runs a network.
 
 Of a batch (a, b, …) of tensors the network takes as many as its `forward` has positional arguments without a default,
 at least one, and the rest are targets; a pair whose first entry is itself a tuple or a dict is (inputs, targets). Of a
-dict the network takes what its `forward` names. What it does not name must be a target, under one of the names
-`TARGETS`; any other key is refused, for a misspelt mask would otherwise be left out in silence.
+dict the network takes what its `forward` names. What it does not name must be the target, under one of the names
+`TARGETS`; any other key, and a second target, is refused, for a misspelt mask would otherwise be left out in silence.
 
 What a network returns is a tensor, or what `output=` picks from it: `output=lambda o: o.logits`.
 """
@@ -143,6 +143,12 @@ def _keywords(batch: Mapping[str, Any], network: nn.Module) -> Batch:
     every = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     targets = [name for name in TARGETS if name in batch]
+    # Where forward names one of them (a network that computes its own loss), another is the target.
+    targets = [name for name in targets if name not in named] or targets[:1]
+    if len(targets) > 1:
+        raise ValueError(
+            f"a batch must have one target, got {targets}; drop the others, or yield (inputs, targets)"
+        )
     # With **keywords anything could be meant, but a target is one all the same unless forward names it.
     inputs = {n: v for n, v in batch.items() if n in named or (every and n not in TARGETS)}
     unknown = sorted(str(n) for n in batch if n not in inputs and n not in TARGETS)

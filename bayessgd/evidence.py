@@ -142,6 +142,9 @@ class EmpiricalBayes:
         Raises:
             ValueError: The state of another network, or with noise where this one has none to learn.
         """
+        lacking = [key for key in self.state_dict() if key not in state]
+        if lacking:
+            raise ValueError(f"state must be what state_dict() returns, got one without {lacking}")
         if set(state["squares"]) != set(self._squares):
             raise ValueError(
                 f"state must be of the parameters {list(self._squares)}, got {list(state['squares'])}"

@@ -169,7 +169,7 @@ def lightning_callback(collector: Collector, *, every: int = 1, start: int = 0) 
         start: As `Collector.attach`.
 
     Raises:
-        ImportError: Lightning is not there; `pip install lightning`.
+        ImportError: Lightning is not there; `pip install 'bayessgd[trainers]'`.
         TypeError, ValueError: Not a collector; counts that are not as `Collector.attach` has them.
     """
     if not isinstance(collector, Collector):
@@ -179,7 +179,7 @@ def lightning_callback(collector: Collector, *, every: int = 1, start: int = 0) 
         )
     every = check_count(every, "every")
     start = check_count(start, "start", least=0)
-    lightning = _needed("lightning.pytorch", "lightning")
+    lightning = _needed("lightning.pytorch", "trainers")
 
     class Collecting(lightning.Callback):
         """Holds the collector's hook while the trainer fits."""

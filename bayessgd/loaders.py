@@ -89,9 +89,9 @@ def iid_loader(
     """Return a DataLoader whose batches are drawn with replacement, as the theory assumes.
 
     A `TensorDataset` is read with one gather per batch. For workers, a `collate_fn` or pinned memory write
-    `DataLoader(dataset, batch_sampler=IidBatchSampler(...), ...)`. For `Chains` draw batches of chains·S and
-    `unflatten(0, (chains, -1))` them: iid draws stay iid. Under DDP give every rank a generator of its own
-    seed.
+    `DataLoader(dataset, batch_sampler=bayessgd.loaders.IidBatchSampler(...), ...)`; whether a loader of your own
+    shuffles by epoch says `bayessgd.loaders.warn_if_shuffled`. For `Chains` draw batches of chains·S and
+    `unflatten(0, (chains, -1))` them: iid draws stay iid. Under DDP give every rank a generator of its own seed.
 
     Args:
         dataset: A map-style dataset of N items.

@@ -10,7 +10,6 @@ step is halved until the loss does (Nocedal & Wright 2006, chapter 3). It ends w
 width (1e-3 in float32, which does not see less), and says why where it cannot.
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -20,8 +19,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import grad, hessian
 
-from bayessgd._data import check_finite_data, check_laws
+from bayessgd._data import check_finite_data, check_laws, check_targets
 from bayessgd._evaluating import evaluating
+from bayessgd._over import warn
 from bayessgd.likelihoods import Likelihood, mean_negative_log_joint
 from bayessgd.noise import gradient_noise
 from bayessgd.params import flatten, named_parameters, unflatten, unwrap
@@ -158,6 +158,7 @@ def optimum(
             )
     check_finite_data(x, y)
     check_laws(likelihood, prior)
+    check_targets(likelihood, y)
     like = {name: p.detach() for name, p in named_parameters(network).items()}
     size = sum(t.numel() for t in like.values())
     if size > LARGEST:
@@ -190,10 +191,10 @@ def _newton(loss: Callable[[Tensor], Tensor], theta: Tensor, n: int, most: int) 
     hidden, length = 0, 0.0
     for steps in range(1, most + 1):
         A, gradient, value = hessian(loss)(theta), grad(loss)(theta), loss(theta)
-        if not (bool(A.isfinite().all()) and bool(gradient.isfinite().all())):
+        if not all(bool(t.isfinite().all()) for t in (A, gradient, value)):
             raise ValueError(
-                f"model must have finite derivatives of the loss where the search stands, got none (parameters up to "
-                f"{float(theta.abs().max()):.3g}, {theta.dtype}); start nearer to the data, or scale them"
+                f"model must have finite derivatives and a finite loss where the search stands, got none (parameters "
+                f"up to {float(theta.abs().max()):.3g}, {theta.dtype}); start nearer to the data, or scale them"
             )
         step, definite = _descent(A, gradient)
         slope = float(step @ gradient)
@@ -210,7 +211,7 @@ def _newton(loss: Callable[[Tensor], Tensor], theta: Tensor, n: int, most: int) 
         theta = theta - (step if lowered <= seen else _shortened(loss, theta, step, slope) * step)
     raise ValueError(
         f"model must have an optimum within max_iterations={most} Newton steps, the last was {length:.2g} of the "
-        "posterior's widths; take a prior that is not flat, or start nearer to it"
+        f"posterior's widths; take a prior that is not flat, start nearer to it, or {_wider(theta.dtype)}"
     )
 
 
@@ -251,8 +252,8 @@ def _tell_of_rounding(at: Optimum, theta: Tensor) -> None:
     condition = float(torch.linalg.cond(scale[:, None] * at.curvature.double() * scale))
     narrow = float((theta.abs() * eps / at.covariance.diagonal().sqrt()).max())
     if condition * eps > 1e-3 or narrow > 1e-2:
-        warnings.warn(
+        warn(
+            "digits",
             f"{theta.dtype} leaves few digits of this posterior: its correlations have the condition {condition:.2g}, "
             f"and rounding is up to {narrow:.2g} of a standard deviation; {_wider(theta.dtype)}",
-            stacklevel=3,
         )

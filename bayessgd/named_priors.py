@@ -90,7 +90,8 @@ def _log_prob(prior: Prior | Distribution, part: Mapping[str, Tensor], key: str)
         return prior.log_prob(part)
     shape = prior.batch_shape + prior.event_shape
     for name, value in part.items():
-        if len(shape) > value.ndim or torch.broadcast_shapes(shape, value.shape) != value.shape:
+        ends = zip(reversed(shape), reversed(value.shape), strict=False)
+        if len(shape) > value.ndim or any(own not in (1, given) for own, given in ends):
             raise ValueError(
                 f"priors[{key!r}] must have a shape that broadcasts to {list(value.shape)} of {name}, got "
                 f"{list(shape)}; one law for all entries, or one for each"

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayessgd._densities import log_density
-from metrics.inputs import check_positive
+from metrics.inputs import check_number, check_positive
 
 __all__ = ["ElementwisePrior", "FlatPrior", "GaussianPrior", "Prior", "check_no_weight_decay", "check_params"]
 
@@ -180,9 +180,7 @@ def _check_mean(value: object, name: str, *, tensors: bool) -> None:
         if not (value.is_floating_point() and bool(value.isfinite().all())):
             raise ValueError(f"{name} must be a finite floating tensor, got NaN, infinity or {value.dtype}")
         return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not math.isfinite(value):
+    if not math.isfinite(check_number(value, name)):
         raise ValueError(f"{name} must be finite, got {value}")
 
 

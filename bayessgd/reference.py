@@ -16,7 +16,6 @@ a warm-up, whose draws are thrown away. The sampler is Pyro's; what is added her
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +24,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bayessgd._cache import Cache, Chain
-from bayessgd._data import check_laws, check_wide, gathered
+from bayessgd._data import check_laws, check_targets, check_wide, gathered
 from bayessgd._evaluating import evaluating
 from bayessgd._flat_potential import FlatPotential
 from bayessgd._functional import writing_module
 from bayessgd._inputs import Output, Targets, tensors
+from bayessgd._over import warn
 from bayessgd.batches import Data
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import flatten, named_buffers, named_parameters, unflatten, unwrap
@@ -37,7 +37,7 @@ from bayessgd.posteriors import Ensemble
 from bayessgd.priors import Prior
 from bayessgd.starts import jittered_starts
 from metrics.chains import chain_diagnostics
-from metrics.inputs import check_count, check_fraction
+from metrics.inputs import check_count, check_fraction, check_number
 from metrics.precision import with_gradients
 
 __all__ = ["nuts"]
@@ -118,6 +118,7 @@ def nuts(
     network = unwrap(model)
     inputs, targets = gathered(network, x, y, finite=True)
     check_laws(likelihood, prior, joint=True)
+    check_targets(likelihood, targets)
     check_wide(network, "nuts")
     _check_unwritten(network)
     settings = _Settings(
@@ -128,7 +129,7 @@ def nuts(
         check_count(max_tree_depth, "max_tree_depth"),
         check_count(num_chains, "num_chains"),
         check_count(seed, "seed", least=0),
-        float(jitter),
+        check_number(jitter, "jitter"),
     )
     like = {name: p.detach() for name, p in named_parameters(network).items()}
     with evaluating(network):
@@ -269,10 +270,10 @@ def _warn_unless_enough(posterior: Ensemble) -> None:
     origin = posterior.origin
     r_hat, ess = origin["max_r_hat"] or math.inf, origin["min_ess"] or 0.0
     if ess < ENOUGH_DRAWS * posterior.chains or r_hat >= 1.01 or origin["divergences"]:
-        warnings.warn(
+        warn(
+            "NUTS",
             f"NUTS ended with R̂ up to {r_hat:.3f}, an effective sample size down to {ess:.0f} and "
             f"{origin['divergences']} divergent trajectories; below 1.01, above "
             f"{ENOUGH_DRAWS * posterior.chains} and none make a reference: raise num_samples, num_warmup or "
             "target_accept",
-            stacklevel=5,
         )

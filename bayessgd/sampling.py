@@ -8,7 +8,6 @@ Chains start at the mode; the burn-in lets them forget it.
 """
 
 import copy
-import warnings
 from collections.abc import Callable
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bayessgd._evaluating import evaluating
+from bayessgd._over import warn
 from bayessgd.chains import Chains
 from bayessgd.collectors import IterateAverage
 from bayessgd.modes import Optimum
@@ -201,15 +201,15 @@ def walk(
 
 def _warn(origin: dict[str, object], chains: int) -> None:
     if origin["left"]:
-        warnings.warn(
+        warn(
+            "left",
             f"{origin['left']} of {chains} chains went {origin['farthest']:.3g} standard deviations from the mode, "
             "where the batches' noise is another; take a smaller share, a larger batch_size, or reference.nuts where "
             "the data are few",
-            stacklevel=5,
         )
     if not float(str(origin["min_ess"])) >= ENOUGH_DRAWS:
-        warnings.warn(
+        warn(
+            "draws",
             f"{origin['sampler']} has {origin['min_ess']:.0f} effective draws of the worst parameter, {ENOUGH_DRAWS} "
             "are enough for a standard deviation to 4 %; raise num_samples or num_chains",
-            stacklevel=5,
         )

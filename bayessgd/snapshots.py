@@ -18,7 +18,6 @@ kinetic temperature above 1.25 is that of batches whose noise is hotter than the
 batch. Both are also told by layer; one layer may be hot while the sum is not (LeNet-5's first convolution).
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -27,8 +26,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bayessgd._data import check_laws, check_of_model, check_wide, gathered
+from bayessgd._data import check_laws, check_of_model, check_targets, check_wide, gathered
 from bayessgd._inputs import Inputs, Output, Targets, rows, size, tensors
+from bayessgd._over import warn
 from bayessgd.batches import Data
 from bayessgd.chains import Chains
 from bayessgd.equilibrium import Equilibrium, Thermometer
@@ -37,7 +37,7 @@ from bayessgd.optim import SGHMC, CyclicalSchedule
 from bayessgd.params import named_buffers, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.priors import GaussianPrior, Prior
-from metrics.inputs import check_count, check_positive
+from metrics.inputs import check_count, check_number, check_positive
 from metrics.precision import with_gradients
 
 __all__ = ["snapshots"]
@@ -126,11 +126,20 @@ def snapshots(
     network = unwrap(model)
     inputs, targets = gathered(network, x, y, finite=True)
     check_laws(likelihood, prior)
+    check_targets(likelihood, targets)
     check_wide(network, "snapshots")
     count = size(targets)
     rate, batch = check_positive(lr, "lr"), check_count(batch_size, "batch_size")
     chains = _chains(network, starts, check_count(num_chains, "num_chains"))
     seed = check_count(seed, "seed", least=0)
+    sampler = SGHMC(
+        chains.parameters(),
+        rate,
+        num_data=count,
+        momentum=momentum,
+        temperature=check_positive(temperature, "temperature"),
+        generator=torch.Generator(next(chains.parameters()).device).manual_seed(seed + 1),
+    )
     memory = _memory(prior, rate, batch, float(momentum))
     if passes is None and memory is None:
         raise ValueError(
@@ -140,14 +149,6 @@ def snapshots(
     wanted = RUN * memory if passes is None and memory else check_positive(passes, "passes")
     each = -(-check_count(num_draws, "num_draws") // len(chains))
     steps = max(1, round(wanted * count / batch))
-    sampler = SGHMC(
-        chains.parameters(),
-        rate,
-        num_data=count,
-        momentum=momentum,
-        temperature=check_positive(temperature, "temperature"),
-        generator=torch.Generator(next(chains.parameters()).device).manual_seed(seed + 1),
-    )
     cycle = None
     if num_cycles is not None:
         cycle = CyclicalSchedule(sampler, num_steps=steps, num_cycles=num_cycles, exploration=EXPLORATION)
@@ -158,7 +159,7 @@ def snapshots(
     draws, found = _run(chains, sampler, cycle, kept, loss, batches, progress=progress)
     said = found.verdict(memory)
     if said:
-        warnings.warn(f"not at equilibrium: {said}", stacklevel=4)
+        warn("equilibrium", f"not at equilibrium: {said}")
     origin = {
         "sampler": "SGHMC",
         "settings": {
@@ -291,11 +292,10 @@ def _memory(prior: Prior, lr: float, batch_size: int, momentum: float) -> float 
 
 
 def _burn(burn_in: object) -> float:
-    if isinstance(burn_in, bool) or not isinstance(burn_in, int | float) or not 0 <= burn_in < 1:
-        raise ValueError(
-            f"burn_in must be a share of the run in [0, 1), got {burn_in!r}; a third is the default"
-        )
-    return float(burn_in)
+    share = check_number(burn_in, "burn_in")
+    if not 0 <= share < 1:
+        raise ValueError(f"burn_in must be a share of the run in [0, 1), got {share}; a third is the default")
+    return share
 
 
 def _check_finite(values: list[Tensor], step: int, lr: float) -> None:

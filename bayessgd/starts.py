@@ -6,11 +6,12 @@ starts on every device, and leave torch's global seed alone.
 """
 
 import copy
+import math
 
 import torch
 from torch import Tensor, nn
 
-from metrics.inputs import check_positive
+from metrics.inputs import check_number
 
 __all__ = ["jittered_starts", "reset_starts"]
 
@@ -70,8 +71,9 @@ def jittered_starts(
     >>> bool((start["weight"] == net.weight).all())
     True
     """
-    if scale != 0:
-        scale = check_positive(scale, "jitter")
+    scale = check_number(scale, "jitter")
+    if not 0 <= scale < math.inf:
+        raise ValueError(f"jitter must be finite and at least 0, got {scale}; 0 gives equal copies")
     gen = torch.Generator().manual_seed(seed)
     starts, kept = [], range(num_chains)[which]
     for chain in range(num_chains):

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from bayessgd._data import check_laws, check_of_model
+from bayessgd._data import check_laws, check_of_model, check_targets
 from bayessgd._evaluating import evaluating
 from bayessgd._functional import functional
 from bayessgd._inputs import Output, Targets
@@ -109,6 +109,10 @@ def principal_subspace(iterates: Ensemble, *, rank: int) -> Subspace:
     values, vectors = values.flip(0), vectors.flip(1)
     if not float(values[rank - 1]) > 1e-12 * float(values[0]):
         found = int((values > 1e-12 * values[0]).sum())
+        if not found:
+            raise ValueError(
+                f"iterates must move, got {len(iterates)} that are all alike; collect while SGD steps"
+            )
         raise ValueError(f"rank must be at most that of the iterates, {found}, got {rank}")
     # With deviations D = UΛ^½V the rows of UᵀD are Λ^½V, of variance Λ/(n − 1).
     basis = vectors[:, :rank].T @ deviations / (len(iterates) - 1) ** 0.5
@@ -177,6 +181,7 @@ def subspace_nuts(
     check_laws(likelihood, prior)
     t = check_positive(temperature, "temperature")
     inputs, targets = whole(x, y, network)
+    check_targets(likelihood, targets)
     with evaluating(network):
         found = nuts(
             _Inside(network, subspace),

@@ -142,9 +142,9 @@ def memory(_: int) -> list[Row]:
 
     rows = []
     for what, collector, bound in (
-        ("SWAG(rank=20)", SWAG(net), "≤ 22"),
-        ("SWAG(rank=20, columns_dtype=bfloat16)", SWAG(net, columns_dtype=torch.bfloat16), "≤ 11"),
-        ("SWAG(rank=20, moments_dtype=float64)", SWAG(net, moments_dtype=torch.float64), ""),
+        ("SWAG(rank=20)", SWAG(net, rank=RANK), "≤ 22"),
+        ("SWAG(rank=20, columns_dtype=bfloat16)", SWAG(net, rank=RANK, columns_dtype=torch.bfloat16), "≤ 11"),
+        ("SWAG(rank=20, moments_dtype=float64)", SWAG(net, rank=RANK, moments_dtype=torch.float64), ""),
         ("SWAG(rank=0)", SWAG(net, rank=0), "≤ 2"),
         ("IterateAverage", IterateAverage(net), ""),
     ):

@@ -209,7 +209,7 @@ def _hamiltonian(task: Task, ensemble: Ensemble, start: float, *, seed: int) -> 
             seed=seed,
             progress=False,
         )
-    return Fit("SGHMC, 5 chains", found, len(found), len(ensemble) * (start + passes))
+    return Fit(f"SGHMC, {len(ensemble)} chains", found, len(found), len(ensemble) * (start + passes))
 
 
 def _langevin(task: Task, chains: Chains, start: float, *, seed: int) -> Fit:

@@ -21,6 +21,7 @@ __all__ = [
     "check_dense",
     "check_entries",
     "check_fraction",
+    "check_number",
     "check_pair",
     "check_positive",
     "check_tensor",
@@ -218,16 +219,25 @@ def check_positive(value: object, name: str) -> float:
     >>> check_positive(torch.tensor(0.5), "eps")
     0.5
     """
+    number = check_number(value, name)
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name} must be finite and above 0, got {number}")
+    return number
+
+
+def check_number(value: object, name: str) -> float:
+    """Return any number as a float, for a range of the caller's: NaN passes, and what is too large is infinite.
+
+    >>> check_number(np.float32(0.5), "momentum")
+    0.5
+    """
     number = _plain(value, name)
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}{_numbers_in(value)}")
     try:
-        number = float(number)
+        return float(number)
     except OverflowError:
-        number = math.inf
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{name} must be finite and above 0, got {number}")
-    return number
+        return math.inf if number > 0 else -math.inf
 
 
 def check_fraction(value: object, name: str) -> float:

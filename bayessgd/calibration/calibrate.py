@@ -17,7 +17,6 @@ Whoever wants predictions passes `held_out`, which chooses a factor of the width
 (`bayessgd.calibration.held_out`).
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -25,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd._bank import warn_of_statistics
-from bayessgd._data import check_laws, check_of_model, check_wide, gathered
+from bayessgd._data import check_laws, check_of_model, check_targets, check_wide, gathered
 from bayessgd._inputs import Inputs, Output, Targets, size
-from bayessgd._over import telling
+from bayessgd._over import telling, warn
 from bayessgd.batches import Data
 from bayessgd.calibration.curvature import curvature_in_span, gaussian_in_span
 from bayessgd.calibration.equipartition import equipartition, moving_directions
@@ -72,7 +71,8 @@ def calibrate(
 
     Args:
         model: The network.
-        posterior: Such as `SWAG(model, rank=40).posterior()`, its mean near a minimum of U.
+        posterior: Such as `SWAG(model, rank=40).posterior()`, its mean near a minimum of U: a slope that
+            is left there is not told of, for it cancels in pairs of draws.
         x: Training inputs [N, ...], or a random part of them: a tensor, a tuple or a dict of them, or batches
             (`bayessgd.batches`).
         y: Their targets; `None` where x brings them.
@@ -83,7 +83,7 @@ def calibrate(
             D directions all count; warns where few do.
         held_out: Inputs and targets that were not trained on. They choose a factor of the width among 0, .1, .3, 1,
             3, 10, 30 by the log score, 0 (the mean alone) unless the gain is beyond its standard error.
-        num_data: N, where x is a part of the data; `None` is the length of x.
+        num_data: N, where x is a part of the data, at least its length; `None` is the length of x.
         curvature_data: In the span: how many random data the curvature and its check are computed from, K
             Jacobian-vector products each; their sum counts for all N.
         num_samples: Pairs of draws for the check or for s*, and draws for the held-out score.
@@ -122,11 +122,14 @@ def calibrate(
     posterior = _check(model, posterior, directions)
     inputs, targets = gathered(model, x, y, finite=True)
     check_laws(likelihood, prior)
+    check_targets(likelihood, targets)
     check_count(num_samples, "num_samples", least=2)
     check_count(max_iterations, "max_iterations")
     check_count(curvature_data, "curvature_data")
     held = None if held_out is None else _check_held_out(model, held_out)
-    n = size(targets) if num_data is None else check_count(num_data, "num_data")
+    if held is not None:
+        check_targets(likelihood, held[1])
+    n = size(targets) if num_data is None else check_count(num_data, "num_data", least=size(targets))
     problem = Problem(model, inputs, targets, likelihood, prior, n, refresh_batchnorm, output)
     draws = {"pairs": num_samples, "generator": generator}
     with telling():
@@ -226,10 +229,10 @@ def _chosen(
     point = LowRankGaussian(mean, {name: torch.zeros_like(t) for name, t in mean.items()})
     choice = best_factor(score, point, wider)
     if not choice.accepted:
-        warnings.warn(
+        warn(
+            "held out",
             f"held-out data accept no width: the best factor gains {choice.gain:.2g} ± {choice.stderr:.2g} nats a "
             "point over the mean alone, which is returned; for the posterior itself call without held_out",
-            stacklevel=4,
         )
         return replace(found, posterior=point, scale=0.0, stderr=0.0, held_out=choice)
     return replace(

@@ -1,14 +1,14 @@
 r"""The posterior within a span, from the curvature there.
 
-With V [K, D] an orthonormal basis of a span of the iterates and m their mean, the Gauss–Newton approximation of U's
-Hessian within the span is
+With the columns of V [P, K], the rows of `Span.basis`, an orthonormal basis of a span of the iterates of P weights and
+m their mean, the Gauss–Newton approximation of U's Hessian within the span is
 
     A = VᵀΛV + (N/n)·Σᵢ (Jᵢ V)ᵀ Hᵢ (Jᵢ V),
 
 Jᵢ the Jacobian of the outputs at xᵢ, Hᵢ the Hessian of −log p(yᵢ | f) in the outputs and Λ that of −log p(θ). It costs
-K Jacobian-vector products a batch and no D × D matrix. The posterior there is N(0, A⁻¹), so that
+K Jacobian-vector products a batch and no P × P matrix. The posterior there is N(0, A⁻¹), so that
 
-    Σ = V A⁻¹ Vᵀ + s·diag(v ⊙ (1 − h)),   h_i = Σ_k V_ki²,
+    Σ = V A⁻¹ Vᵀ + s·diag(v ⊙ (1 − h)),   h_i = Σ_k V_ik²,
 
 where shape and width of the first part come from data and prior, and what lies outside the span keeps the variance
 s·v that the iterates had, never more: h_i is the share of a weight's own direction that the span holds already (0 where

@@ -18,13 +18,13 @@ exposes that.
 """
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bayessgd._over import warn
 from bayessgd.posteriors import LowRankGaussian
 
 __all__ = ["Equipartition", "equipartition", "moving_directions"]
@@ -72,7 +72,7 @@ def moving_directions(posterior: LowRankGaussian) -> int:
 
 
 def equipartition(
-    excess: Callable[[float], Tensor], directions: int, *, max_iterations: int, stacklevel: int = 5
+    excess: Callable[[float], Tensor], directions: int, *, max_iterations: int
 ) -> Equipartition:
     """Solve mean(excess(s)) = D/2 by s ← s·(D/2)/mean, which converges where the mean grows as s^α, 0 < α < 2.
 
@@ -80,7 +80,6 @@ def equipartition(
         excess: From s to the excesses of pairs of draws, [pairs].
         directions: D.
         max_iterations: Passes, after which it ends with a warning.
-        stacklevel: As in `warnings.warn`.
 
     Raises:
         ValueError: Draws at which U is no larger than at the mean.
@@ -103,19 +102,19 @@ def equipartition(
         mean = float(found.mean())
     converged = abs(mean / target - 1) < CLOSE
     if not converged:
-        warnings.warn(
+        warn(
+            "search",
             f"the search for the scale ended after {max_iterations} passes at a mean excess of {mean:.4g} nats "
             f"against {target:g}",
-            stacklevel=stacklevel,
         )
     # By the implicit function theorem with excess ∝ s; the pairs are independent.
     stderr = scale * float(found.std() / found.mean()) / math.sqrt(len(found))
     result = Equipartition(scale, stderr, first, found)
     if converged and directions > 1 and result.effective < FEW * directions:
-        warnings.warn(
+        warn(
+            "few",
             f"the excess of the draws comes from some {result.effective:.0f} directions and not from all "
             f"{directions} that move: a scale of {scale:.3g} widens those far beyond the posterior; pass "
             "directions='span' with a posterior of SWAG(rank=40)",
-            stacklevel=stacklevel,
         )
     return result

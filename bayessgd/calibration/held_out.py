@@ -30,6 +30,9 @@ __all__ = ["FACTORS", "Choice", "best_factor", "log_score"]
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """The factors T of a covariance that are tried beside 0: half a decade apart."""
 
+BATCH = 512
+"""Data per forward pass."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -89,7 +92,6 @@ def log_score(
     num_samples: int,
     seed: int,
     refresh_batchnorm: Data | None = None,
-    batch_size: int = 512,
     output: Output | None = None,
 ) -> Tensor:
     """Return log (1/M)·Σᵢ p(yⱼ | f(xⱼ, θᵢ)) of every point in float64, by the draws of one seed."""
@@ -97,9 +99,9 @@ def log_score(
     random = torch.Generator(like.device).manual_seed(seed)
     moves = any(bool(v.any()) for v in posterior.marginal_variance.values())
     count = num_samples if moves else 1
-    starts = range(0, size(y), batch_size)
-    parts = [rows(x, slice(i, i + batch_size)) for i in starts]
-    held = [rows(y, slice(i, i + batch_size)) for i in starts]
+    starts = range(0, size(y), BATCH)
+    parts = [rows(x, slice(i, i + BATCH)) for i in starts]
+    held = [rows(y, slice(i, i + BATCH)) for i in starts]
     found: list[list[Tensor]] = [[] for _ in parts]
     for i, _, outputs in stream(
         unwrap(model),

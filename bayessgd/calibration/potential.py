@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from bayessgd._bank import stream, warn_of_statistics
-from bayessgd._data import check_laws, check_of_model, gathered
+from bayessgd._data import check_laws, check_of_model, check_targets, gathered
 from bayessgd._inputs import Output, Targets, rows, size, wide
 from bayessgd._over import telling
 from bayessgd.batches import Data
@@ -50,7 +50,7 @@ def potential(
         y: Their targets; `None` where x brings them.
         likelihood: From the output to the distribution of the target.
         prior: The distribution of θ.
-        num_data: N, where x is a part of the data; `None` is n.
+        num_data: N ≥ n, where x is a part of the data; `None` is n.
         refresh_batchnorm: As in `predict`.
         batch_size: Data per forward pass.
         output: Picks the tensor from what the network returns.
@@ -68,8 +68,9 @@ def potential(
     """
     inputs, targets = gathered(model, x, y, finite=True)
     check_laws(likelihood, prior)
+    check_targets(likelihood, targets)
     length = size(targets)
-    n = length if num_data is None else check_count(num_data, "num_data")
+    n = length if num_data is None else check_count(num_data, "num_data", least=length)
     check_of_model(draws, model, "posterior", lead=1)
     own = named_parameters(model)
     bank = Ensemble({name: draws[name].to(own[name]) for name in draws}, buffers=buffers)

@@ -1,9 +1,9 @@
 """What a calibration found, and when it says that a quadratic was too little."""
 
 import math
-import warnings
 from dataclasses import dataclass
 
+from bayessgd._over import warn
 from bayessgd.calibration.held_out import Choice
 from bayessgd.calibration.quadratic import LIMIT
 from bayessgd.posteriors import LowRankGaussian
@@ -69,21 +69,21 @@ def warn_of_misfit(found: Calibration) -> None:
     """Say so where the quadratic holds nowhere, or holds too much."""
     total = found.directions + found.dropped
     if found.directions == 0:
-        warnings.warn(
+        warn(
+            "no quadratic",
             f"U is no quadratic along any of the {total} directions of the span (r > {LIMIT:g}), so that only the "
             "iterates' own diagonal is left; train on to a minimum of the potential, or sample with "
             "bayessgd.snapshots",
-            stacklevel=4,
         )
     elif found.dropped > total / 2:
-        warnings.warn(
+        warn(
+            "dropped",
             f"{found.dropped} of the {total} directions of the span were dropped, for along them U rises more than "
             f"{LIMIT:g} times as far as its curvature says; they keep the iterates' width",
-            stacklevel=4,
         )
     if found.ratio < 1 / LIMIT:
-        warnings.warn(
+        warn(
+            "no minimum",
             f"draws within the span have {found.ratio:.2g} ± {found.ratio_stderr:.1g} of the excess loss that their "
             "curvature says, so that the mean is no minimum there; train on, or average a later tail of the iterates",
-            stacklevel=4,
         )

@@ -124,7 +124,7 @@ def effective_temperature(
     series = (2 / moving) * (energies - lowest)
     by_chain = series.unflatten(0, (iterates.chains, -1))
     stderr = float(monte_carlo_error(by_chain)) if by_chain.shape[1] >= 4 else math.nan
-    error = 0.0 if math.isnan(stderr) and not series.std() else stderr
+    error = 0.0 if math.isnan(stderr) and len(series) > 1 and not series.std() else stderr
     return Temperature(float(series.mean()), error, moving, still)
 
 

@@ -1,13 +1,14 @@
 """What a collector looks at before it listens to an optimizer, and while it does."""
 
 import logging
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
+
+from bayessgd._over import warn
 
 __all__ = ["is_live", "of_torch", "told_of_others", "told_of_resting"]
 
@@ -72,9 +73,9 @@ def told_of_others(
     held = {id(p) for p in (*parameters, *left_out)}
     others = sum(p.requires_grad and id(p) not in held for p in _trained(optimizers))
     if others:
-        warnings.warn(
+        warn(
+            "others",
             f"optimizer trains {others} parameters that the collector lacks, and their uncertainty is lost; make the "
             "collector after unfreezing and from the whole network, or say with parameters= which part it is for",
-            stacklevel=4,
         )
     return bool(others)

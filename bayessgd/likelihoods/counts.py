@@ -27,6 +27,18 @@ class Poisson:
     tensor([-1.6931])
     """
 
+    def check_targets(self, target: Tensor) -> None:
+        """Refuse what is no count."""
+        if not isinstance(target, Tensor):
+            return  # log_prob says it
+        values = target.detach().double()
+        odd = values[(values < 0) | (values != values.round())]
+        if odd.numel():
+            raise ValueError(
+                f"y must hold counts 0, 1, 2 … for Poisson, got {float(odd[0]):g}; of rates over an exposure t pass "
+                "the counts, and let the network return f + log t"
+            )
+
     def __call__(self, output: Float[Tensor, "n ..."]) -> Distribution:
         """Return the law of the count."""
         check_output(output)

@@ -1,7 +1,6 @@
 r"""Likelihoods of classes: one of many, or yes and no.
 
-    Categorical()   y ~ softmax(f): labels int64, or soft labels q with the log-likelihood Σ_k q_k log
-    softmax(f)_k
+    Categorical()   y ~ softmax(f): labels int64, or soft labels q with Σ_k q_k log softmax(f)_k
     Bernoulli()     y ~ sigmoid(f): y in {0, 1}, or a probability q with q log σ(f) + (1 − q) log(1 − σ(f))
 
 Both take logits, so that nothing overflows.
@@ -142,6 +141,17 @@ class Bernoulli:
     >>> Bernoulli().log_prob(torch.zeros(1), torch.ones(1))  # −log 2
     tensor([-0.6931])
     """
+
+    def check_targets(self, target: Tensor) -> None:
+        """Refuse values outside [0, 1], whose "log-likelihood" has no maximum."""
+        if not isinstance(target, Tensor):
+            return  # log_prob says it
+        low, high = (float(t) for t in target.detach().double().aminmax())
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"y must be 0, 1 or a probability for Bernoulli, got values from {low:g} to {high:g}; map two labels "
+                "to 0 and 1, or take Categorical"
+            )
 
     def __call__(self, output: Float[Tensor, "n ..."]) -> Distribution:
         """Return the distribution of the target."""

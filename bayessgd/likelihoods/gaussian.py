@@ -46,7 +46,7 @@ class Gaussian:
     def __post_init__(self):
         given = self.scale
         if isinstance(given, Tensor) and given.ndim:
-            given = given.flatten().tolist() if given.ndim == 1 else [given]
+            given = given.tolist() if given.ndim == 1 else [given]
         if isinstance(given, Sequence) and not isinstance(given, str) and len(given):
             object.__setattr__(self, "scale", tuple(check_positive(s, "scale") for s in given))
         else:

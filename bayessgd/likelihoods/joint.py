@@ -30,7 +30,10 @@ __all__ = ["Likelihood", "log_joint", "mean_negative_log_joint"]
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """What the library asks of a likelihood."""
+    """What the library asks of a likelihood.
+
+    One that has `check_targets(target)` too refuses impossible values by it, in the functions that see all the data.
+    """
 
     def __call__(self, output: Tensor) -> Distribution:
         """Return the law of the target, of batch shape `[n]`."""

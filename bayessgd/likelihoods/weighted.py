@@ -44,6 +44,17 @@ class Weighted:
                 f"likelihood must be one of bayessgd.likelihoods, got {type(self.likelihood).__name__}"
             )
 
+    def check_targets(self, target: tuple[Tensor, Tensor]) -> None:
+        """Refuse negative weights, and what the likelihood refuses where the weight is not 0."""
+        y, weights = _pair(target)
+        if bool((weights < 0).any()):
+            raise ValueError(
+                f"weights must not be negative, got a minimum of {float(weights.min()):g}; 0 leaves out"
+            )
+        check, kept = getattr(self.likelihood, "check_targets", None), weights != 0
+        if check is not None and y.shape[: kept.ndim] == kept.shape and bool(kept.any()):
+            check(y[kept])
+
     def __call__(self, output: Tensor) -> Distribution:
         """Return the distribution of y, which knows no weights."""
         return self.likelihood(output)
@@ -56,10 +67,7 @@ class Weighted:
             target: y, and w of shape `[n]` or of that of the likelihood's `terms`; bool or floating, not negative.
                 Where w is 0, y may be anything finite.
         """
-        if not isinstance(target, tuple) or len(target) != 2:
-            got = f"{len(target)} of them" if isinstance(target, tuple) else type(target).__name__
-            raise TypeError(f"target must be a pair (y, weights) for Weighted, got {got}")
-        y, weights = target
+        y, weights = _pair(target)
         of_entries = getattr(self.likelihood, "terms", None)
         if weights.ndim == 1:
             terms = self.likelihood.log_prob(output, y)
@@ -75,3 +83,10 @@ class Weighted:
                 f"weights must have shape [n] or that of the targets, {list(terms.shape)}, got {list(weights.shape)}"
             )
         return summed(torch.where(weights != 0, weights.to(terms.dtype) * terms, 0.0))
+
+
+def _pair(target: object) -> tuple[Tensor, Tensor]:
+    if not isinstance(target, tuple) or len(target) != 2:
+        got = f"{len(target)} of them" if isinstance(target, tuple) else type(target).__name__
+        raise TypeError(f"target must be a pair (y, weights) for Weighted, got {got}")
+    return target

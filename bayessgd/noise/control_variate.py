@@ -138,7 +138,7 @@ def control_variate_noise(
     chunk = CHUNK if chunk_size is None else check_count(chunk_size, "chunk_size")
     points = centre + p**0.5 * R.mT
     sums = torch.zeros(p, p, dtype=torch.float64, device=centre.device)
-    squares = torch.zeros(p, p, p, dtype=torch.float64, device=centre.device)
+    squares = torch.zeros(p, p, dtype=torch.float64, device=centre.device)
     for start in range(0, len(x), chunk):
         xs, ys = x[start : start + chunk], y[start : start + chunk]
         there = flatten(per_example_gradients(model, loss, xs, ys, params=known), known)
@@ -146,6 +146,6 @@ def control_variate_noise(
             here = flatten(per_example_gradients(model, loss, xs, ys, params=unflatten(point, known)), known)
             away = (here - there).double()
             sums[j] += away.sum(0)
-            squares[j] += away.mT @ away
+            squares += away.mT @ away
     mean = sums / len(x)
-    return (squares / len(x) - mean[:, :, None] * mean[:, None, :]).mean(0).to(centre.dtype)
+    return ((squares / len(x) - mean.mT @ mean) / p).to(centre.dtype)

@@ -29,7 +29,7 @@ from bayessgd._over import quietly
 from bayessgd.batches import Data
 from bayessgd.noise.per_example import Examples, Loss, trainable
 from bayessgd.params import flatten, unflatten
-from metrics.inputs import check_count, check_tensor
+from metrics.inputs import check_count, check_number, check_tensor
 
 __all__ = ["Curvature", "gauss_newton", "hessian"]
 
@@ -186,8 +186,7 @@ def _curvature(
     damping: float | int,
     chunk_size: int | None,
 ) -> Curvature:
-    if isinstance(damping, bool) or not isinstance(damping, int | float):
-        raise TypeError(f"damping must be a number, got {type(damping).__name__}")
+    damping = check_number(damping, "damping")
     if not 0 <= damping < float("inf"):
         raise ValueError(f"damping must be finite and at least 0, got {damping}")
     chunk = len(examples) if chunk_size is None else check_count(chunk_size, "chunk_size")

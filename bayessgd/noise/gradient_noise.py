@@ -31,7 +31,7 @@ from bayessgd._over import Told, telling
 from bayessgd.batches import Data
 from bayessgd.noise.per_example import Examples, Loss, trainable
 from bayessgd.params import flatten
-from metrics.inputs import check_count
+from metrics.inputs import check_count, check_tensor
 
 __all__ = ["GradientNoise", "gradient_noise"]
 
@@ -109,6 +109,7 @@ class GradientNoise:
             in its noise.
         noise_scale_stderr: Its standard error; NaN where the noise scale is infinite.
         num_data: B.
+        correction: c.
 
     >>> rows = torch.tensor([[2.0], [2.0], [8.0]])  # gradients of three data, one parameter
     >>> noise = GradientNoise.measure(lambda start: rows[start:], num_data=3, chunk=3, correction=1)
@@ -193,9 +194,11 @@ class GradientNoise:
 
     def product(self, vector: Float[Tensor, " p"]) -> Float[Tensor, " p"]:
         """Return C v `[p]` without forming C, in one pass over the batch."""
-        if not isinstance(vector, Tensor) or vector.shape != self.mean.shape:
-            shape = list(vector.shape) if isinstance(vector, Tensor) else type(vector).__name__
-            raise ValueError(f"vector must have shape [{len(self.mean)}], got {shape}")
+        check_tensor(vector, "vector", shape="[p]", ndim=1)
+        if vector.shape != self.mean.shape:
+            raise ValueError(
+                f"vector must have shape [{len(self.mean)}], got {list(vector.shape)}; one entry per parameter"
+            )
         total = torch.zeros(len(self.mean), dtype=torch.float64, device=self.mean.device)
         for part in self._centred():
             total += (part @ vector.double()) @ part
@@ -211,7 +214,8 @@ class GradientNoise:
             eigenvalues = torch.linalg.eigvalsh(self.covariance.double())
         else:
             eigenvalues = torch.linalg.eigvalsh(self._gram()) / (self.num_data - self.correction)
-        return eigenvalues.flip(0).clamp(min=0).to(self.mean.dtype)
+        leading = eigenvalues.flip(0)[: min(self.num_data, len(self.mean))]
+        return leading.clamp(min=0).to(self.mean.dtype)
 
     def _centred(self) -> Iterator[Tensor]:
         mean = self.mean.double()

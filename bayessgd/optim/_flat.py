@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from metrics.inputs import check_number
+
 __all__ = [
     "apply",
     "check_complete",
@@ -58,9 +60,14 @@ def operator(value: object, name: str, size: int, like: Tensor, *, chains: int |
 
     With `chains`, also a matrix for each, `[chains, P, P]`.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | Tensor):
-        raise TypeError(f"{name} must be a number or a torch.Tensor, got {type(value).__name__}")
-    if isinstance(value, Tensor) and value.dtype not in (torch.float32, torch.float64):
+    if not isinstance(value, Tensor):
+        try:
+            value = check_number(value, name)
+        except TypeError as error:
+            raise TypeError(
+                f"{name} must be a number or a torch.Tensor, got {type(value).__name__}"
+            ) from error
+    elif value.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name} must be float32 or float64, got {value.dtype}; convert with {name}.float()")
     matrix = torch.as_tensor(value, dtype=like.dtype, device=like.device)
     own = () if chains is None else ((chains, size, size),)

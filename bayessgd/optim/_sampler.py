@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from metrics.inputs import check_positive
+from metrics.inputs import check_number, check_positive
 
 __all__ = ["Number", "Sampler", "add_scaled", "check_lr", "check_temperature"]
 
@@ -40,9 +40,7 @@ def check_lr(lr: object) -> None:
 
 def check_temperature(temperature: object) -> None:
     """Refuse a temperature that is not a finite number of at least 0."""
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float):
-        raise TypeError(f"temperature must be a number, got {type(temperature).__name__}")
-    if not (math.isfinite(temperature) and temperature >= 0):
+    if not 0 <= check_number(temperature, "temperature") < math.inf:
         raise ValueError(f"temperature must be finite and at least 0, got {temperature}; 1 is the posterior")
 
 

@@ -36,6 +36,7 @@ from bayessgd.optim._flat import (
     unflatten,
 )
 from bayessgd.optim._sampler import Number, Sampler
+from metrics.inputs import check_number
 
 __all__ = ["PreconditionedSGD"]
 
@@ -105,7 +106,7 @@ class PreconditionedSGD(Sampler):
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)
-        if not 0 <= group["momentum"] < 1:
+        if not 0 <= check_number(group["momentum"], "momentum") < 1:
             raise ValueError(f"momentum must be in [0, 1), got {group['momentum']}; it is torch's")
         like, size = group["params"][0], flat_size(group["params"], stacked=group["stacked"])
         chains = len(like) if group["stacked"] else None

@@ -15,7 +15,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from metrics.inputs import check_count
+from metrics.inputs import check_count, check_number
 
 __all__ = ["CyclicalSchedule"]
 
@@ -64,7 +64,7 @@ class CyclicalSchedule(LRScheduler):
     ) -> None:
         num_cycles = check_count(num_cycles, "num_cycles")
         num_steps = check_count(num_steps, "num_steps", least=num_cycles)
-        if not 0 <= exploration < 1:
+        if not 0 <= check_number(exploration, "exploration") < 1:
             raise ValueError(
                 f"exploration must be in [0, 1), got {exploration}; the rest of the cycle samples"
             )

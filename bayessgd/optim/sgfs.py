@@ -44,7 +44,7 @@ from bayessgd.optim._flat import (
     unflatten,
 )
 from bayessgd.optim._sampler import Number, Sampler
-from metrics.inputs import check_count, check_positive
+from metrics.inputs import check_count, check_number, check_positive
 
 __all__ = ["SGFS"]
 
@@ -126,7 +126,7 @@ class SGFS(Sampler):
         super()._check_group(group)
         num_data = check_positive(group["num_data"], "num_data")
         check_count(group["batch_size"], "batch_size")
-        if not 0 < group["decay"] <= 1:
+        if not 0 < check_number(group["decay"], "decay") <= 1:
             raise ValueError(f"decay must be in (0, 1], got {group['decay']}; 1 averages over all steps")
         like, size = group["params"][0], flat_size(group["params"], stacked=group["stacked"])
         given = group["injected"]

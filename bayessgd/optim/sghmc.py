@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from bayessgd.optim._sampler import Number, Sampler, add_scaled, check_temperature
-from metrics.inputs import check_positive
+from metrics.inputs import check_number, check_positive
 
 __all__ = ["SGHMC"]
 
@@ -106,7 +106,7 @@ class SGHMC(Sampler):
         super()._check_group(group)
         check_positive(group["num_data"], "num_data")
         check_temperature(group["temperature"])
-        if not 0 <= group["momentum"] < 1:
+        if not 0 <= check_number(group["momentum"], "momentum") < 1:
             raise ValueError(f"momentum must be in [0, 1), got {group['momentum']}; it is torch's")
         if group["gradient_noise"] != 0:
             check_positive(group["gradient_noise"], "gradient_noise")

@@ -39,7 +39,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from bayessgd.optim._sampler import Number, Sampler, add_scaled, check_temperature
-from metrics.inputs import check_positive
+from metrics.inputs import check_number, check_positive
 
 __all__ = ["SGLD", "PreconditionedSGLD"]
 
@@ -170,7 +170,7 @@ class PreconditionedSGLD(Sampler):
         check_positive(group["num_data"], "num_data")
         check_temperature(group["temperature"])
         check_positive(group["eps"], "eps")
-        if not 0 <= group["decay"] < 1:
+        if not 0 <= check_number(group["decay"], "decay") < 1:
             raise ValueError(f"decay must be in [0, 1), got {group['decay']}; 0.99 is the paper's")
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:

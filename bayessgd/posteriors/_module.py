@@ -1,13 +1,13 @@
 """A draw, or the mean, as an ordinary network: a copy with other weights, and BatchNorm's statistics made for them."""
 
 import copy
-import warnings
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from bayessgd._inputs import arguments, moved, size
+from bayessgd._over import warn
 from bayessgd.batches import Data
 from bayessgd.batchnorm import has_statistics, refresh_batches, refreshing
 from bayessgd.params import clean_name, unwrap
@@ -38,10 +38,10 @@ def with_values(
     if refresh_batchnorm is not None:
         _refresh(network, refresh_batchnorm)
     elif not buffers:
-        warnings.warn(
+        warn(
+            "statistics",
             "model has BatchNorm, whose running statistics belong to its own weights and not to the posterior's; "
             "pass refresh_batchnorm=train_loader",
-            stacklevel=3,
         )
     return network
 

@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from metrics.inputs import check_positive, check_tensor
+from metrics.inputs import check_number, check_positive, check_tensor
 
 # Multiples of the type's unit round-off, times d, that a product such as G.T @ G / n may leave behind.
 SLACK = 100
@@ -184,10 +184,21 @@ def check_preconditioner(H: object, like: Tensor) -> Tensor:
 
 def check_momentum(momentum: object) -> float:
     """Return torch's momentum, a number in [0, 1)."""
-    if isinstance(momentum, bool) or not isinstance(momentum, int | float):
-        raise TypeError(f"momentum must be a number, got {type(momentum).__name__}")
-    if not 0 <= momentum < 1:
+    m = check_number(momentum, "momentum")
+    if not 0 <= m < 1:
         raise ValueError(
-            f"momentum must be at least 0 and below 1, got {momentum}; it is torch's, one minus the friction"
+            f"momentum must be at least 0 and below 1, got {m}; it is torch's, one minus the friction"
         )
-    return float(momentum)
+    return m
+
+
+def rounded_down(bound: float) -> str:
+    """Return four digits of an upper bound that keep it, for messages: half of all bounds would be rounded up.
+
+    >>> rounded_down(2 / 3), rounded_down(0.5)
+    ('0.6666', '0.5')
+    """
+    text = f"{bound:.4g}"
+    if float(text) <= bound * (1 + 1e-11):  # a bound that is a round number up to its own rounding
+        return text
+    return f"{float(text) - 10.0 ** (math.floor(math.log10(bound)) - 3):.4g}"

@@ -31,7 +31,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayessgd.theory._matrices import check_momentum, check_preconditioner, check_problem, narrow
+from bayessgd.theory._matrices import (
+    check_momentum,
+    check_preconditioner,
+    check_problem,
+    narrow,
+    rounded_down,
+)
 from bayessgd.theory._whitening import Whitening, symmetric
 from metrics.inputs import check_count, check_positive
 
@@ -74,7 +80,7 @@ def injected_noise(
     tensor([[0.0011]])
     >>> injected_noise(one, one, preconditioner=0.3, num_data=90, batch_size=10)
     Traceback (most recent call last):
-    ValueError: preconditioner must satisfy ...; scale it by 0.6667 or less
+    ValueError: preconditioner must satisfy ...; scale it by 0.6666 or less
     """
     curvature, noise = check_problem(A, C)
     H = check_preconditioner(preconditioner, curvature)
@@ -87,7 +93,7 @@ def injected_noise(
         least = float(torch.linalg.eigvalsh(white.back(2 * step - step @ step).detach())[0] * (1 - m) / n)
         raise ValueError(
             "preconditioner must satisfy 1/H ⪰ (A/(1+m) + (N/S) C/(1−m))/2, got noise with a smallest "
-            f"eigenvalue of {least:.3g}; scale it by {2 / float(modes[-1]):.4g} or less"
+            f"eigenvalue of {least:.3g}; scale it by {rounded_down(2 / float(modes[-1]))} or less"
         )
     # What rounding left below zero is a constant, so that the derivatives are those of (1).
     below = symmetric(vectors * (modes * (modes - 2)).clamp(min=0) @ vectors.mT)

@@ -94,10 +94,10 @@ def corrected_step(
     for _ in range(ROUNDS):
         H = share * longest * shape
         Q = injected_noise(A, C, preconditioner=H, num_data=n, batch_size=S)
-        found = problem.forecast(preconditioner=H, injected=Q, batch_size=S, tolerance=1e6)
+        found = problem.forecast(preconditioner=H, injected=Q, batch_size=S, tolerance=allowed, warn=False)
         off = max(1 - found.extremes[0], found.extremes[1] - 1)
         if found.radius <= CALM and off <= allowed:
-            return CorrectedStep(H, Q, share, share * longest, found.within(allowed))
+            return CorrectedStep(H, Q, share, share * longest, found)
         # Both are of the first order in the step.
         share *= 0.9 * min(CALM / found.radius, allowed / off if off > 0 else 1.0, 1.0)
     raise ValueError(

@@ -6,14 +6,12 @@ an offset),
 
     KL(q ‖ posterior) = ½ [ N Tr(A Σ) + N δᵀ A δ − log|N A| − log|Σ| − D ]   in nats.
 
-Among all multiples s Σ of one covariance the best one is where the derivative D-term N Tr(A Σ) − D/s
-vanishes,
+Among all multiples s Σ of one covariance the best one is where the derivative by s, ½ [N Tr(A Σ) − D/s], vanishes,
 
     s* = D / (N Tr(A Σ)),
 
-which is also the effective temperature of a trajectory upside down: iterates with N Tr(A Σ) = T D are as hot
-as the
-posterior at temperature T.
+one over the effective temperature of a trajectory: iterates with N Tr(A Σ) = T D are as hot as the posterior at
+temperature T.
 
 For a tempered posterior ∝ exp(−N L / T) pass N / T as `num_data`.
 """
@@ -22,7 +20,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayessgd.theory._matrices import check_definite, check_like, check_semidefinite, smallest_scaled
+from bayessgd.theory._matrices import (
+    FLOOR,
+    check_definite,
+    check_like,
+    check_semidefinite,
+    smallest_scaled,
+)
 from metrics.inputs import check_positive, check_tensor
 
 __all__ = ["kl_to_posterior", "optimal_scale"]
@@ -56,7 +60,8 @@ def kl_to_posterior(
         offset: δ, the mean of the iterates minus the optimum `[d]`; zero if `None`.
 
     Raises:
-        TypeError, ValueError: If a matrix or a number is not as above.
+        TypeError, ValueError: If a matrix or a number is not as above, or a float32 `cov` is so nearly singular that
+            its rounding makes the divergence.
 
     >>> kl_to_posterior(torch.tensor([[0.02]]), torch.tensor([[1.0]]), num_data=100)  # (2 − 1 − log 2) / 2
     tensor(0.1534)
@@ -65,8 +70,14 @@ def kl_to_posterior(
     sigma = check_semidefinite(cov, "cov", size=len(curvature))
     check_like(cov, "cov", A, "A")
     n = check_positive(num_data, "num_data")
-    if smallest_scaled(sigma) <= len(sigma) * torch.finfo(torch.float64).eps:
+    least = smallest_scaled(sigma)
+    if least <= len(sigma) * torch.finfo(torch.float64).eps:
         return torch.full((), torch.inf, dtype=cov.dtype, device=cov.device)
+    if cov.dtype == torch.float32 and least <= FLOOR * len(sigma) * torch.finfo(torch.float32).eps:
+        raise ValueError(
+            "cov must be singular or definite beyond the rounding of float32, got a smallest eigenvalue of "
+            f"{least:.3g} with the diagonal scaled to one; compute it in float64"
+        )
     value = gaussian_kl(sigma, curvature, n)
     if offset is not None:
         delta = check_tensor(offset, "offset", shape="[d]", ndim=1).double()

@@ -7,7 +7,7 @@ C = E_p[C(θ)]. A step θ ← θ − Hĝ + ξ with Cov(ξ) = Q, started in p, ch
 
 exactly, for any p (integrate by parts). The iterates settle at Σ_p + Δ where, to second moments,
 
-    Δ = Λ(E) + R(Δ),     R(Σ) = Λ( H (E[H_i Σ H_i] − KΣK) H ) / S,                                         (2)
+    Δ = Λ(E) + R(Δ),     R(Σ) = Λ( H (E[H_i Σ H_i] − AΣA) H ) / S,                                         (2)
 
 with H_i the Hessian of one datum and Λ the solution of the Lyapunov equation with the map I − HK. R is the noise's
 feedback: an excursion makes gradients noisier, and noise makes excursions. For a linear regression with known noise (2)
@@ -22,7 +22,6 @@ x_iᵀ(XᵀX)⁻¹x_i and few data share a batch: that row's Hessian is then N·
 """
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -30,13 +29,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bayessgd._over import warn
 from bayessgd.theory._whitening import Whitening
 from bayessgd.theory.lyapunov import solved_discrete
 
-__all__ = ["Forecast", "feedback_matrix", "foretell", "radius_of", "symmetric_basis"]
+__all__ = ["Forecast", "check_few", "feedback_matrix", "foretell", "radius_of", "symmetric_basis"]
 
+LARGEST = 64
+"""Parameters: d(d+1)/2 = 2080 unknowns, and as many Lyapunov equations for the matrix of R."""
 HEAVY = 1 / 3
 """The radius at which the fourth moment ceases to exist, by (3) with k* = 4."""
+
+
+def check_few(parameters: int) -> None:
+    """Refuse a regression whose R would be too large a matrix."""
+    if parameters > LARGEST:
+        raise ValueError(
+            f"features must have at most {LARGEST} columns, log σ counted as one, for a dense solution, got "
+            f"{parameters}; take fewer"
+        )
 
 
 @dataclass(frozen=True)
@@ -116,10 +127,10 @@ class Forecast:
             return
         low, high = self.extremes
         said = f"{low:.3g} to {high:.3g} times the posterior's" if self.radius < 1 else "without a limit"
-        warnings.warn(
+        warn(
+            "forecast",
             f"the sampler's standard deviations will be {said}: {'; '.join(self.causes)}. Take the step of "
             "theory.corrected_step, or larger batches",
-            stacklevel=3,
         )
 
 
@@ -132,7 +143,7 @@ class Posterior:
         A: E_p[∇²L].
         C: E_p[C(θ)].
         num_data: N.
-        excess: Σ ↦ E[H_i Σ H_i] − Σ, for any number of matrices.
+        excess: Σ ↦ E[H_i Σ H_i] − AΣA, for any number of matrices.
         leverage: Of each datum.
     """
 

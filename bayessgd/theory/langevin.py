@@ -31,7 +31,9 @@ from bayessgd.theory._matrices import (
     check_semidefinite,
     check_symmetric,
     narrow,
+    smallest_scaled,
 )
+from bayessgd.theory._whitening import symmetric
 from bayessgd.theory.stationary import settled
 from metrics.inputs import check_count, check_positive
 
@@ -115,15 +117,16 @@ def sgfs_preconditioner(
     factor = _factor(E, noise)
     n, s = check_positive(num_data, "num_data"), check_count(batch_size, "batch_size")
     total = check_positive(learning_rate, "learning_rate") / s * noise + factor @ factor.mT
-    least = torch.linalg.eigvalsh(total.detach())[0]
-    if not float(least) > 0:
+    least = smallest_scaled(total)
+    if least <= len(total) * torch.finfo(total.dtype).eps:
         raise ValueError(
-            f"E must make εC/S + EEᵀ invertible, got a smallest eigenvalue of {float(least):.3g}"
+            f"E must make εC/S + EEᵀ invertible, got a smallest eigenvalue of {least:.3g} with the diagonal scaled to "
+            "one; inject noise in every direction that C leaves out"
         )
     if kind == "diagonal":
         return (2 / n / total.diagonal()).to(C.dtype)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(total))
-    return narrow((inverse + inverse.mT) / n, C.dtype, "the preconditioner")
+    inverse = symmetric(torch.cholesky_inverse(torch.linalg.cholesky(total)))
+    return narrow(2 / n * inverse, C.dtype, "the preconditioner")
 
 
 def sgfs_covariance(

@@ -38,7 +38,7 @@ from torch import Tensor
 from bayessgd.theory._learned_scale import by_quantile, excess_of_products, narrowing
 from bayessgd.theory._matrices import check_preconditioner, check_semidefinite, smallest_scaled
 from bayessgd.theory._whitening import Whitening, symmetric
-from bayessgd.theory.forecast import Forecast, Posterior, foretell
+from bayessgd.theory.forecast import Forecast, Posterior, check_few, foretell
 from metrics.inputs import check_cloud, check_count, check_positive, check_tensor
 
 __all__ = ["LearnedScaleRegression"]
@@ -87,7 +87,8 @@ class LearnedScaleRegression:
         for name in ("prior_mean", "prior_precision"):
             value = torch.as_tensor(getattr(self, name))
             if value.shape not in ((), (x.shape[1],)) or not bool(value.isfinite().all()):
-                raise ValueError(f"{name} must be a finite number or [{x.shape[1]}], got {list(value.shape)}")
+                got = list(value.shape) if bool(value.isfinite().all()) else "NaN or infinity"
+                raise ValueError(f"{name} must be a finite number or [{x.shape[1]}], got {got}")
         if bool((torch.as_tensor(self.prior_precision) < 0).any()):
             raise ValueError("prior_precision must not be below 0, got a negative entry; 0 is a flat prior")
         if not smallest_scaled(self._gram) > 1e-13:
@@ -142,6 +143,11 @@ class LearnedScaleRegression:
         coarse = torch.linspace(centre - 20, centre + 60, 8001, dtype=torch.float64)
         # σ² has to have a mean, for the coefficients to have a variance.
         height = self._log_density(coarse) + 2 * coarse
+        if bool(height.isnan().any()):
+            raise ValueError(
+                "log_prior must be a number or −infinity at every log σ, got NaN; let it return −infinity outside of "
+                "its support"
+            )
         near = torch.nonzero(height > height.max() - NEGLIGIBLE)[:, 0]
         if not bool(height.isfinite().any()) or int(near[0]) == 0 or int(near[-1]) == len(coarse) - 1:
             raise ValueError(
@@ -285,6 +291,7 @@ class LearnedScaleRegression:
         batch_size: int,
         injected: Float[Tensor, "p p"] | None = None,
         tolerance: float | int = 0.07,
+        warn: bool = True,
     ) -> Forecast:
         """The standard deviations of constant SGD on (log σ, β) over the posterior's, with a warning if they are off.
 
@@ -297,10 +304,12 @@ class LearnedScaleRegression:
             batch_size: S, iid with replacement from these data.
             injected: Q, the covariance of noise added at each step `[p, p]`.
             tolerance: How far from 1 a ratio may be before it warns.
+            warn: Whether it warns; the forecast's `causes` say the same.
 
         Raises:
-            TypeError, ValueError: If an argument is not as above.
+            TypeError, ValueError: If an argument is not as above, or p is above 64.
         """
+        check_few(len(self.mean))
         H, S = check_preconditioner(preconditioner, self.curvature), check_count(batch_size, "batch_size")
         allowed, C, n = check_positive(tolerance, "tolerance"), self.mean_noise, self.num_data
         noisy = H @ C @ H / S
@@ -314,5 +323,6 @@ class LearnedScaleRegression:
         law = Posterior(white, white.noise(self.curvature), white.noise(C), n, excess, self.leverage)
         lost = narrowing(H, noisy, self._inverse, num_data=n, fitted=float(self.leverage.sum()))
         found = foretell(law, H, Q, batch_size=S, tolerance=allowed, lost=lost)
-        found.warn()
+        if warn:
+            found.warn()
         return found

@@ -39,18 +39,16 @@ from bayessgd.theory._matrices import (
     check_preconditioner,
     check_semidefinite,
     narrow,
+    rounded_down,
     smallest_scaled,
 )
 from bayessgd.theory._whitening import Whitening, symmetric
-from bayessgd.theory.forecast import Forecast, Posterior, foretell, radius_of, symmetric_basis
+from bayessgd.theory.forecast import Forecast, Posterior, check_few, foretell, radius_of, symmetric_basis
 from bayessgd.theory.lyapunov import solved_discrete
 from bayessgd.theory.stationary import refuse_unstable, transition
 from metrics.inputs import check_cloud, check_count, check_positive, check_tensor
 
 __all__ = ["LinearRegression"]
-
-# d(d+1)/2 = 2080 equations, and as many Lyapunov equations for the matrix.
-LARGEST = 64
 
 
 @dataclass(frozen=True)
@@ -215,13 +213,12 @@ class LinearRegression:
 
         Raises:
             ValueError: If the mean or the mean square of the iterates diverges, with its spectral radius and
-                the largest stable rate; if d is above 64.
+                the edge of the stable rates; if d is above 64.
             TypeError, ValueError: If an argument is not as above.
         """
         H, S = check_preconditioner(preconditioner, self._A), check_count(batch_size, "batch_size")
         m, d = check_momentum(momentum), len(self._A)
-        if d > LARGEST:
-            raise ValueError(f"features must have at most {LARGEST} columns for a dense solution, got {d}")
+        check_few(d)
         refuse_unstable(self._A, H, m)
         white = self._white
         H = white.spread(H)
@@ -246,6 +243,7 @@ class LinearRegression:
         batch_size: int,
         injected: Float[Tensor, "d d"] | None = None,
         tolerance: float | int = 0.07,
+        warn: bool = True,
     ) -> Forecast:
         """The standard deviations that constant SGD will have over the posterior's, with a warning if they will be off.
 
@@ -256,6 +254,7 @@ class LinearRegression:
             batch_size: S, iid with replacement from these data.
             injected: Q, the covariance of noise added at each step `[d, d]`.
             tolerance: How far from 1 a ratio may be before it warns.
+            warn: Whether it warns; the forecast's `causes` say the same.
 
         Raises:
             TypeError, ValueError: If an argument is not as above, or d is above 64.
@@ -268,8 +267,7 @@ class LinearRegression:
         """
         H, S = check_preconditioner(preconditioner, self._A), check_count(batch_size, "batch_size")
         d, allowed = len(self._A), check_positive(tolerance, "tolerance")
-        if d > LARGEST:
-            raise ValueError(f"features must have at most {LARGEST} columns for a dense solution, got {d}")
+        check_few(d)
         Q = torch.zeros_like(H)
         if injected is not None:
             Q = check_semidefinite(injected, "injected", size=d, scale=float((H @ self._V @ H).abs().max()))
@@ -277,7 +275,8 @@ class LinearRegression:
         C = white.noise(self._V) + self._excess(white.eye / self.num_data, self._z)
         law = Posterior(white, white.eye, C, self.num_data, lambda m: self._excess(m, self._z), self.leverage)
         found = foretell(law, H, Q, batch_size=S, tolerance=allowed, dtype=self.features.dtype)
-        found.warn()
+        if warn:
+            found.warn()
         return found
 
     def _solve(self, W: Tensor, H: Tensor, m: float) -> Tensor:
@@ -305,6 +304,6 @@ class LinearRegression:
         raise ValueError(
             "preconditioner must keep the mean square of the iterates stable, got a spectral radius of "
             f"{radius:.4g} (at least 1) of the noise's feedback, with row {row} of leverage "
-            f"{float(self.leverage[row]):.2f} in batches of {S}; the largest stable rate is {low:.4g} times "
-            "this preconditioner"
+            f"{float(self.leverage[row]):.2f} in batches of {S}; stay below {rounded_down(low)} times this "
+            "preconditioner"
         )

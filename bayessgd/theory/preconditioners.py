@@ -13,7 +13,9 @@ of `bayessgd.theory.stationary` is solved mode by mode, which gives the exact pr
 
     H* = 2 (1 − m) [ (1 − m)/(1 + m) A + (N/S) C ]⁻¹,      for m = 0:  H* = 2 (A + (N/S) C)⁻¹.            (1)
 
-It is always stable, since HA's eigenvalues stay below 2(1 + m), and its divergence is zero at any batch size.
+Its divergence is zero at any batch size, and it is stable, since HA's eigenvalues stay below 2(1 + m), wherever C
+reaches every direction. In one without noise they are 2(1 + m), the edge of stability: SGD has nothing to sample it
+with, and a shorter step, s·H* with s < 1, needs the noise of `bayessgd.theory.corrected` there.
 
 The diagonal of this table is not the closest diagonal: it takes log|Σ| for log|H| + const, which
 holds when the matrices commute only. With A, the learning rate and the diagonal are found by minimising the
@@ -33,6 +35,7 @@ from bayessgd.theory._matrices import (
     narrow,
     smallest_scaled,
 )
+from bayessgd.theory._whitening import symmetric
 from bayessgd.theory.search import best_diagonal, best_rate
 from metrics.inputs import check_count, check_positive, check_tensor
 
@@ -75,7 +78,7 @@ def optimal_learning_rate(
     n, s = check_positive(num_data, "num_data"), check_count(batch_size, "batch_size")
     m = check_momentum(momentum)
     if A is not None:
-        if C.ndim == 1:
+        if isinstance(C, Tensor) and C.ndim == 1:
             raise ValueError("C must have shape [d, d] where A is given, got a vector; pass the whole matrix")
         curvature, noise = check_problem(A, C)
         rate = best_rate(curvature.detach(), noise.detach(), num_data=n, batch_size=s, momentum=m)
@@ -100,8 +103,9 @@ def optimal_preconditioner(
 ) -> Float[Tensor, "d d"] | Float[Tensor, " d"]:
     """H*, the constant preconditioner closest to the posterior: the module's table, or with `A` equation (1).
 
-    The full one with `A` has no bias on a quadratic, at any batch size. The diagonal one with `A` is the
-    minimiser of the divergence in discrete time, never worse than the best learning rate, where it starts.
+    The full one with `A` has no bias on a quadratic, at any batch size, if C is invertible; in a direction without
+    noise it is at the edge of stability, to be shortened and given noise (`injected_noise`). The diagonal one with
+    `A` is the minimiser of the divergence in discrete time, never worse than the best learning rate, where it starts.
 
     Args:
         C: The covariance of one datum's gradient `[d, d]`; for a diagonal without `A` its diagonal `[d]` is
@@ -116,8 +120,7 @@ def optimal_preconditioner(
         `[d, d]` for a full preconditioner, `[d]` for a diagonal one.
 
     Raises:
-        TypeError, ValueError: If an argument is not as above, or C is singular where its inverse is asked
-            for.
+        TypeError, ValueError: If an argument is not as above, or C is singular, except for the full one with `A`.
 
     >>> C, A = torch.diag(torch.tensor([1.0, 3.0])), torch.eye(2)
     >>> optimal_preconditioner(C, num_data=1000, batch_size=50).diagonal()
@@ -143,7 +146,8 @@ def optimal_preconditioner(
         least = float(diagonal.detach().min())
         if not least > 0:
             raise ValueError(
-                f"C must have a positive diagonal, got {least:.3g}; pass A, which bounds the rates"
+                f"C must have a positive diagonal, got {least:.3g}; inject noise where it has none (injected_noise), "
+                "or drop those parameters"
             )
         return (2 * (1 - m) * s / n / diagonal).to(C.dtype)
     noise = check_semidefinite(C, "C")
@@ -151,7 +155,7 @@ def optimal_preconditioner(
         eigenvalues = torch.linalg.eigvalsh(noise.detach())
         raise ValueError(
             f"C must be invertible, got eigenvalues from {float(eigenvalues[0]):.3g} to "
-            f"{float(eigenvalues[-1]):.3g}; pass A, with which the optimum exists for a singular C too"
+            f"{float(eigenvalues[-1]):.3g}; inject noise where it has none (injected_noise), or drop those directions"
         )
     return narrow(2 * (1 - m) * s / n * _inverse(noise), C.dtype, "the preconditioner")
 
@@ -166,5 +170,4 @@ def _diagonal(C: Tensor) -> Tensor:
 
 
 def _inverse(matrix: Tensor) -> Tensor:
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
-    return (inverse + inverse.mT) / 2
+    return symmetric(torch.cholesky_inverse(torch.linalg.cholesky(matrix)))

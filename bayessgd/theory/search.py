@@ -36,7 +36,7 @@ def best_rate(
 ) -> float:
     """Return the learning rate whose exact stationary law is closest to the posterior.
 
-    The search is over log ε, from the continuous-time optimum and the stable limit down by a factor of 10⁴.
+    The search is over log ε, from 10⁻⁴ of the continuous-time optimum up to the stable limit.
 
     >>> one = torch.ones(1, 1, dtype=torch.float64)
     >>> round(best_rate(one, one, num_data=90, batch_size=10, momentum=0.0), 6)  # 2 / (a + N c / S)

@@ -33,11 +33,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bayessgd.theory._matrices import (
+    check_definite,
     check_momentum,
     check_preconditioner,
     check_problem,
     check_semidefinite,
     narrow,
+    rounded_down,
 )
 from bayessgd.theory._whitening import Whitening
 from bayessgd.theory.lyapunov import continuous_lyapunov, solved_discrete
@@ -66,7 +68,7 @@ def rates(A: Tensor, H: Tensor) -> Tensor:
 
 
 def refuse_unstable(A: Tensor, H: Tensor, momentum: float) -> None:
-    """Raise if the iterates diverge, naming the spectral radius and the largest stable step."""
+    """Raise if the iterates diverge, naming the spectral radius and the edge of the stable steps."""
     modes = rates(A, H)
     limit = 2 * (1 + momentum)
     if float(modes[-1]) < limit:
@@ -76,8 +78,8 @@ def refuse_unstable(A: Tensor, H: Tensor, momentum: float) -> None:
     radius = float(torch.stack([half + root, half - root]).abs().max())
     raise ValueError(
         f"preconditioner must give a stable iteration, got a spectral radius of {radius:.4g} (at least 1); "
-        f"the largest stable rate is {limit / float(modes[-1]):.4g} times this preconditioner"
-        f" (as a plain learning rate: {limit / float(torch.linalg.eigvalsh(A.detach())[-1]):.4g})"
+        f"stay below {rounded_down(limit / float(modes[-1]))} times this preconditioner (as a plain learning rate: "
+        f"below {rounded_down(limit / float(torch.linalg.eigvalsh(A.detach())[-1]))})"
     )
 
 
@@ -108,8 +110,8 @@ def stationary_covariance(
         Σ `[d, d]`, in the type of `A`.
 
     Raises:
-        ValueError: If the discrete iteration is unstable, with its spectral radius and the largest stable
-            rate.
+        ValueError: If the discrete iteration is unstable, with its spectral radius and the edge of the stable
+            rates.
         TypeError, ValueError: If an argument is not as above.
 
     >>> one = torch.ones(1, 1)
@@ -161,5 +163,5 @@ def largest_stable_rate(A: Float[Tensor, "d d"], *, momentum: float | int = 0.0)
     >>> largest_stable_rate(torch.diag(torch.tensor([1.0, 4.0])), momentum=0.9)
     tensor(0.9500)
     """
-    curvature, _ = check_problem(A, A)
+    curvature = check_definite(A, "A")
     return (2 * (1 + check_momentum(momentum)) / torch.linalg.eigvalsh(curvature)[-1]).to(A.dtype)

@@ -139,6 +139,22 @@ def test_targets_are_told_from_inputs_by_what_forward_asks_for():
     assert weighted.targets[1] is z
 
 
+class Conditional(nn.Module):
+    """A network that takes a label, as class-conditional ones do."""
+
+    def forward(self, x, label):
+        return x + label
+
+
+def test_a_label_that_is_an_input_is_no_target():
+    x, label, y = torch.zeros(4, 1), torch.ones(4, 1), torch.zeros(4)
+    [batch] = batches_of({"x": x, "label": label, "target": y}, Conditional())
+    assert batch.targets is y
+    assert batch.inputs["label"] is label
+    [own] = batches_of({"x": x, "label": label}, Conditional())
+    assert own.targets is label  # a network that computes its own loss
+
+
 NET = Two()
 
 
@@ -149,6 +165,11 @@ NET = Two()
             [{"x": torch.zeros(2, 3), "zz": torch.zeros(2, 1)}],
             ValueError,
             r"got unknown \['zz'\]; rename or drop",
+        ),
+        (
+            [{"x": torch.zeros(2, 3), "z": torch.zeros(2, 1), "label": torch.zeros(2), "y": torch.zeros(2)}],
+            ValueError,
+            r"must have one target, got \['label', 'y'\]; drop",
         ),
         ({"x": torch.zeros(2, 3), "mask": None}, ValueError, r"names, \['scale', 'x', 'z'\]"),
         (

@@ -154,7 +154,13 @@ def test_it_goes_on_from_its_state():
         (lambda net: EmpiricalBayes(net).likelihood, "scale must be given"),
         (lambda net: EmpiricalBayes(net).update(torch.ones(1)), "residuals must be given exactly"),
         (lambda net: EmpiricalBayes(net, scale=1.0).update(), "residuals must be given exactly"),
-        (lambda net: EmpiricalBayes(net).load_state_dict({"squares": {}}), "state must be of the parameters"),
+        (lambda net: EmpiricalBayes(net).load_state_dict({}), "state must be what state_dict"),
+        (
+            lambda net: EmpiricalBayes(net).load_state_dict(
+                {**EmpiricalBayes(net).state_dict(), "squares": {}}
+            ),
+            "state must be of the parameters",
+        ),
         (
             lambda net: EmpiricalBayes(net, scale=1.0).load_state_dict(EmpiricalBayes(net).state_dict()),
             "state must have a scale exactly where this one has",

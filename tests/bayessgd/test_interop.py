@@ -1,8 +1,11 @@
 import builtins
 import importlib.util
 import math
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -179,6 +182,22 @@ def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", without)
     with pytest.raises(ImportError, match=r"pip install 'bayessgd\[notebook\]'"):
         to_arviz(gaussian())
+
+
+def test_lightning_s_extra_is_one_that_there_is(monkeypatch):
+    real = importlib.import_module
+
+    def without(name, *args):
+        if name.startswith("lightning"):
+            raise builtins.ImportError("no lightning")
+        return real(name, *args)
+
+    monkeypatch.setattr(importlib, "import_module", without)
+    with pytest.raises(ImportError, match="pip install") as refused:
+        lightning_callback(SWAG(torch.nn.Linear(1, 1)))
+    extra = re.search(r"bayessgd\[(.*)\]", str(refused.value))[1]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert "lightning" in project["optional-dependencies"][extra]
 
 
 def fitted(tmp_path, *, epochs, resume=None):

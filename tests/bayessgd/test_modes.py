@@ -147,6 +147,10 @@ def test_float32_is_told_and_float64_is_the_remedy():
     laws = {"likelihood": Gaussian(1.0), "prior": FlatPrior()}
     with pytest.raises((ValueError, UserWarning), match=r"torch.float32.*use float64: model.double\(\)"):
         optimum(narrow, x.float(), y.float(), **laws)
+    # Beyond what Newton's steps tell of rounding, they go on without an end: float64 is named all the same.
+    worse = torch.cat([1e3 * x[:, :1], 1e3 * x[:, :1] + 0.1 * x[:, 2:], x[:, :1]], 1)
+    with pytest.raises((ValueError, UserWarning), match=r"use float64: model.double\(\)"):
+        optimum(narrow, worse.float(), y.float(), likelihood=Gaussian(1.0), prior=GaussianPrior(1.0))
     wide = copy.deepcopy(narrow).double()
     at = optimum(wide, x, y, **laws)
     torch.testing.assert_close(at.params["weight"].T, torch.linalg.lstsq(x, y).solution, rtol=1e-6, atol=1e-6)

@@ -196,6 +196,7 @@ def test_a_damaged_cache_is_made_anew(kept, tmp_path):
         ({"seed": -1}, ValueError, "seed must be at least 0"),
         ({"max_tree_depth": 2.5}, TypeError, "max_tree_depth must be an int"),
         ({"jitter": 1e200}, ValueError, "start of chain 0 must have a finite density"),
+        ({"jitter": "wide"}, TypeError, "jitter must be a number, got str"),
         ({"likelihood": 3}, TypeError, "likelihood must be one of bayessgd.likelihoods, got int"),
         ({"prior": torch.zeros(1)}, TypeError, "prior must be one of bayessgd.priors, got Tensor"),
     ],

@@ -85,7 +85,7 @@ def test_refuses_parameters_that_nothing_resets():
 
 
 def test_refuses_a_negative_jitter():
-    with pytest.raises(ValueError, match=r"jitter must be finite and above 0, got -1\.0"):
+    with pytest.raises(ValueError, match=r"jitter must be finite and at least 0, got -1\.0"):
         jittered_starts(mlp(), 2, seed=0, scale=-1.0)
 
 

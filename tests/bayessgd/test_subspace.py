@@ -193,3 +193,8 @@ def test_refusals_of_sampling(change, error, message):
 def test_refusals_of_directions(mean, basis, error, message):
     with pytest.raises(error, match=message):
         Subspace(mean, basis, torch.ones(1))
+
+
+def test_iterates_that_stand_still_span_nothing():
+    with pytest.raises(ValueError, match="iterates must move, got 3 that are all alike"):
+        principal_subspace(Ensemble({"weight": torch.ones(3, 2)}), rank=2)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import metrics
-from metrics.inputs import check_count, check_fraction, check_positive
+from metrics.inputs import check_count, check_fraction, check_number, check_positive
 from metrics.kernels import Gaussian, RationalQuadratic
 from metrics.predictions import calibration_error
 
@@ -26,6 +26,8 @@ def test_counts_of_every_library(value):
 def test_numbers_of_every_library(value):
     assert type(check_fraction(value, "level")) is float
     assert check_positive(value, "level") == 0.5
+    assert check_number(value, "level") == 0.5
+    assert check_number(-(10**400), "level") < 0
 
 
 @pytest.mark.parametrize(

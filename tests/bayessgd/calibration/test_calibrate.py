@@ -263,7 +263,7 @@ def test_autocast_changes_nothing(gen):
         ),
         ({"posterior": 3}, TypeError, "posterior must be a LowRankGaussian"),
         ({"num_samples": 1}, ValueError, "num_samples must be at least 2"),
-        ({"num_data": 0}, ValueError, "num_data must be at least 1"),
+        ({"num_data": 59}, ValueError, "num_data must be at least 60, got 59"),
         ({"max_iterations": 0}, ValueError, "max_iterations must be at least 1"),
         ({"x": torch.ones(0, D), "y": torch.ones(0, 1)}, ValueError, "x must have shape .* with n ≥ 1"),
         ({"x": [[1.0] * D]}, TypeError, r"x must be a torch\.Tensor, got list"),

@@ -28,6 +28,12 @@ def test_a_part_of_the_data_counts_for_all(regression):
     torch.testing.assert_close(part, whole)
 
 
+def test_the_data_are_no_more_than_they_stand_for(regression):
+    draws = {"weight": regression.mean[None]}
+    with pytest.raises(ValueError, match="num_data must be at least 60, got 20"):
+        potential(regression.net, draws, regression.x, regression.y, **regression.laws, num_data=20)
+
+
 def test_inputs_may_be_a_tuple(regression):
     class Two(torch.nn.Module):
         def __init__(self):

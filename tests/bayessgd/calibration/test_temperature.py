@@ -29,6 +29,14 @@ def test_the_temperature_of_scaled_draws_is_the_scale(regression):
     assert found.stderr == pytest.approx(2.5 * math.sqrt(2 / D / 4000), rel=0.25)
 
 
+def test_one_iterate_has_an_energy_and_no_error(regression):
+    one = Ensemble({"weight": regression.mean[None] + 0.1})
+    laws = {**regression.laws, "optimum": regression.optimum}
+    found = effective_temperature(regression.net, one, regression.x, regression.y, **laws)
+    assert found.value > 0
+    assert math.isnan(found.stderr)
+
+
 def test_refusals_of_iterates(regression):
     laws = {**regression.laws, "optimum": regression.optimum}
     with pytest.raises(TypeError, match="iterates must be an Ensemble"):

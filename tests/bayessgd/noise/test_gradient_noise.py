@@ -1,4 +1,5 @@
 import math
+import sys
 
 import pytest
 import torch
@@ -45,6 +46,13 @@ def test_moments_and_spectrum(B, P, chunk_size, correction, gen):
     torch.testing.assert_close(spectrum, expected, rtol=1e-10, atol=1e-12)
     v = torch.randn(P, dtype=torch.float64, generator=gen)
     torch.testing.assert_close(noise.product(v), C @ v)
+
+
+@pytest.mark.parametrize(("B", "P"), [(6, 4), (4, 6)])
+def test_the_spectrum_has_as_many_values_where_c_is_too_large_to_form(B, P, gen, monkeypatch):
+    monkeypatch.setattr(sys.modules["bayessgd.noise.gradient_noise"], "LARGEST", 2)
+    g = torch.randn(B, P, dtype=torch.float64, generator=gen)
+    torch.testing.assert_close(noise_of(g).spectrum(), torch.linalg.eigvalsh(g.T.cov()).flip(0)[: min(B, P)])
 
 
 def test_network_in_chunks_agrees_with_all_gradients_at_once(gen, dtype):

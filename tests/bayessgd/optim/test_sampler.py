@@ -4,6 +4,7 @@ import copy
 import io
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,6 +30,16 @@ def make(request):
 @pytest.fixture(params=[SAMPLERS[n] for n in NOISY], ids=NOISY)
 def make_noisy(request):
     return request.param
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", [np.float32, torch.tensor], ids=["numpy", "torch"])
+def test_hyperparameters_are_numbers_of_any_library(kind):
+    SGLD(start(), lr=kind(0.1), num_data=kind(20.0), temperature=kind(0.5)).step()
+    SGHMC(start(), lr=0.1, num_data=20, momentum=kind(0.5)).step()
+    PreconditionedSGD(start(), preconditioner=kind(0.1), noise_covariance=kind(0.01)).step()
+    with pytest.raises(TypeError, match="momentum must be a number, got str"):
+        SGHMC(start(), lr=0.1, num_data=20, momentum="0.5")
 
 
 def generator(seed=0):

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -90,6 +92,17 @@ def test_refuses_what_is_infeasible_and_names_the_edge(m, gen):
     injected_noise(problem.A, problem.C, preconditioner=edge * (1 - 1e-6) * H, **kwargs)
     with pytest.raises(ValueError, match=r"smallest eigenvalue of -.*; scale it by 0\.5 or less"):
         injected_noise(problem.A, problem.C, preconditioner=2 * edge * H, **kwargs)
+
+
+@pytest.mark.parametrize("edge", [0.2, 1 / 3, 2 / 3, 1 / 7])
+def test_the_scale_that_the_refusal_names_is_feasible(edge):
+    one = torch.ones(1, 1).double()
+    kwargs = {"num_data": 1, "batch_size": 1}
+    with pytest.raises(ValueError, match="or less") as refused:
+        injected_noise(one, (2 / edge - 1) * one, preconditioner=0.7, **kwargs)
+    share = float(re.search(r"scale it by (\S+) or less", str(refused.value))[1])
+    assert share * 0.7 == pytest.approx(edge, rel=1e-3)
+    injected_noise(one, (2 / edge - 1) * one, preconditioner=share * 0.7, **kwargs)
 
 
 @pytest.mark.parametrize(

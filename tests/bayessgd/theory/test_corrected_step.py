@@ -83,6 +83,19 @@ def test_the_step_is_as_long_as_the_tolerance_allows(n, gen):
     assert tight.rate < loose.rate
 
 
+def test_longer_steps_that_it_tries_are_no_warnings(gen):
+    found = corrected_step(LinearRegression(*ill_conditioned(gen)), batch_size=1, largest_share=1.0)
+    assert found.share < 1
+    assert found.forecast.holds
+
+
+def test_wide_regressions_are_refused_before_they_fill_the_memory(gen):
+    x = torch.randn(80, 64, dtype=torch.float64, generator=gen)
+    p = LearnedScaleRegression(x, x.sum(1) + torch.randn(80, dtype=torch.float64, generator=gen))
+    with pytest.raises(ValueError, match=r"at most 64 columns, log σ counted as one, .* got 65"):
+        corrected_step(p, batch_size=10)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [

@@ -38,6 +38,17 @@ def test_singular_covariance_is_infinitely_far():
     assert kl_to_posterior(cov, EYE2, num_data=10) == torch.inf
 
 
+def test_rounding_of_float32_is_no_distance(gen):
+    """Of rank two in three dimensions: infinitely far, and refused where rounding hides it."""
+    for r in torch.randn(20, 3, 2, generator=gen):
+        try:
+            assert kl_to_posterior(r @ r.T, torch.eye(3), num_data=100) == torch.inf
+        except ValueError as refusal:
+            assert "compute it in float64" in str(refusal)  # noqa: PT017
+        wide = r.double() @ r.T.double()
+        assert kl_to_posterior(wide, torch.eye(3).double(), num_data=100) == torch.inf
+
+
 def test_scale_minimises_the_divergence(gen):
     cov, A = random_matrix(4, gen), random_matrix(4, gen)
     scale = float(optimal_scale(cov, A, num_data=100))

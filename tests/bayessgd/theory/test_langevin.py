@@ -129,6 +129,7 @@ def test_sgld_refusals(change, error, match):
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"kind": "scalar"}, ValueError, 'kind must be "full" or "diagonal"'),
         ({"C": 0 * EYE2, "E": 0 * EYE2}, ValueError, "E must make"),
+        ({"C": 0 * EYE2, "E": torch.tensor([[0.1, 0.3], [0.3, 0.9]]).double()}, ValueError, "E must make"),
     ],
 )
 def test_sgfs_refusals(change, error, match):

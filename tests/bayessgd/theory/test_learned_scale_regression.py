@@ -136,10 +136,12 @@ X, Y = torch.randn(12, 2, generator=torch.Generator().manual_seed(0)).double(), 
     [
         ({"targets": Y[:3]}, "targets must have one entry per row"),
         ({"prior_mean": torch.zeros(3)}, r"prior_mean must be a finite number or \[2\]"),
+        ({"prior_mean": math.nan}, "prior_mean must be .*, got NaN or infinity"),
         ({"prior_precision": -1.0}, "prior_precision must not be below 0"),
         ({"features": torch.ones(12, 2).double()}, "features must have full column rank"),
         ({"targets": X.sum(1)}, "targets must not lie on a plane"),
         ({"features": X[:4], "targets": Y[:4]}, "features must leave enough data for σ"),
+        ({"log_prior": torch.log}, "log_prior must be a number or −infinity"),
     ],
 )
 def test_refusals(arguments, match):

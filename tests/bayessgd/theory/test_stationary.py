@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -149,12 +151,39 @@ def test_float32_in_float32_out_with_float64_inside(gen):
 def test_unstable_is_refused_with_radius_and_rate():
     A = torch.diag(torch.tensor([1.0, 4.0]))
     with pytest.raises(
-        ValueError, match=r"spectral radius of 3 \(at least 1\).* is 0\.5 times .*rate: 0\.5\)"
+        ValueError, match=r"spectral radius of 3 \(at least 1\).* below 0\.5 times .*rate: below 0\.5\)"
     ):
         stationary_covariance(A, A, preconditioner=1.0, batch_size=1)
     # z² − (1 + m − λ) z + m = 0 at λ = 4, m = 0.5: z = (−2.5 − √(6.25 − 2)) / 2 = −2.2808.
-    with pytest.raises(ValueError, match=r"radius of 2\.281 .* is 0\.75 times"):
+    with pytest.raises(ValueError, match=r"radius of 2\.281 .* below 0\.75 times"):
         stationary_covariance(A, A, preconditioner=1.0, batch_size=1, momentum=0.5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0, 7.0, 11.0])
+def test_the_rate_that_the_refusal_names_is_stable(scale):
+    A = scale * torch.eye(1).double()
+    with pytest.raises(ValueError, match="stay below") as refused:
+        stationary_covariance(A, A, preconditioner=2.5, batch_size=1)
+    share, rate = re.search(r"below (\S+) times .*below (\S+)\)", str(refused.value)).groups()
+    for obeyed in (float(share) * 2.5, float(rate)):
+        stationary_covariance(A, A, preconditioner=obeyed * (1 - 1e-12), batch_size=1)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", [np.float32, np.float64, torch.tensor])
+def test_momentum_is_a_number_of_any_library(kind):
+    args = {"preconditioner": 0.1, "batch_size": 1}
+    assert torch.equal(
+        stationary_covariance(EYE2, EYE2, momentum=kind(0.5), **args),
+        stationary_covariance(EYE2, EYE2, momentum=0.5, **args),
+    )
+
+
+def test_largest_stable_rate_takes_an_inverse_by_lu():
+    """Whose asymmetry is forgiven as far as its condition number explains it."""
+    A = torch.tensor([[1.0, 0.999], [0.999, 1.0]]).double()
+    A[0, 1] += 1e-12
+    assert float(largest_stable_rate(A)) == pytest.approx(2 / 1.999)
 
 
 def test_largest_stable_rate_is_the_edge(gen):
