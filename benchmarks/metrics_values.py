@@ -36,7 +36,7 @@ HEADER = (
 TOLD = (
     "Processor seconds of one thread, medians of three rounds in turn, on two cores that were busy with other "
     "work: read the ratios. Inputs are float32: x normal, y 1.1 × normal + 0.1. A difference is relative, of a random "
-    "number also in standard errors (s.e.) of it; without a reason it is rounding."
+    "number also in standard errors (s.e.) of it; without a reason it is rounding: ours come back in float32."
 )
 LEFT_OUT = (
     "torch-fidelity's MIND is its repository's of May 2026 (5e211a9), which calls itself 0.4.0; the package 0.4.0 has "
