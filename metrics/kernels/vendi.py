@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_cloud, check_positive
-from metrics.kernels.kernel import Kernel, check_kernel
+from metrics.kernels.kernel import Kernel, Polynomial, check_kernel
 from metrics.precision import full_precision
 
 __all__ = ["vendi_score"]
@@ -35,9 +35,10 @@ def vendi_score(x: Float[Tensor, "n d"], *, kernel: Kernel, order: float | int =
     """Return the effective number of different points, exp of the entropy of the eigenvalues of K/n.
 
     Args:
-        x: Samples, [n, d]; the cost is O(n³).
+        x: Samples, [n, d]; the cost is O(n³), of the cosine below O(n d min(n, d)).
         kernel: A positive definite kernel, such as those in `metrics.kernels`; divided by √(k(x,x)·k(y,y)),
-            so that every point has similarity 1 with itself.
+            so that every point has similarity 1 with itself. `Polynomial(degree=1, offset=0.0)` is the cosine, as
+            `score_X` and `score_dual` of the authors' vendi-score have it.
         order: q > 0 of the Hill number; 1 is the entropy's, `math.inf` one over the largest eigenvalue.
 
     Returns:
@@ -54,14 +55,7 @@ def vendi_score(x: Float[Tensor, "n d"], *, kernel: Kernel, order: float | int =
     check_cloud(x)
     q = math.inf if order == math.inf else check_positive(order, "order")
     with torch.no_grad():
-        gram = check_kernel(kernel)(x.double(), x.double())
-        own = gram.diagonal()
-        if not bool((own > 0).all()):
-            raise ValueError(
-                f"kernel must have k(x, x) > 0, got {float(own.min()):.3g}; use a positive definite one"
-            )
-        similarity = gram / (own[:, None] * own).sqrt()
-        values = torch.linalg.eigvalsh(similarity / len(x))
+        values = torch.linalg.eigvalsh(_similarity(x.double(), kernel) / len(x))
         # n roundings of the largest eigenvalue, which is at most 1, with a margin.
         if float(values[0]) < -1e-12 * len(x):
             raise ValueError(
@@ -70,6 +64,28 @@ def vendi_score(x: Float[Tensor, "n d"], *, kernel: Kernel, order: float | int =
         # What is within rounding of 0 is 0: a small order would count it as a kind of its own.
         rounding = 4 * len(x) * torch.finfo(values.dtype).eps * float(values[-1])
         return _hill_number(values.where(values > rounding, 0.0), q).to(x.dtype)
+
+
+def _similarity(x: Tensor, kernel: Kernel) -> Tensor:
+    """A matrix with the eigenvalues above 0 of k(x, x')/√(k(x, x)·k(x', x')): of inner products, the smaller of two."""
+    checked = check_kernel(kernel)
+    if isinstance(checked, Polynomial) and (checked.degree, checked.offset) == (1, 0):
+        # Squares of what is divided by it neither vanish nor overflow.
+        largest = x.abs().amax(1, keepdim=True)
+        _check_own(largest)
+        directions = torch.nn.functional.normalize(x / largest)
+        return directions.T @ directions if len(x) > x.shape[1] else directions @ directions.T
+    gram = checked(x, x)
+    own = gram.diagonal()
+    _check_own(own)
+    return gram / (own[:, None] * own).sqrt()
+
+
+def _check_own(own: Tensor) -> None:
+    if not bool((own > 0).all()):
+        raise ValueError(
+            f"kernel must have k(x, x) > 0, got {float(own.min()):.3g}; use a positive definite one"
+        )
 
 
 def _hill_number(shares: Tensor, q: float) -> Tensor:

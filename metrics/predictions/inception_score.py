@@ -81,19 +81,21 @@ def inception_score(
         raise ValueError(f"probs must hold at least two images, got {n}; pass more")
     count = check_count(splits, "splits", below=n + 1)
     p = probs.double()
-    kl = _divergences(p)
+    negentropy = torch.special.xlogy(p, p).sum(1)
+    kl = _divergences(p, negentropy)
     value = kl.mean().exp()
     stderr = value * kl.std() / n**0.5
     if shuffle:
         random = generator if generator is not None else torch.Generator().manual_seed(0)
-        p = p[torch.randperm(n, generator=random, device=random.device).to(p.device)]
+        order = torch.randperm(n, generator=random, device=random.device).to(p.device)
+        p, negentropy = p[order], negentropy[order]
     ends = [k * n // count for k in range(count + 1)]
-    parts = torch.stack([_divergences(p[a:b]).mean().exp() for a, b in pairwise(ends)])
+    parts = torch.stack([_divergences(p[a:b], negentropy[a:b]).mean().exp() for a, b in pairwise(ends)])
     found = value, stderr, parts.mean(), parts.std(correction=0)
     return InceptionScore(*(t.to(probs.dtype) for t in found))
 
 
-def _divergences(p: Float[Tensor, "n classes"]) -> Float[Tensor, " n"]:
-    """KL(p_i ‖ p̄) of every row, in nats; a class that no row has adds nothing."""
+def _divergences(p: Float[Tensor, "n classes"], negentropy: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """KL(p_i ‖ p̄) of every row, in nats, from its Σ p ln p; a class that no row has adds nothing."""
     mean = p.mean(0)
-    return torch.special.xlogy(p, p).sum(1) - torch.special.xlogy(p, mean).sum(1)
+    return negentropy - p @ mean.log().where(mean > 0, 0.0)

@@ -3,8 +3,9 @@
     MIND = 3d·SW_2²(x, y) = 3d · E_θ W_2²(θ·x, θ·y),   θ uniform on the unit sphere of the d columns.
 
 The factor d undoes the 1/d of a random direction, so that a shift by m alone is 3‖m‖²; the 3 brings numbers near to
-those of FID (Berthet et al. 2026, arXiv 2605.06797, as torch-fidelity 0.4 has it). It needs no covariance matrix, and
-its bias by sampling is that of the line, O(1/n) for distributions that differ and 3d·O(1/n) where they are equal.
+those of FID (Berthet et al. 2026, arXiv 2605.06797, as torch-fidelity's repository has had it since May 2026; the
+package 0.4.0 has it not). It needs no covariance matrix, and its bias by sampling is that of the line,
+O(1/n) for distributions that differ and 3d·O(1/n) where they are equal.
 """
 
 from typing import SupportsIndex

@@ -5,6 +5,7 @@ import torch
 
 from metrics.kernels.kernel import Gaussian, Laplace, NegativeDistance, Polynomial
 from metrics.kernels.vendi import vendi_score
+from tests.metrics.kernels.test_inception_distance import waves
 
 
 @pytest.mark.parametrize("groups", [1, 2, 7])
@@ -39,6 +40,25 @@ def test_a_sum_of_kernels_and_an_inner_product_are_normalised(gen):
     torch.testing.assert_close(vendi_score(x, kernel=cosine), want)
 
 
+@pytest.mark.parametrize("order", [0.2, 1, 2.0, math.inf])
+@pytest.mark.parametrize("shape", [(12, 3), (4, 9), (5, 5)])
+def test_the_cosine_is_that_of_all_pairs(gen, shape, order):
+    """A kernel that is nobody's takes the n × n matrix; lengths, however large or small, do not count."""
+    x = torch.randn(*shape, dtype=torch.float64, generator=gen) + 0.5
+    want = vendi_score(x, kernel=lambda a, b: a @ b.T, order=order)
+    lengths = torch.tensor([1e-300, 1e200, 3.0, 1.0], dtype=torch.float64).repeat(3)[: len(x), None]
+    for cloud in (x, x * lengths):
+        found = vendi_score(cloud, kernel=Polynomial(degree=1, offset=0.0), order=order)
+        torch.testing.assert_close(found, want, rtol=1e-10, atol=0)
+
+
+def test_the_cosine_is_vendi_scores():
+    """vendi-score 0.0.3, score_X of 40 points in float64."""
+    assert vendi_score(waves()[0], kernel=Polynomial(degree=1, offset=0.0)).item() == pytest.approx(
+        COSINE, rel=1e-12
+    )
+
+
 @pytest.mark.parametrize("order", [0.1, 0.5, 1, 2, 30.0, math.inf])
 def test_of_any_order_counts_equal_groups_alike(order):
     x = 100 * torch.arange(3.0).double().repeat(4)[:, None]
@@ -67,9 +87,18 @@ def test_refusals_of_orders(order):
         (torch.zeros(3), Gaussian(1.0), ValueError, r"x must have shape \[n, d\]"),
         (torch.ones(3, 2) / 0, Gaussian(1.0), ValueError, "x must be finite"),
         (torch.ones(3, 2), NegativeDistance(), ValueError, r"kernel must have k\(x, x\) > 0"),
+        (
+            torch.eye(3)[:, :2],
+            Polynomial(degree=1, offset=0.0),
+            ValueError,
+            r"kernel must have k\(x, x\) > 0",
+        ),
         (torch.arange(3.0)[:, None], lambda x, y: (x - y.T).square() + 1, ValueError, "positive definite"),
     ],
 )
 def test_refusals(x, kernel, error, message):
     with pytest.raises(error, match=message):
         vendi_score(x, kernel=kernel)
+
+
+COSINE = 1.9694750544657758

@@ -50,6 +50,13 @@ def test_the_error_is_the_spread_over_fresh_images_and_the_order_is_drawn():
     assert inception_score(classes, splits=5).mean > 4
 
 
+def test_a_probability_whose_mean_is_below_the_least_number_adds_nothing():
+    """Its share of KL is p ln(p/p̄) = p ln 2, and no logarithm of 0."""
+    probs = torch.tensor([[1.0, 5e-324], [1.0, 0.0]], dtype=torch.float64)
+    found = inception_score(probs, splits=1)
+    assert (found.value, found.stderr, found.mean) == (1, 0, 1)
+
+
 def test_refusals():
     probs = torch.full((5, 2), 0.5)
     with pytest.raises(ValueError, match="splits must be below 6"):
