@@ -72,7 +72,7 @@ def calibrate(
     Args:
         model: The network.
         posterior: Such as `SWAG(model, rank=40).posterior()`, its mean near a minimum of U: a slope that
-            is left there is not told of, for it cancels in pairs of draws.
+            is left there cancels in pairs of draws and changes no width; `Calibration.shift` tells it.
         x: Training inputs [N, ...], or a random part of them: a tensor, a tuple or a dict of them, or batches
             (`bayessgd.batches`).
         y: Their targets; `None` where x brings them.
@@ -104,8 +104,8 @@ def calibrate(
             which spans no few directions; draws at which U is no larger than at the mean: that is no minimum.
 
     Warns:
-        UserWarning: The quadratic holds in no direction, or the mean is no minimum along those kept; held-out data
-            accept no width; over all directions, few carry the excess.
+        UserWarning: The quadratic holds in no direction, or the mean is no minimum along those kept, or more than three
+            posterior deviations from it; held-out data accept no width; over all directions, few carry the excess.
 
     Reference: the Gauss–Newton form is Martens & Grosse's (2015, section 3); the subspace that of Izmailov et al.
     (2019). Equipartition: `bayessgd.theory.optimal_scale`.
@@ -131,16 +131,17 @@ def calibrate(
         check_targets(likelihood, held[1])
     n = size(targets) if num_data is None else check_count(num_data, "num_data", least=size(targets))
     problem = Problem(model, inputs, targets, likelihood, prior, n, refresh_batchnorm, output)
-    draws = {"pairs": num_samples, "generator": generator}
+    seen, draws = problem, {"pairs": num_samples, "generator": generator}
     with telling():
         if refresh_batchnorm is None:
             warn_of_statistics(unwrap(model), [])
         if directions == "all":
             found, wider = _over_all(problem, posterior, max_iterations, **draws)
         else:
-            found, wider = _in_span(problem.part(curvature_data, generator), posterior, **draws)
+            seen = problem.part(curvature_data, generator)
+            found, wider = _in_span(seen, posterior, **draws)
         if held is None:
-            warn_of_misfit(found)
+            warn_of_misfit(found, seen.size / n)
             return found
         return _chosen(problem, found, wider, held, **draws)
 
@@ -194,6 +195,7 @@ def _in_span(
         ratio=check.ratio,
         ratio_stderr=check.stderr,
         effective=check.effective,
+        shift=check.shift,
     )
     return result, lambda factor: gaussian_in_span(posterior, curvature, kept, factor=factor)
 

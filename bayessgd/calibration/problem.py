@@ -69,8 +69,11 @@ class Problem:
             output=self.output,
         )
 
-    def excess(self, mean: Mapping[str, Tensor]) -> Callable[[Mapping[str, Tensor]], Tensor]:
-        """Return δ ↦ ½[U(m + δ) + U(m − δ)] − U(m) of steps [pairs, *shape]: a slope of U at m cancels.
+    def changes(self, mean: Mapping[str, Tensor]) -> Callable[[Mapping[str, Tensor]], tuple[Tensor, Tensor]]:
+        """Return δ ↦ the even and the odd part of U(m + δ) − U(m), of steps [pairs, *shape].
+
+        The even part ½[U(m + δ) + U(m − δ)] − U(m) is the excess, from which a slope at m cancels; the odd part
+        ½[U(m + δ) − U(m − δ)] is the slope's.
 
         Raises:
             ValueError: U is not finite at m.
@@ -78,9 +81,10 @@ class Problem:
         lowest = self.potential({name: t[None] for name, t in mean.items()})
         check_lowest(lowest, "posterior's mean")
 
-        def of(steps: Mapping[str, Tensor]) -> Tensor:
+        def of(steps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
             both = {name: torch.cat([mean[name] + step, mean[name] - step]) for name, step in steps.items()}
-            return (self.potential(both) - lowest).unflatten(0, (2, -1)).mean(0)
+            forth, back = (self.potential(both) - lowest).unflatten(0, (2, -1))
+            return (forth + back) / 2, (forth - back) / 2
 
         return of
 
@@ -88,6 +92,6 @@ class Problem:
         self, posterior: LowRankGaussian, pairs: int, generator: torch.Generator | None
     ) -> Callable[[float], Tensor]:
         """Return s ↦ the excesses of pairs of draws from the Gaussian with s times its covariance, [pairs]."""
-        excess, mean = self.excess(posterior.mean), posterior.mean
+        changes, mean = self.changes(posterior.mean), posterior.mean
         steps = {name: t - mean[name] for name, t in posterior.sample(pairs, generator=generator).items()}
-        return lambda scale: excess({name: math.sqrt(scale) * t for name, t in steps.items()})
+        return lambda scale: changes({name: math.sqrt(scale) * t for name, t in steps.items()})[0]

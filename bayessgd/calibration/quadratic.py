@@ -7,6 +7,14 @@ quadratic. The check is
 
 over pairs of draws. Far above 1, U rises faster than the quadratic says as far out as the flattest directions reach:
 they are dropped, the flattest first, until r ≤ 3.
+
+A slope g of U at m cancels from the pairs. Their differences show it: ½[U(m + δ) − U(m − δ)] has the mean square
+gᵀA⁻¹g, and the minimum of the quadratic lies at m − A⁻¹g, so that
+
+    shift = √(gᵀA⁻¹g / K)
+
+is how far off the mean is, in posterior deviations, root mean square over the directions. Of n data among N the part's
+own minimum scatters by √(N/n − 1) of them.
 """
 
 import math
@@ -35,15 +43,16 @@ ENOUGH = 300
 
 @dataclass(frozen=True)
 class Check:
-    """K directions kept, and the excesses of pairs of draws within them, [pairs].
+    """K directions kept, and the even and odd changes of U over pairs of draws within them, [pairs] each.
 
-    >>> check = Check(2, torch.tensor([0.5, 1.5]))
-    >>> check.ratio, check.effective
-    (1.0, 4.0)
+    >>> check = Check(2, torch.tensor([0.5, 1.5]), torch.tensor([-2.0, 2.0]))
+    >>> check.ratio, check.effective, round(check.shift, 3)
+    (1.0, 4.0, 1.414)
     """
 
     kept: int
     excess: Tensor
+    odd: Tensor
 
     @property
     def ratio(self) -> float:
@@ -58,6 +67,11 @@ class Check:
             if self.kept
             else math.nan
         )
+
+    @property
+    def shift(self) -> float:
+        """How far off the mean is, in posterior deviations; NaN where no direction was kept."""
+        return math.sqrt(float(self.odd.square().mean()) / self.kept) if self.kept else math.nan
 
     @property
     def effective(self) -> float:
@@ -82,7 +96,7 @@ def believed(
         pairs: The most pairs of draws; fewer where the directions are many.
         generator: The randomness of the draws.
     """
-    excess = problem.excess(posterior.mean)
+    changes = problem.changes(posterior.mean)
     pairs = max(2, min(pairs, -(-ENOUGH // len(curvature.values))))
     proper = int((curvature.values > PROPER * curvature.values[0].clamp(min=0)).sum())
     like = next(iter(posterior.mean.values()))
@@ -90,10 +104,10 @@ def believed(
 
     def check(kept: int) -> Check:
         if not kept:
-            return Check(0, torch.zeros(pairs, dtype=torch.float64))
+            return Check(0, *torch.zeros(2, pairs, dtype=torch.float64))
         along = z[:, :kept] / curvature.values[:kept].sqrt().to(z)
         basis = curvature.span.first(kept).basis
-        return Check(kept, excess({name: torch.tensordot(along.to(v), v, 1) for name, v in basis.items()}))
+        return Check(kept, *changes({name: torch.tensordot(along.to(v), v, 1) for name, v in basis.items()}))
 
     found, low, high = check(proper), 0, proper
     if _holds(found):

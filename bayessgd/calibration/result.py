@@ -28,6 +28,8 @@ class Calibration:
         ratio: r, the mean excess over `directions`/2: 1 where the quadratic holds. Over all directions it is 1 at s*
             by definition.
         ratio_stderr: One standard error of r, over the draws.
+        shift: How far the mean is from U's minimum within the span, in posterior deviations, root mean square over the
+            directions; NaN over all directions. It moves nothing: the posterior keeps the iterates' mean.
         effective: γ = 2·mean²/var of the excess: how many directions carry it.
         held_out: The factor that held-out data chose, its gain and the gain's error; `None` without such data.
 
@@ -47,6 +49,7 @@ class Calibration:
     ratio: float = 1.0
     ratio_stderr: float = 0.0
     effective: float = math.nan
+    shift: float = math.nan
     held_out: Choice | None = None
 
     @property
@@ -65,8 +68,8 @@ class Calibration:
         return math.nan if self.held_out is None else self.held_out.stderr
 
 
-def warn_of_misfit(found: Calibration) -> None:
-    """Say so where the quadratic holds nowhere, or holds too much."""
+def warn_of_misfit(found: Calibration, part: float) -> None:
+    """Say so where the quadratic holds nowhere or holds too much, or the mean is far off; `part` is n/N."""
     total = found.directions + found.dropped
     if found.directions == 0:
         warn(
@@ -86,4 +89,11 @@ def warn_of_misfit(found: Calibration) -> None:
             "no minimum",
             f"draws within the span have {found.ratio:.2g} ± {found.ratio_stderr:.1g} of the excess loss that their "
             "curvature says, so that the mean is no minimum there; train on, or average a later tail of the iterates",
+        )
+    elif found.shift > LIMIT / math.sqrt(part):
+        warn(
+            "far off",
+            f"the mean is {found.shift:.2g} posterior deviations from the minimum of U in each direction of the span "
+            "(root mean square): the width is right around a place that is not; train on with the loss that the "
+            "likelihood and the prior make, or average a later tail of the iterates",
         )
