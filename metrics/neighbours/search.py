@@ -5,17 +5,21 @@ A matrix product gives all squared distances at once,
     ‖x_i − y_j‖² = ‖x_i‖² + ‖y_j‖² − 2⟨x_i, y_j⟩,
 
 far faster than differences do, but with an error that does not shrink with the distance (`metrics.distances` says what
-that costs). Here the product only *screens*. With u = 2⁻⁵³ and clouds of d columns, a sum of d products in any order is
-off by at most about du‖x_i‖‖y_j‖ (Higham 2002, "Accuracy and stability of numerical algorithms", section 3.1), and with
-the few roundings around it, those of the difference form included, the two forms agree within
+that costs). Here the product only *screens*. With the unit u of its type and clouds of d columns, a sum of d products
+in any order is off by at most about du‖x_i‖‖y_j‖ (Higham 2002, "Accuracy and stability of numerical algorithms",
+section 3.1), and with the few roundings around it, those of the difference form included, the two forms agree within
 
     |D²_product − D²_difference| ≤ s_i = 4(d + 8)u(‖x_i‖² + max_j ‖y_j‖²),
 
 generously. A comparison that this bound settles is settled; the difference form is computed for the other
-pairs alone. They are a handful in a row, unless there are many copies, or knots of points that are 10⁷ times smaller
+pairs alone. They are a handful in a row, unless there are many copies, or knots of points that are far smaller
 than their distance from each other. So every neighbour and every closed ball is the same, to the bit, as from
 `metrics.distances`. Clouds in float32 are taken as the float64 numbers that they are, block by block: no second copy of
 them is made.
+
+In many columns the product is what takes time. In float32 (u = 2⁻²⁴) it takes half of it, and settles nearly as much
+where few pairs are within some times s_i of the nearest, which a sample of them tells. Elsewhere it is in float64
+(u = 2⁻⁵³), for which a knot has to be 10⁷ times smaller.
 
 A row's k-th nearest needs no sorting. Cut the columns into g ≥ k groups and let t be the k-th smallest of the groups'
 minima: k columns are at most t, so whatever is among the k nearest is at most t + 2s_i. About k²/2g
@@ -37,6 +41,16 @@ BLOCK = 2**20
 
 MANY = 1 / 64
 """The share of a block's pairs above which a matrix of booleans costs less than a list."""
+
+WIDE = 48
+"""Columns from which on the product may be in float32."""
+
+SAMPLE = 256
+"""Points of either cloud whose pairs tell whether float32 settles enough."""
+
+MARGIN, CROWDED = 4, 1 / 64
+"""The product is in float64 where a larger share of the sample's pairs is within so many times float32's bound of the
+nearest of their row."""
 
 GROUPS = 256
 """At least so many groups of columns, and 16k, have minima that stand for a row."""
@@ -63,7 +77,7 @@ def near_pairs(
     [0, 1, 2] [0, 1, 2] [0.0, 0.0, 0.0]
     """
     for start, product, _, error in _screened(x, y):
-        threshold = _kth_of_groups(product, k) + 2 * error
+        threshold = (_kth_of_groups(product, k) + 2 * error).to(product)
         block = x[start : start + len(product)]
         yield start, len(block), *_exact(block, y, product <= threshold[:, None])
 
@@ -183,11 +197,11 @@ def pairs_within(
     """
     for start, product, norm, error in _screened(x, y):
         rows = slice(start, start + len(product))
-        low, high = -(norm + error)[:, None], (error - norm)[:, None]
+        low, high = -(norm + error)[:, None].to(product), (error - norm)[:, None].to(product)
         inside, unsettled = [], torch.zeros_like(product, dtype=torch.bool)
         for least, widest in ((radii_x[0][rows, None], radii_x[1][rows, None]), radii_y):
-            sure = product <= least.square() + low
-            near = product <= widest.square() + high
+            sure = product <= least.square().to(product) + low
+            near = product <= widest.square().to(product) + high
             many = int(sure.count_nonzero()) > MANY * sure.numel()
             inside.append(sure if many else None)
             unsettled |= near & ~sure if many else near
@@ -197,16 +211,19 @@ def pairs_within(
 def _screened(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
     """A block's first row, ‖y_j‖² − 2⟨x_i, y_j⟩, ‖x_i‖² and s_i, both clouds seen from the middle of all points.
 
-    In float64. Beside the clouds there is one copy of y and what a block of rows needs.
+    The product is in float32 or float64, the others in float64. Beside the clouds there is one copy of y and what a
+    block of rows needs.
     """
     n, m, d = len(x), len(y), x.shape[1]
     centre = (n / (n + m)) * _mean(x) + (m / (n + m)) * _mean(y)
+    squares = _squares(y, centre)
+    largest = squares.max()
+    dtype = _type(x, y, centre, largest)
     # ⟨(−2a, 1), (b, ‖b‖²)⟩ in one product.
-    right = torch.empty(m, d + 1, dtype=torch.float64, device=y.device)
+    right = torch.empty(m, d + 1, dtype=dtype, device=y.device)
     for rows in _blocks(m, d):
-        b = torch.sub(y[rows], centre, out=right[rows, :d])
-        right[rows, d] = b.square().sum(1)
-    largest = right[:, d].max()
+        right[rows, :d] = y[rows] - centre
+    right[:, d] = squares
     # In many columns the product is what takes time, and wants more rows than stay in the cache.
     height = max(1, BLOCK // m, d // 16)
     buffer = right.new_empty(min(height, n), m)
@@ -216,7 +233,31 @@ def _screened(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tenso
         norm = a.square().sum(1)
         left[: len(a), :d] = a.mul_(-2)
         product = torch.mm(left[: len(a)], right.T, out=buffer[: len(a)])
-        yield start, product, norm, 4 * (d + 8) * 2.0**-53 * (norm + largest)
+        yield start, product, norm, _bound(d, dtype) * (norm + largest)
+
+
+def _bound(d: int, dtype: torch.dtype) -> float:
+    return 4 * (d + 8) * torch.finfo(dtype).eps / 2
+
+
+def _type(x: Tensor, y: Tensor, centre: Tensor, largest: Tensor) -> torch.dtype:
+    """Of the product: float32 where that settles most comparisons and saves time."""
+    d = x.shape[1]
+    if d < WIDE:
+        return torch.float64
+    # No square may leave float32's range, nor all be lost below it.
+    if not 1e-20 < float(torch.maximum(largest, _squares(x, centre).max())) < 1e30:
+        return torch.float64
+    a, b = (c[:: -(-len(c) // SAMPLE)].double() - centre for c in (x, y))
+    square = distances(a, b).square()
+    reach = square.amin(1) + MARGIN * _bound(d, torch.float32) * (a.square().sum(1) + largest)
+    crowded = (square <= reach[:, None]).double().mean()
+    return torch.float64 if float(crowded) > CROWDED else torch.float32
+
+
+def _squares(x: Tensor, centre: Tensor) -> Float[Tensor, " n"]:
+    """‖x_i − centre‖² in float64."""
+    return torch.cat([(x[rows] - centre).square().sum(1) for rows in _blocks(*x.shape)])
 
 
 def _mean(x: Tensor) -> Float[Tensor, " d"]:
@@ -244,8 +285,8 @@ def _settled(
     product: Tensor, bound: Tensor, error: Tensor, x: Tensor, y: Tensor, radius: Tensor
 ) -> Bool[Tensor, "b m"]:
     """Whether D ≤ radius, from product ≤ bound ± error where that says it."""
-    inside = product <= (bound - error)[:, None]
-    maybe = product <= (bound + error)[:, None]
+    inside = product <= (bound - error)[:, None].to(product)
+    maybe = product <= (bound + error)[:, None].to(product)
     if int(maybe.count_nonzero()) > int(inside.count_nonzero()):
         open_pairs = maybe & ~inside
         rows, columns, distance = _exact(x, y, open_pairs)

@@ -10,6 +10,7 @@ SCENES = {
     "an offset": lambda x, y: (x + 1e6, y + 1e6),
     "clouds apart": lambda x, y: (x, y + 1e7),
     "an outlier": lambda x, y: (x, torch.cat([y, 1e9 * y[:1]])),
+    "an outlier that looks": lambda x, y: (torch.cat([1e25 * x[:1], x]), y),
     "copies": lambda x, y: (torch.cat([x, x[:40]]), torch.cat([x[:30], y, y[:20]])),
     "all the same": lambda x, y: (x[:1].repeat(len(x), 1), x[:1].repeat(len(y), 1)),
     "knots": lambda x, y: (
@@ -94,6 +95,40 @@ def test_the_bound_holds(gen, scene, d):
     for start, product, norm, error in search._screened(x, y):
         rows = slice(start, start + len(product))
         assert ((product + norm[:, None] - square[rows]).abs() <= error[:, None]).all()
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_float32_settles_nothing_wrongly_however_crowded(gen, scene, monkeypatch):
+    """Wherever its squares have a value: it may leave many pairs to the difference form, and no wrong one."""
+    monkeypatch.setattr(search, "CROWDED", 2)
+    x, y = clouds(gen, scene, 64)
+    gap = distances(x, y)
+    assert torch.equal(kth_neighbour(x, y, 3)[0], gap.sort(1).values[:, 2])
+    radius_x, radius_y = gap.sort(1).values[:, 7], gap.sort(0).values[4]
+    around = ball_blocks(x, y, radius_x=radius_x, radius_y=radius_y)
+    around_x, around_y = map(torch.cat, zip(*around, strict=True))
+    assert torch.equal(around_x, gap <= radius_x[:, None])
+    assert torch.equal(around_y, gap <= radius_y)
+
+
+def test_float32_is_taken_where_it_settles_most(gen):
+    """A cloud in 64 columns; not in 16, not where all are within its bound, not where its squares have no value."""
+
+    def chosen(scene, d=64):
+        return next(search._screened(*clouds(gen, scene, d)))[1].dtype
+
+    assert chosen("one law") == chosen("copies") == chosen("a lattice") == torch.float32
+    assert chosen("one law", 16) == torch.float64
+    for scene in (
+        "knots",
+        "clouds apart",
+        "all the same",
+        "an outlier",
+        "an outlier that looks",
+        "tiny",
+        "huge",
+    ):
+        assert chosen(scene) == torch.float64, scene
 
 
 def test_few_pairs_are_computed_exactly(gen):
