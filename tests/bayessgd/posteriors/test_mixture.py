@@ -84,6 +84,14 @@ def test_points_become_one_empirical_law():
     assert torch.allclose(made.mean, flatten(law.mean))
 
 
+def test_points_without_variance_are_drawn_once_each():
+    """Two Gaussians that are points have a draw each; of two that are none it is 30 in all."""
+    mean = {"w": torch.zeros(3)}
+    point, wide = LowRankGaussian(mean, {"w": torch.zeros(3)}), LowRankGaussian(mean, {"w": torch.ones(3)})
+    assert Mixture([point, point]).usual_samples == 2
+    assert Mixture([wide, wide]).usual_samples == 30
+
+
 def test_a_component_of_weight_zero_is_not_asked():
     law = Mixture([gaussian(1), point(9.0)], [1.0, 0.0])
     assert math.isfinite(float(law.log_prob(law.components[0].mean)))

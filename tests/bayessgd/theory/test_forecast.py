@@ -72,6 +72,8 @@ def test_warns_before_the_run_and_names_the_cause():
         told = p.forecast(preconditioner=H, batch_size=S)
     assert not told.holds
     assert told.ratios.isinf().all()
+    assert told.extremes == (0, math.inf)
+    assert told.balance != (0, math.inf)
     with pytest.raises(ValueError, match=r"mean square .* row 0 of leverage 0\.90 in batches of 2"):
         p.stationary_covariance(preconditioner=H, batch_size=S)
 

@@ -7,7 +7,7 @@ from torch import nn
 from bayessgd.likelihoods import LearnedScale
 from bayessgd.params import named_parameters
 from bayessgd.theory import LearnedScaleRegression, injected_noise, optimal_preconditioner
-from bayessgd.theory._learned_scale import excess_of_products
+from bayessgd.theory._learned_scale import by_quantile, excess_of_products
 from bayessgd.theory._whitening import Whitening
 
 
@@ -75,6 +75,35 @@ def test_means_over_the_posterior(prior, gen):
     for found, each in ((p.curvature, A), (p.mean_noise, C)):
         error = each.std(0) / len(some) ** 0.5
         assert float(((each.mean(0) - found).abs() - 5 * error).max()) < 1e-12
+
+
+@pytest.mark.parametrize("precision", [None, 3.0])
+def test_the_noise_of_few_data_is_exact(precision, gen):
+    """With nine data and three columns the gradient's own mean square, of order 1/N beside the noise, is seen.
+
+    So is what a prior far from the data adds to it.
+    """
+    p, n = problem(gen, n=9), 400_000
+    if precision is not None:
+        p = LearnedScaleRegression(p.features, p.targets, prior_mean=4.0, prior_precision=precision)
+    each = []
+    for theta in p.draws(n, generator=gen).split(20_000):
+        s, beta = theta[:, :1], theta[:, 1:]
+        residual, w = p.targets - beta @ p.features.T, torch.exp(-2 * s)
+        slopes = torch.cat([(1 - w * residual**2)[..., None], -(w * residual)[..., None] * p.features], 2)
+        slopes = slopes - slopes.mean(1, keepdim=True)
+        each.append(slopes.mT @ slopes / p.num_data)
+    C = torch.cat(each)
+    error = C.std(0) / n**0.5
+    assert float(((C.mean(0) - p.mean_noise).abs() / error).max()) < 5
+    assert float((error / C.mean(0).abs()).diagonal().max()) < 0.01
+
+
+def test_quantiles_are_even_within_the_cells_of_the_nodes():
+    nodes, weights = torch.tensor([0.0, 1.0, 2.0]).double(), torch.tensor([1.0, 2.0, 1.0]).double()
+    uniform = torch.tensor([0.0, 0.125, 0.25, 0.5, 0.75, 1.0]).double()
+    wanted = torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.5, 2.5]).double()
+    torch.testing.assert_close(by_quantile(nodes, weights, uniform), wanted)
 
 
 @pytest.mark.parametrize("prior", [None, "proper"])
