@@ -38,8 +38,8 @@ ROOMS = {
         "tests/bayessgd/posteriors",
         "tests/bayessgd/test_predict_networks.py",
     ),
-    "transport": ("metrics/transport", "tests/metrics/transport"),
-    "kernels": ("metrics/kernels", "tests/metrics/kernels"),
+    "transport": ("metrics/transport", "tests/metrics/transport", "tests/metrics/test_batches.py"),
+    "kernels": ("metrics/kernels", "tests/metrics/kernels", "tests/metrics/test_batches.py"),
     "predictions": ("metrics/predictions", "tests/metrics/predictions"),
     "penalties": ("gan/penalties", "tests/gan/test_penalties.py", "tests/gan/test_checks.py"),
 }

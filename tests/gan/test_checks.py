@@ -89,6 +89,15 @@ def test_batch_normalisation_under_a_penalty_per_sample_is_refused(penalty, norm
     fit(GAN(pair()[0], normed, loss=losses.NonSaturating(), penalties=(penalty,)))
 
 
+def test_a_penalty_of_your_own_may_mix_the_batch_unless_it_says_otherwise():
+    class OfWeights(penalties.Penalty):
+        def __call__(self, critic, real, fake, *, generator=None):
+            return 1e-3 * sum(p.square().sum() for p in critic.parameters())
+
+    critic = nn.Sequential(nn.Linear(20, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+    fit(GAN(pair()[0], critic, loss=losses.NonSaturating(), penalties=(OfWeights(),)))
+
+
 def test_the_batch_is_the_recipes_unless_another_is_asked_for():
     seen = []
     chosen = gan.recipe("sinkhorn", like=CLOUD)

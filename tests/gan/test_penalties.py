@@ -182,6 +182,13 @@ def test_dragan_stays_around_the_real_samples(gen):
     # 4000 Gaussians of standard deviation ½·2 (itself known to 1/√8000): five standard errors each.
     assert abs(float(noise.mean())) < 5 / math.sqrt(4000)
     assert abs(float(noise.std()) - 1) < 5 * math.sqrt(2 / 8000)
+    # The deviation of the batch's entries, over their number: of two entries 0 and 2 it is 1, and not √2.
+    few = torch.tensor([[0.0], [2.0]], dtype=torch.float64)
+    seen.clear()
+    for _ in range(2000):
+        DRAGAN()(critic, few, few, generator=gen)
+    spread = (torch.stack(seen) - few).square().mean().sqrt()
+    assert abs(float(spread) - 0.5) < 5 * 0.5 / math.sqrt(2 * 4000)
 
 
 @pytest.mark.parametrize("penalty", [GradientPenalty(), DRAGAN()], ids=repr)

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from bayessgd.posteriors import Ensemble, LowRankGaussian, Mixture, load
+from bayessgd.posteriors import files as files_of_posteriors
 from metrics import files
 
 
@@ -49,6 +50,12 @@ def test_what_is_loaded_is_what_was_saved(make, tmp_path):
     a, b = (p.sample(7, generator=torch.Generator().manual_seed(1)) for p in (law, again))
     assert list(a) == list(b)
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_file_from_before_chains_were_kept_has_one(tmp_path):
+    packed = ensemble().pack()
+    rest = {key: value for key, value in packed.rest.items() if key != "chains"}
+    assert files_of_posteriors.KINDS["ensemble"](packed.tensors, rest).chains == 1
 
 
 def test_saving_leaves_one_whole_file_and_replaces_the_old(tmp_path):
