@@ -96,11 +96,12 @@ def paired_distances(
     """
     size = max(1, BLOCK // (8 * x.shape[1]))
     x, y = x.detach(), y.detach()
-    pieces = [
-        euclidean(x[i][:, None], y[j][:, None]).flatten()
-        for i, j in zip(rows.split(size), columns.split(size), strict=True)
-    ]
-    return torch.cat(pieces).to(dtype or x.dtype)
+    # Made beforehand: small results that live between large temporary ones would cut the heap into pieces too small
+    # for the next, 18 GB of them where 2 GB are needed.
+    found = torch.empty(len(rows), dtype=torch.float64, device=x.device)
+    for out, i, j in zip(found.split(size), rows.split(size), columns.split(size), strict=True):
+        out.copy_(euclidean(x[i][:, None], y[j][:, None]).flatten())
+    return found.to(dtype or x.dtype)
 
 
 @torch.no_grad()

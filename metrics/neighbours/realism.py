@@ -20,7 +20,7 @@ from torch import Tensor
 
 from metrics.distances import product_distances
 from metrics.inputs import check_count, check_pair
-from metrics.neighbours.search import kth_neighbour, pairs_within
+from metrics.neighbours.search import decisive_distances, kth_neighbour, pairs_within
 from metrics.precision import full_precision
 
 __all__ = ["rarity_scores", "realism_scores"]
@@ -95,12 +95,13 @@ def rarity_scores(
     k = check_count(k, "k", below=len(real))
     radius = kth_neighbour(real, real, k + 1)[0]
     found, zero = radius.new_full((len(fake),), torch.inf), radius.new_zeros(len(fake))
-    for at, inside, _, rows, columns, distance in pairs_within(
+    for at, inside, _, rows, columns, square, error in pairs_within(
         real, fake, radii_x=(radius, radius), radii_y=(zero, zero)
     ):
         if inside is not None:
             of = torch.where(inside, radius[at, None], torch.inf)
             found = torch.minimum(found, of.amin(0))
-        near = distance <= radius[at][rows]
+        pair, radii = (rows + at.start, columns), [radius[at][None, rows]]
+        near = decisive_distances(real, fake, pair, square, error, radii=radii) <= radius[at][rows]
         found.scatter_reduce_(0, columns[near], radius[at][rows[near]], "amin")
     return torch.where(found.isinf(), torch.nan, found).to(fake.dtype)

@@ -26,7 +26,7 @@ minima: k columns are at most t, so whatever is among the k nearest is at most t
 columns pass that are not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -34,7 +34,14 @@ from torch import Tensor
 
 from metrics.distances import distances, paired_distances
 
-__all__ = ["ball_blocks", "kth_neighbour", "near_pairs", "nearest_pairs", "pairs_within"]
+__all__ = [
+    "ball_blocks",
+    "decisive_distances",
+    "kth_neighbour",
+    "near_pairs",
+    "nearest_pairs",
+    "pairs_within",
+]
 
 BLOCK = 2**20
 """Entries of a block of products: 8 MiB, to stay in a processor's cache."""
@@ -174,7 +181,15 @@ Ranges = tuple[Tensor, Tensor]
 def pairs_within(
     x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, radii_x: Ranges, radii_y: Ranges
 ) -> Iterator[
-    tuple[slice, Tensor | None, Tensor | None, Int[Tensor, " p"], Int[Tensor, " p"], Float[Tensor, " p"]]
+    tuple[
+        slice,
+        Tensor | None,
+        Tensor | None,
+        Int[Tensor, " p"],
+        Int[Tensor, " p"],
+        Float[Tensor, " p"],
+        Float[Tensor, " p"],
+    ]
 ]:
     """Yield what there is to know of pairs for balls whose radii are within ranges.
 
@@ -187,28 +202,60 @@ def pairs_within(
     Yields:
         A block's rows; of its pairs [b, m] which are within the least radius of x_i, and within that of y_j, or None
         where those are so few that they are among the pairs; then of each pair that is not settled so, and
-        may be within a largest radius, the row within the block, the column, and the exact distance.
+        may be within a largest radius, the row within the block, the column, D² by the product in float64, and s_i.
 
     >>> x = torch.tensor([[0.0], [5.0]], dtype=torch.float64)
     >>> widest, zero = torch.tensor([1.0, 0.5]).double(), torch.zeros(2).double()
-    >>> for *_, rows, columns, d in pairs_within(x, x + 1, radii_x=(zero, widest), radii_y=(zero, zero)):
-    ...     print(rows.tolist(), columns.tolist(), d.tolist())
+    >>> for *_, rows, columns, square, _ in pairs_within(x, x + 1, radii_x=(zero, widest), radii_y=(zero, zero)):
+    ...     print(rows.tolist(), columns.tolist(), square.tolist())
     [0] [0] [1.0]
     """
-    for start, product, norm, error in _screened(x, y):
-        rows = slice(start, start + len(product))
-        low, high = -(norm + error)[:, None].to(product), (error - norm)[:, None].to(product)
+    # In float64: float32 would leave most pairs whose D² is between the radii to the difference form.
+    for start, product, norm, error in _screened(x, y, torch.float64):
+        at = slice(start, start + len(product))
+        low, high = -(norm + error)[:, None], (error - norm)[:, None]
         inside, unsettled = [], torch.zeros_like(product, dtype=torch.bool)
-        for least, widest in ((radii_x[0][rows, None], radii_x[1][rows, None]), radii_y):
-            sure = product <= least.square().to(product) + low
-            near = product <= widest.square().to(product) + high
+        for least, widest in ((radii_x[0][at, None], radii_x[1][at, None]), radii_y):
+            sure = product <= least.square() + low
+            near = product <= widest.square() + high
             many = int(sure.count_nonzero()) > MANY * sure.numel()
             inside.append(sure if many else None)
             unsettled |= near & ~sure if many else near
-        yield rows, *inside, *_exact(x[rows], y, unsettled)  # type: ignore[misc]
+        rows, columns = unsettled.nonzero(as_tuple=True)
+        yield at, *inside, rows, columns, product[rows, columns] + norm[rows], error[rows]  # type: ignore[misc]
 
 
-def _screened(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+@torch.no_grad()
+def decisive_distances(
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    pairs: tuple[Int[Tensor, " p"], Int[Tensor, " p"]],
+    square: Float[Tensor, " p"],
+    error: Float[Tensor, " p"],
+    *,
+    radii: Sequence[Float[Tensor, "s p"]],
+) -> Float[Tensor, " p"]:
+    """Return distances of pairs that are to all their radii as the exact ones are, at or below or above.
+
+    From D² up to an error, as `pairs_within` gives it; exact where a radius is too near for that.
+
+    >>> x, one = torch.tensor([[0.0], [3.0]]), torch.ones(1).double()
+    >>> pair = torch.tensor([0]), torch.tensor([1])
+    >>> decisive_distances(x, x, pair, 8.9 * one, 0.2 * one, radii=[3 * one[None]])
+    tensor([3.], dtype=torch.float64)
+    """
+    doubt = torch.zeros_like(square, dtype=torch.bool)
+    for radius in radii:
+        doubt |= ((radius.square() - square).abs() <= error).any(0)
+    rows, columns = (index[doubt] for index in pairs)
+    distance = square.clamp(min=0).sqrt()
+    distance[doubt] = paired_distances(x, y, rows, columns, dtype=torch.float64)
+    return distance
+
+
+def _screened(
+    x: Tensor, y: Tensor, dtype: torch.dtype | None = None
+) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
     """A block's first row, ‖y_j‖² − 2⟨x_i, y_j⟩, ‖x_i‖² and s_i, both clouds seen from the middle of all points.
 
     The product is in float32 or float64, the others in float64. Beside the clouds there is one copy of y and what a
@@ -218,7 +265,7 @@ def _screened(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tenso
     centre = (n / (n + m)) * _mean(x) + (m / (n + m)) * _mean(y)
     squares = _squares(y, centre)
     largest = squares.max()
-    dtype = _type(x, y, centre, largest)
+    dtype = dtype or _type(x, y, centre, largest)
     # ⟨(−2a, 1), (b, ‖b‖²)⟩ in one product.
     right = torch.empty(m, d + 1, dtype=dtype, device=y.device)
     for rows in _blocks(m, d):

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from metrics.distances import paired_distances
-from metrics.neighbours.search import near_pairs, pairs_within
+from metrics.neighbours.search import decisive_distances, near_pairs, pairs_within
 
 __all__ = [
     "accuracy_of_subsets",
@@ -58,7 +58,7 @@ def scores_of_subsets(
     precise, recalled, covered = (torch.zeros_like(at) for at in (in_fake, in_real, in_real))
     balls = radius_x.new_zeros(len(in_real))
     ranges = (_range(radius_x, in_real), _range(radius_y, in_fake))
-    for at, sure_x, sure_y, rows, columns, distance in pairs_within(
+    for at, sure_x, sure_y, rows, columns, square, slack in pairs_within(
         real, fake, radii_x=ranges[0], radii_y=ranges[1]
     ):
         if sure_x is not None:
@@ -70,8 +70,10 @@ def scores_of_subsets(
         if sure_y is not None:
             recalled[:, at] |= ((sure_y.float() @ in_fake.T.float()).T > 0) & in_real[:, at]
         step = max(1, ENTRIES // len(in_real))
-        for row, j, d in zip(*(t.split(step) for t in (rows, columns, distance)), strict=True):
+        pairs = (t.split(step) for t in (rows, columns, square, slack))
+        for row, j, close, error in zip(*pairs, strict=True):
             i = row + at.start
+            d = decisive_distances(real, fake, (i, j), close, error, radii=(radius_x[:, i], radius_y[:, j]))
             both = in_real[:, i] & in_fake[:, j]
             # Radii of points outside of a subset are −1: no ball of theirs holds anything.
             in_ball = both & (d <= radius_x[:, i])

@@ -6,7 +6,7 @@ import torch
 import metrics
 from metrics.distances import distances
 from metrics.neighbours import subsets
-from metrics.neighbours.search import pairs_within
+from metrics.neighbours.search import decisive_distances, pairs_within
 from metrics.neighbours.subsets import accuracy_of_subsets, radii_of_subsets, scores_of_subsets
 
 
@@ -80,10 +80,14 @@ def test_pairs_within_misses_none(gen):
     d = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
     seen = torch.zeros_like(d, dtype=torch.bool)
     ranges = {"radii_x": (0 * radius_x, radius_x), "radii_y": (0 * radius_y, radius_y)}
-    for at, sure_x, sure_y, rows, columns, distance in pairs_within(x, y, **ranges):
+    for at, sure_x, sure_y, rows, columns, square, error in pairs_within(x, y, **ranges):
         assert sure_x is sure_y is None
         seen[rows + at.start, columns] = True
-        torch.testing.assert_close(distance, d[rows + at.start, columns], rtol=1e-15, atol=0)
+        exact = d[rows + at.start, columns]
+        assert bool(((square - exact.square()).abs() <= error).all())
+        # A radius that is the distance itself is decided by the exact one.
+        pairs = rows + at.start, columns
+        assert torch.equal(decisive_distances(x, y, pairs, square, error, radii=[exact[None]]), exact)
     wanted = (d <= radius_x[:, None]) | (d <= radius_y)
     assert wanted.any()
     assert not bool((wanted & ~seen).any())
