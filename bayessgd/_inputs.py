@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd._functional import functional
+from bayessgd._unfit import telling_unfit
 
 __all__ = [
     "Inputs",
@@ -66,7 +67,9 @@ def picked(output: Any, pick: Output | None = None) -> Tensor:
 def call(network: nn.Module, state: Mapping[str, Tensor], x: Inputs, output: Output | None = None) -> Tensor:
     """Return the network's output for other parameters and buffers, [n, ...]."""
     args, keywords = arguments(x)
-    return picked(functional(network, state, args, keywords), output)
+    with telling_unfit(network, args, keywords):
+        found = functional(network, state, args, keywords)
+    return picked(found, output)
 
 
 def wide(output: Tensor) -> Tensor:

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from bayessgd._evaluating import Attributes
 from bayessgd._functional import lending, unfused
-from bayessgd._inputs import Inputs, Output, Targets, arguments, parted, picked, tensors
+from bayessgd._inputs import Inputs, Output, Targets, arguments, parted, picked, rows, tensors
 from bayessgd._over import Told, over, telling
+from bayessgd._unfit import telling_unfit
 from bayessgd.params import named_buffers, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.starts import jittered_starts, reset_starts
@@ -212,7 +213,8 @@ class Chains(nn.Module):
         lead = None if shared else 0
         attributes = Attributes(self.network)
         try:
-            with telling(self._told), unfused():
+            first = x if shared else rows(x, 0)
+            with telling_unfit(self.network, *arguments(first)), telling(self._told), unfused():
                 found, rebound = over(
                     one,
                     (self._tensors(), inputs, targets),

@@ -25,7 +25,7 @@ from torch.func import grad, jvp, vjp, vmap
 from bayessgd._evaluating import Attributes
 from bayessgd._functional import elementary
 from bayessgd._inputs import Output, Targets
-from bayessgd._over import quietly
+from bayessgd._over import quietly, together
 from bayessgd.batches import Data
 from bayessgd.noise.per_example import Examples, Loss, trainable
 from bayessgd.params import flatten, unflatten
@@ -197,7 +197,7 @@ def _curvature(
 
     def checked(run: Callable[[], Theta]) -> Theta:
         try:
-            with elementary(), quietly():
+            with elementary(), quietly(), together():
                 return run()
         except torch.OutOfMemoryError:
             raise
