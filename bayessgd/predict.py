@@ -29,7 +29,7 @@ from bayessgd.params import unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.posteriors.base import Draws, Posterior
 from bayessgd.tangents import tangents
-from metrics.inputs import check_count
+from metrics.inputs import check_count, check_generator
 
 __all__ = ["predict"]
 
@@ -139,6 +139,7 @@ def predict(
     usual = posterior.usual_samples if isinstance(posterior, Posterior) else Posterior.USUAL
     count = usual if num_samples is None else check_count(num_samples, "num_samples")
     chunk = None if chunk_size is None else check_count(chunk_size, "chunk_size")
+    check_generator(generator)
     sinks = [_Kept() if reduce is None else reducer(reduce)() for _ in inputs]
     with telling():
         if refresh_batchnorm is None:

@@ -21,6 +21,7 @@ __all__ = [
     "check_dense",
     "check_entries",
     "check_fraction",
+    "check_generator",
     "check_number",
     "check_pair",
     "check_positive",
@@ -28,6 +29,7 @@ __all__ = [
     "check_type",
     "check_weights",
     "from_array",
+    "repeatable",
 ]
 
 
@@ -264,6 +266,32 @@ def check_count(value: object, name: str, *, least: int = 1, below: int | None =
     if below is not None and number >= below:
         raise ValueError(f"{name} must be below {below}, got {number}; lower it or pass more samples")
     return number
+
+
+def check_generator(generator: object) -> torch.Generator | None:
+    """Return a generator or None; a seed in its place is refused, and so is numpy's generator.
+
+    >>> check_generator(0)
+    Traceback (most recent call last):
+    TypeError: generator must be a torch.Generator or None, got int; pass torch.Generator().manual_seed(0)
+    """
+    if generator is None or isinstance(generator, torch.Generator):
+        return generator
+    seed = generator if isinstance(generator, int) and not isinstance(generator, bool) else 0
+    raise TypeError(
+        f"generator must be a torch.Generator or None, got {type(generator).__name__}; pass "
+        f"torch.Generator().manual_seed({seed})"
+    )
+
+
+def repeatable(generator: object, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return the generator, or a fresh one seeded with 0 where there is none.
+
+    >>> repeatable(None).initial_seed()
+    0
+    """
+    given = check_generator(generator)
+    return torch.Generator(device).manual_seed(0) if given is None else given
 
 
 def _plain(value: object, name: str) -> object:

@@ -39,7 +39,7 @@ from bayessgd.likelihoods import Likelihood
 from bayessgd.params import unwrap
 from bayessgd.posteriors import LowRankGaussian
 from bayessgd.priors import Prior
-from metrics.inputs import check_count
+from metrics.inputs import check_count, check_generator
 from metrics.precision import full_precision
 
 __all__ = ["calibrate"]
@@ -126,6 +126,7 @@ def calibrate(
     check_count(num_samples, "num_samples", least=2)
     check_count(max_iterations, "max_iterations")
     check_count(curvature_data, "curvature_data")
+    check_generator(generator)
     held = None if held_out is None else _check_held_out(model, held_out)
     if held is not None:
         check_targets(likelihood, held[1])

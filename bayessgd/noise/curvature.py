@@ -29,7 +29,7 @@ from bayessgd._over import quietly, together
 from bayessgd.batches import Data
 from bayessgd.noise.per_example import Examples, Loss, trainable
 from bayessgd.params import flatten, unflatten
-from metrics.inputs import check_count, check_number, check_tensor
+from metrics.inputs import check_count, check_number, check_tensor, repeatable
 
 __all__ = ["Curvature", "gauss_newton", "hessian"]
 
@@ -93,7 +93,7 @@ class Curvature:
                 total[i] = self.product(unit)[i]
             return total
         count = check_count(num_probes, "num_probes")
-        source = torch.Generator(self.like.device).manual_seed(0) if generator is None else generator
+        source = repeatable(generator, self.like.device)
         total = torch.zeros(self.size, dtype=self.like.dtype, device=self.like.device)
         for _ in range(count):
             bits = torch.randint(2, (self.size,), device=self.like.device, generator=source)

@@ -18,7 +18,7 @@ from bayessgd.params import flatten
 from bayessgd.posteriors._members import members
 from bayessgd.posteriors._spread import spread
 from bayessgd.posteriors.base import Draws, Packed, Posterior, check_draws, check_named
-from metrics.inputs import check_count
+from metrics.inputs import check_count, check_generator
 
 __all__ = ["Ensemble"]
 
@@ -127,6 +127,7 @@ class Ensemble(Posterior):
         Every draw is equally likely to be among them (systematic sampling), so means over the sample are
         unbiased; the picks are not independent of each other.
         """
+        check_generator(generator)
         if check_draws(n) == len(self):
             return {name: t.clone() for name, t in self.draws.items()}
         return next(self.stream(n, n, generator=generator)).parameters

@@ -25,7 +25,7 @@ from torch.distributions import Distribution, Independent, LowRankMultivariateNo
 
 from bayessgd.params import flatten
 from bayessgd.posteriors.base import Draws, Packed, Posterior, check_draws, check_named, randn
-from metrics.inputs import check_positive
+from metrics.inputs import check_generator, check_positive
 
 __all__ = ["LowRankGaussian"]
 
@@ -104,6 +104,7 @@ class LowRankGaussian(Posterior):
 
     def stream(self, n: int, size: int, *, generator: torch.Generator | None = None) -> Iterator[Draws]:
         """Yield n draws, at most `size` at a time, which changes no number; each takes one network's memory."""
+        check_generator(generator)
         sizes = {name: mean.numel() for name, mean in self._mean.items()}
         # A row of normals for each draw. Of a multiple of 16 a CPU makes the same numbers at once and one by one.
         row = -(-(self.rank + sum(sizes.values())) // 16) * 16

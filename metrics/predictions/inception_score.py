@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.inputs import check_count
+from metrics.inputs import check_count, repeatable
 from metrics.precision import full_precision
 from metrics.probabilities import check_probabilities
 
@@ -79,13 +79,12 @@ def inception_score(
     n = len(probs)
     if n < 2:
         raise ValueError(f"probs must hold at least two images, got {n}; pass more")
-    count = check_count(splits, "splits", below=n + 1)
+    count, random = check_count(splits, "splits", below=n + 1), repeatable(generator)
     p = probs.double()
     kl = _divergences(p)
     value = kl.mean().exp()
     stderr = value * kl.std() / n**0.5
     if shuffle:
-        random = generator if generator is not None else torch.Generator().manual_seed(0)
         p = p[torch.randperm(n, generator=random, device=random.device).to(p.device)]
     ends = [k * n // count for k in range(count + 1)]
     parts = torch.stack([_divergences(p[a:b]).mean().exp() for a, b in pairwise(ends)])

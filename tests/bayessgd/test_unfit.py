@@ -60,7 +60,7 @@ UNFIT = {
 
 @pytest.mark.parametrize("kind", UNFIT)
 @pytest.mark.parametrize("run", RUNS)
-def test_inputs_that_the_network_cannot_take_are_told(run, kind):
+def test_inputs_that_the_network_cannot_take_are_refused(run, kind):
     x, said = UNFIT[kind]
     net = nn.Linear(3, 1)
     with pytest.raises(ValueError, match=f"model cannot take inputs torch.{said}"):
