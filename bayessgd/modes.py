@@ -22,6 +22,7 @@ from torch.func import grad, hessian
 from bayessgd._data import check_finite_data, check_laws, check_targets
 from bayessgd._evaluating import evaluating
 from bayessgd._over import warn
+from bayessgd._probabilities import told_of_probabilities
 from bayessgd.likelihoods import Likelihood, mean_negative_log_joint
 from bayessgd.noise import gradient_noise
 from bayessgd.params import flatten, named_parameters, unflatten, unwrap
@@ -159,6 +160,7 @@ def optimum(
     check_finite_data(x, y)
     check_laws(likelihood, prior)
     check_targets(likelihood, y)
+    told_of_probabilities(network, likelihood, x)
     like = {name: p.detach() for name, p in named_parameters(network).items()}
     size = sum(t.numel() for t in like.values())
     if size > LARGEST:

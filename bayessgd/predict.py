@@ -30,6 +30,7 @@ from bayessgd.posteriors import Ensemble
 from bayessgd.posteriors.base import Draws, Posterior
 from bayessgd.tangents import tangents
 from metrics.inputs import check_count, check_generator
+from metrics.precision import full_precision
 
 __all__ = ["predict"]
 
@@ -75,6 +76,7 @@ def predict(
 ) -> Tensor: ...
 
 
+@full_precision
 @torch.no_grad()
 def predict(
     model: nn.Module,

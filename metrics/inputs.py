@@ -23,6 +23,7 @@ __all__ = [
     "check_fraction",
     "check_generator",
     "check_number",
+    "check_object",
     "check_pair",
     "check_positive",
     "check_tensor",
@@ -266,6 +267,19 @@ def check_count(value: object, name: str, *, least: int = 1, below: int | None =
     if below is not None and number >= below:
         raise ValueError(f"{name} must be below {below}, got {number}; lower it or pass more samples")
     return number
+
+
+def check_object(value: object, name: str) -> None:
+    """Refuse a class where an object of it is meant.
+
+    >>> check_object(dict, "settings")
+    Traceback (most recent call last):
+    TypeError: settings must be an object, got the class dict; write dict(...)
+    """
+    if isinstance(value, type):
+        raise TypeError(
+            f"{name} must be an object, got the class {value.__name__}; write {value.__name__}(...)"
+        )
 
 
 def check_generator(generator: object) -> torch.Generator | None:

@@ -27,6 +27,7 @@ from bayessgd._bank import warn_of_statistics
 from bayessgd._data import check_laws, check_of_model, check_targets, check_wide, gathered
 from bayessgd._inputs import Inputs, Output, Targets, size
 from bayessgd._over import telling, warn
+from bayessgd._probabilities import told_of_probabilities
 from bayessgd.batches import Data
 from bayessgd.calibration.curvature import curvature_in_span, gaussian_in_span
 from bayessgd.calibration.equipartition import equipartition, moving_directions
@@ -123,6 +124,7 @@ def calibrate(
     inputs, targets = gathered(model, x, y, finite=True)
     check_laws(likelihood, prior)
     check_targets(likelihood, targets)
+    told_of_probabilities(model, likelihood, inputs, output)
     check_count(num_samples, "num_samples", least=2)
     check_count(max_iterations, "max_iterations")
     check_count(curvature_data, "curvature_data")

@@ -192,6 +192,11 @@ def check_named(
             )
 
 
+def without_graph(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors without what they were computed from: a posterior has no gradient, and may be copied."""
+    return {name: t.detach() for name, t in tensors.items()}
+
+
 def check_draws(n: object) -> int:
     """Return the number of draws that was asked for."""
     return check_count(n, "n")

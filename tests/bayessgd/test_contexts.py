@@ -64,3 +64,19 @@ def test_samples_are_those_of_outside(sampled, context):
         inside = sampled(net, x, y).draws
     for name, draws in plain.items():
         assert torch.equal(draws, inside[name]), name
+
+
+def averages(net, x, y):
+    law = bayessgd.Ensemble({name: torch.stack([p, p + 1]).detach() for name, p in net.named_parameters()})
+    return bayessgd.predict(net, law, x)
+
+
+@pytest.mark.parametrize("context", CONTEXTS, ids=["no_grad", "inference_mode", "autocast"])
+def test_predictions_are_those_of_outside(context):
+    net, (x, y) = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)), data()
+    before = averages(net, x, y)
+    with context():
+        inside = averages(net, x, y)
+    assert inside.dtype == torch.float32
+    assert not inside.is_inference()
+    assert torch.equal(inside, before)

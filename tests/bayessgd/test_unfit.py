@@ -11,7 +11,7 @@ from torch.nn.functional import mse_loss
 
 import bayessgd
 from bayessgd import Chains, Ensemble, noise
-from bayessgd.likelihoods import Gaussian, mean_negative_log_joint
+from bayessgd.likelihoods import Gaussian, NamedPriors, mean_negative_log_joint
 from bayessgd.posteriors import LowRankGaussian
 from bayessgd.priors import GaussianPrior
 
@@ -115,3 +115,41 @@ def test_a_fault_of_the_weights_is_not_laid_to_the_inputs():
     draws = Ensemble({"weight": torch.full((2, 1, 3), 2.0), "bias": torch.zeros(2, 1)})
     with pytest.raises(RuntimeError, match=r"^weights above one"):
         bayessgd.predict(net, draws, torch.zeros(4, 3))
+
+
+def test_a_packed_sequence_is_refused():
+    net = nn.LSTM(3, 4)
+    x = nn.utils.rnn.pack_sequence([torch.randn(5, 3), torch.randn(2, 3)])
+    with pytest.raises(TypeError, match=r"got a PackedSequence; pass the padded tensor and the lengths"):
+        bayessgd.predict(net, bank(net), x)
+    with pytest.raises(TypeError, match=r"got a PackedSequence; pass the padded tensor and the lengths"):
+        bayessgd.calibrate(net, gaussian(net), x, torch.zeros(5, 1), **LAWS)
+
+
+@pytest.mark.parametrize(
+    ("laws", "message"),
+    [
+        (
+            {"likelihood": Gaussian},
+            r"likelihood must be an object, got the class Gaussian; write Gaussian\(...\)",
+        ),
+        ({"prior": GaussianPrior}, r"prior must be an object, got the class GaussianPrior"),
+        (
+            {"prior": torch.distributions.Normal(0.0, 1.0)},
+            r"prior must be .* got the distribution Normal.*NamedPriors",
+        ),
+    ],
+)
+@pytest.mark.parametrize("run", ["calibrate", "loss", "optimum", "snapshots", "nuts"])
+def test_laws_that_are_classes_or_bare_distributions_are_refused(run, laws, message, monkeypatch):
+    if run == "loss" and "distribution" in message:
+        pytest.skip("every step takes it: the functions of all data look")
+    monkeypatch.setitem(LAWS, *next(iter(laws.items())))
+    with pytest.raises(TypeError, match=message):
+        RUNS[run](nn.Linear(3, 1), torch.randn(9, 3), torch.randn(9, 1))
+
+
+def test_the_remedy_for_a_bare_distribution_works():
+    normal = NamedPriors({"*": torch.distributions.Normal(0.0, 1.0)})
+    params = {"weight": torch.randn(2, 3)}
+    assert torch.isclose(normal.log_prob(params), GaussianPrior(1.0).log_prob(params))
