@@ -59,7 +59,9 @@ def from_array(x: object, name: str) -> Tensor:
         return torch.from_numpy(np.array(x, dtype=x.dtype.newbyteorder("="), order="C"))
     if isinstance(x, SupportsDLPack):
         return torch.from_dlpack(x)
-    raise TypeError(f"{name} must be a tensor or an array, got {type(x).__name__}; use torch.as_tensor")
+    frame = callable(getattr(x, "to_numpy", None))  # pandas', polars'
+    remedy = f"pass {name}.to_numpy()" if frame else "use torch.as_tensor"
+    raise TypeError(f"{name} must be a tensor or an array, got {type(x).__name__}; {remedy}")
 
 
 def as_tensor(x: object, name: str) -> Tensor:
