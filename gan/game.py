@@ -208,6 +208,11 @@ class Game:
     def _update(self, name: str, loss: Tensor) -> None:
         optimizer = self.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
+        if not loss.requires_grad:
+            raise ValueError(
+                f"{name} must have parameters that are trained, and all of them were frozen since the run began; what "
+                "looks at a training must leave requires_grad as it is"
+            )
         # One player's gradients alone: the other's are not even computed.
         loss.backward(inputs=self.parameters[name])
         sum_gradients(self.parameters[name])

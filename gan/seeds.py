@@ -9,6 +9,7 @@ name and the seed.
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 
 import numpy as np
 import torch
@@ -34,6 +35,10 @@ def stream(name: str, seed: int, device: str | torch.device = "cpu") -> torch.Ge
     seed = check_count(seed, "seed", least=0)
     mixed = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(mixed[0]))
+
+
+_LENDING = RLock()
+"""Of two runs in two threads one has the generators, which they share, at a time."""
 
 
 class Noise:
@@ -65,13 +70,14 @@ class Noise:
     @contextmanager
     def lent(self) -> Iterator[None]:
         """Let torch's default generators draw from the stream, which goes on where it was."""
-        before = [each.get_state() for each in self._lenders]
-        self._set(self._states)
-        try:
-            yield
-        finally:
-            self._states = [each.get_state() for each in self._lenders]
-            self._set(before)
+        with _LENDING:
+            before = [each.get_state() for each in self._lenders]
+            self._set(self._states)
+            try:
+                yield
+            finally:
+                self._states = [each.get_state() for each in self._lenders]
+                self._set(before)
 
     def _set(self, states: list[Tensor]) -> None:
         for each, state in zip(self._lenders, states, strict=True):

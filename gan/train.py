@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from gan import checks, storage
 from gan.augment import Augmentation
+from gan.average import MovingAverage
 from gan.data.sets import check_classes
 from gan.distributed import refuse_batch_norm, share
 from gan.game import Game
@@ -29,7 +30,7 @@ from gan.seeds import Noise, stream
 from gan.settings import OptimizerFactory, TrainingSettings
 from gan.sources import Source, as_source
 from metrics.evaluating import evaluating
-from metrics.inputs import check_count
+from metrics.inputs import check_count, check_number
 from metrics.precision import full_precision, with_gradients
 
 __all__ = ["GAN", "pick_device"]
@@ -72,7 +73,7 @@ class GAN:
         ema: float | int = 0.999,
     ) -> None:
         latent_dim(generator)
-        if not 0 <= ema < 1:
+        if not 0 <= check_number(ema, "ema") < 1:
             raise ValueError(f"ema must be in [0, 1), got {ema}; 0 turns the moving average off")
         self.loss = checks.loss(loss)
         self.penalties = checks.penalties(penalties)
@@ -284,7 +285,7 @@ class GAN:
             for penalty in self.penalties:
                 penalty.prepare(self.critic)
         if self.ema > 0:
-            average = get_ema_multi_avg_fn(self.ema ** (batch_size / EMA_BATCH))
+            average = MovingAverage(self.ema ** (batch_size / EMA_BATCH))
             self.averaged = AveragedModel(self.generator, multi_avg_fn=average)
 
     def _identity(self, game: Game, source: Source, steps: int, seed: int) -> dict[str, object]:
@@ -309,6 +310,10 @@ def pick_device(device: str | torch.device) -> torch.device:
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not isinstance(device, str | int | torch.device):
+        raise TypeError(
+            f"device must be a name or a torch.device, got {type(device).__name__}; write auto or cpu"
+        )
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)

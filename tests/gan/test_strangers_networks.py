@@ -1,5 +1,8 @@
 """Networks of somebody new: what they draw by themselves is the run's; what does not fit is refused with a remedy."""
 
+import pickle
+from threading import Thread
+
 import numpy as np
 import pytest
 import torch
@@ -156,3 +159,80 @@ def test_players_that_share_weights_are_refused_unless_those_rest():
 def test_a_class_for_all_may_be_a_number_of_numpy_or_torch(one):
     model = GAN(networks.mlp_generator(2, num_classes=3, bounded=False), loss=losses.Energy())
     assert torch.equal(model.sample(4, labels=one, seed=0), model.sample(4, labels=1, seed=0))
+
+
+def normalised():
+    torch.manual_seed(0)
+    made = nn.Sequential(nn.Linear(3, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
+    return GAN(networks.Generator(made, latent_dim=3), critic(nn.Dropout()), loss=losses.NonSaturating())
+
+
+def test_a_look_that_leaves_the_networks_in_evaluation_mode_changes_no_training():
+    plain, looked = normalised(), normalised()
+
+    def look(step, model, history):
+        model.generator.eval()
+        model.critic.eval()
+
+    fit(plain)
+    fit(looked, on_step=look, on_step_every=1)
+    assert looked.generator.training
+    assert torch.equal(plain.sample(5, seed=0), looked.sample(5, seed=0))
+
+
+@pytest.mark.parametrize("name", ["generator", "critic"])
+def test_a_look_that_replaces_a_player_is_refused(name):
+    def look(step, model, history):
+        setattr(model, name, Noisy() if name == "generator" else critic())
+
+    with pytest.raises(ValueError, match=rf"{name} must stay the one .*model.{name}.load_state_dict"):
+        fit(noisy(), on_step=look, on_step_every=2)
+
+
+def test_a_look_that_freezes_a_player_is_refused():
+    def look(step, model, history):
+        model.critic.requires_grad_(False)
+
+    model = GAN(Noisy(), critic(), loss=losses.NonSaturating())
+    with pytest.raises(
+        ValueError, match=r"critic must have parameters that are trained, and all of them were frozen"
+    ):
+        fit(model, on_step=look, on_step_every=2)
+
+
+def test_a_trained_model_can_be_pickled():
+    model = fit(GAN(networks.mlp_generator(2, bounded=False), loss=losses.Energy()))
+    copied = pickle.loads(pickle.dumps(model))
+    assert torch.equal(copied.sample(3, seed=0), model.sample(3, seed=0))
+    fit(copied)
+
+
+def test_an_optimizer_in_the_place_of_its_factory_is_refused():
+    model = noisy()
+    with pytest.raises(TypeError, match=r"must be a factory, got Adam; write functools.partial"):
+        fit(model, optimizers={"critic": torch.optim.Adam(model.critic.parameters())})
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: GAN(Noisy(), loss=losses.Energy(), ema="0.9"), "ema must be a number, got str"),
+        (lambda: fit(noisy(), device=None), "device must be a name or a torch.device, got NoneType"),
+    ],
+)
+def test_other_types_are_refused(made, message):
+    with pytest.raises(TypeError, match=message):
+        made()
+
+
+def test_noisy_runs_in_two_threads_are_those_of_one():
+    alone, models = fit(noisy()), [noisy(), noisy()]
+    before = torch.get_rng_state()
+    threads = [Thread(target=fit, args=(model,)) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert torch.equal(torch.get_rng_state(), before)
+    for model in models:
+        assert torch.equal(model.sample(4, seed=0), alone.sample(4, seed=0))
