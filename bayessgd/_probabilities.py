@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd._evaluating import evaluating
+from bayessgd._functional import written_copies
 from bayessgd._inputs import Inputs, Output, call, rows
 from bayessgd._over import warn
 from bayessgd.likelihoods import Bernoulli, Categorical, Weighted
@@ -45,10 +46,9 @@ def told_of_probabilities(
         )
     if not isinstance(law, Categorical):
         return
-    buffers = {name: b.detach().clone() for name, b in network.named_buffers()}
     try:
         with torch.no_grad(), evaluating(network):
-            found = call(network, buffers, rows(inputs, slice(FEW)), output)
+            found = call(network, written_copies(network), rows(inputs, slice(FEW)), output)
     except Exception:  # data that belong together, or a fault that the run itself says better
         return
     if found.ndim >= 2 and are_probabilities(found, law.class_dim):

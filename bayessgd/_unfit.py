@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayessgd._functional import functional
+from bayessgd._functional import functional, written_copies
 from bayessgd._over import is_together
 
 __all__ = ["UnfitError", "telling_unfit"]
@@ -55,10 +55,9 @@ def _said(error: BaseException) -> str:
 
 
 def _runs(network: nn.Module, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> bool:
-    buffers = {name: b.detach().clone() for name, b in network.named_buffers()}
     try:
         with torch.no_grad():
-            functional(network, buffers, args, keywords)
+            functional(network, written_copies(network), args, keywords)
     except Exception:  # whatever the forward of a stranger raises
         return False
     return True

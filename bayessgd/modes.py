@@ -28,6 +28,7 @@ from bayessgd.noise import gradient_noise
 from bayessgd.params import flatten, named_parameters, unflatten, unwrap
 from bayessgd.priors import Prior
 from metrics.inputs import check_count
+from metrics.precision import full_precision
 
 __all__ = ["Optimum", "optimum"]
 
@@ -114,6 +115,7 @@ class Optimum:
         return away.abs().nan_to_num(torch.inf).amax(0).reshape(flat.shape[:-1])
 
 
+@full_precision
 def optimum(
     model: nn.Module,
     x: Tensor,

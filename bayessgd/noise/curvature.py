@@ -30,6 +30,7 @@ from bayessgd.batches import Data
 from bayessgd.noise.per_example import Examples, Loss, trainable
 from bayessgd.params import flatten, unflatten
 from metrics.inputs import check_count, check_number, check_tensor, repeatable
+from metrics.precision import full_precision
 
 __all__ = ["Curvature", "gauss_newton", "hessian"]
 
@@ -102,6 +103,7 @@ class Curvature:
         return total / count
 
 
+@full_precision
 def hessian(
     model: nn.Module,
     loss: Loss,
@@ -142,6 +144,7 @@ def hessian(
     return _curvature(chunk_product, model, examples, params, damping, chunk_size)
 
 
+@full_precision
 def gauss_newton(
     model: nn.Module,
     loss: Loss,
@@ -211,6 +214,7 @@ def _curvature(
         finally:
             attributes.restore()
 
+    @full_precision
     def product(vector: Tensor) -> Tensor:
         v = check_tensor(vector, "vector", shape=f"[{len(like)}]", ndim=1)
         if len(v) != len(like):

@@ -18,6 +18,7 @@ from bayessgd.batches import Data
 from bayessgd.posteriors._module import with_values
 from metrics import files
 from metrics.inputs import check_count
+from metrics.precision import full_precision
 
 __all__ = ["FORMAT", "Draws", "Packed", "Posterior", "check_named", "randn"]
 
@@ -100,6 +101,7 @@ class Posterior(ABC):
     def pack(self) -> Packed:
         """Return what a file must hold for `bayessgd.load` to make the posterior again."""
 
+    @full_precision
     def module(
         self,
         model: nn.Module,

@@ -153,3 +153,11 @@ def test_the_remedy_for_a_bare_distribution_works():
     normal = NamedPriors({"*": torch.distributions.Normal(0.0, 1.0)})
     params = {"weight": torch.randn(2, 3)}
     assert torch.isclose(normal.log_prob(params), GaussianPrior(1.0).log_prob(params))
+
+
+def test_looking_for_the_fault_changes_no_weights():
+    net = nn.Sequential(nn.Embedding(11, 3, max_norm=0.1), nn.Flatten(), nn.Linear(15, 1))
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(ValueError, match=r"model cannot take inputs torch.int64 \[4, 6\]"):
+        bayessgd.predict(net, bank(net), torch.randint(11, (4, 6)))
+    assert all(torch.equal(t, before[name]) for name, t in net.state_dict().items())

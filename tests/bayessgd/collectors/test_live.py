@@ -75,3 +75,9 @@ def test_copies_of_a_collector_do_not_hold_the_network():
     for copied in (copy.deepcopy(collector), pickle.loads(pickle.dumps(collector))):
         copied.update()
         assert copied.num_updates == 4
+
+
+@pytest.mark.parametrize("dtype", ["float64", torch.int8, float])
+def test_what_is_no_floating_type_is_refused(dtype):
+    with pytest.raises(TypeError, match="moments_dtype must be a floating type such as"):
+        SWAG(nn.Linear(2, 1), moments_dtype=dtype)
