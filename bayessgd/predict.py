@@ -185,6 +185,13 @@ def _together(parts: list[Any], dim: int) -> Any:
         return parts[0]
     if isinstance(parts[0], Moments):
         return Moments(_together([p.mean for p in parts], 0), _together([p.variance for p in parts], 0))
+    lost = next((part for part in parts if part.ndim <= dim), None)
+    if lost is not None or len({part.ndim for part in parts}) > 1:
+        raise ValueError(
+            "model must give outputs [batch, ...] of as many dimensions for every batch, got "
+            f"{sorted({tuple(part.shape[dim:]) for part in parts})}; a squeeze() in its forward drops a batch of one: "
+            "write squeeze(-1)"
+        )
     shapes = sorted({tuple(part.shape[dim + 1 :]) for part in parts})
     if len(shapes) > 1:
         raise ValueError(

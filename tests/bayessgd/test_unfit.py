@@ -161,3 +161,18 @@ def test_looking_for_the_fault_changes_no_weights():
     with pytest.raises(ValueError, match=r"model cannot take inputs torch.int64 \[4, 6\]"):
         bayessgd.predict(net, bank(net), torch.randint(11, (4, 6)))
     assert all(torch.equal(t, before[name]) for name, t in net.state_dict().items())
+
+
+class Squeezing(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).squeeze()
+
+
+@pytest.mark.parametrize("reduce", [None, "moments", torch.sigmoid])
+def test_a_squeeze_that_drops_a_batch_of_one_is_refused(reduce):
+    net, x = Squeezing(3, 1), torch.randn(17, 3)
+    with pytest.raises(
+        ValueError, match=r"a squeeze\(\) in its forward drops a batch of one: write squeeze\(-1\)"
+    ):
+        bayessgd.predict(net, bank(net), list(x.split(8)), reduce=reduce)
+    bayessgd.predict(net, bank(net), list(x[:16].split(8)), reduce=reduce)
