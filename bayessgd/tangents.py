@@ -33,7 +33,7 @@ from bayessgd._spectral import vectors
 from bayessgd._unfit import UnfitError
 from bayessgd.batches import Data, batches_of
 from bayessgd.batchnorm import has_statistics
-from bayessgd.params import unwrap
+from bayessgd.params import flat_rows, unwrap
 
 __all__ = ["tangents"]
 
@@ -148,7 +148,7 @@ def _central_difference(
 ) -> tuple[Tensor, Tensor]:
     size = math.sqrt(sum(float(t.double().square().sum()) for t in at.values()))
     unit = max(torch.finfo(t.dtype).eps for t in at.values())
-    squares = [t.flatten(1).double().square().sum(1) for t in directions.values()]
+    squares = [flat_rows(t).double().square().sum(1) for t in directions.values()]
     lengths = torch.stack(squares).sum(0).sqrt()
     steps = unit ** (1 / 3) * max(size, 1.0) / torch.where(lengths > 0, lengths, 1.0)
     bank = {}
