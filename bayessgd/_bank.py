@@ -6,6 +6,7 @@ posterior stay as they are.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from math import prod
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd._evaluating import Attributes, evaluating
-from bayessgd._inputs import Inputs, Output, call, mapped, moved, size, tensors
+from bayessgd._inputs import Inputs, Output, arguments, call, mapped, moved, size, tensors
 from bayessgd._over import over, warn
 from bayessgd._sequence import Sequence
 from bayessgd._spectral import needs_vectors, vectors
+from bayessgd._unfit import telling_unfit
 from bayessgd.batches import Data
 from bayessgd.batchnorm import fresh_statistics, refresh_batches, refreshing, statistics
 from bayessgd.params import clean_name
@@ -149,7 +151,11 @@ class _Run:
         state = self._whole(own)
         if self.sequence is None:
             return call(self.network, state, self.lent.of(x), self.output)
-        return self.sequence.rest(state, self.lent.of(self.starts[i]), self.output)
+        with self._telling(i):
+            return self.sequence.rest(state, self.lent.of(self.starts[i]), self.output)
+
+    def _telling(self, i: int) -> AbstractContextManager[None]:
+        return telling_unfit(self.network, *arguments(self.batches[i]))
 
     def _is_plain(self, i: int) -> bool:
         """Return whether a batch takes the short way; the frozen layers in front see it once for all draws."""
@@ -157,7 +163,8 @@ class _Run:
             return False
         if i not in self.starts:
             given = self.lent.of(self.batches[i])
-            self.starts[i] = self.sequence.start(self._whole({}), given)
+            with self._telling(i):
+                self.starts[i] = self.sequence.start(self._whole({}), given)
         return self.output is None and self.sequence.is_plain(self.starts[i])
 
     def _whole(self, own: State) -> State:

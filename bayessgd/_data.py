@@ -4,12 +4,14 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from bayessgd._inputs import Inputs, Targets
 from bayessgd.batches import Data, whole
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import named_parameters
 from bayessgd.priors import Prior
+from metrics.inputs import check_object
 
 __all__ = [
     "check_data",
@@ -94,6 +96,7 @@ def check_wide(model: nn.Module, what: str) -> None:
 
 def check_likelihood(likelihood: object, *, joint: bool = False) -> None:
     """Refuse what is no likelihood; and, unless `joint`, one of all the data that has no term for each."""
+    check_object(likelihood, "likelihood")
     if not isinstance(likelihood, Likelihood):
         raise TypeError(
             f"likelihood must be one of bayessgd.likelihoods, got {type(likelihood).__name__}; "
@@ -116,6 +119,12 @@ def check_targets(likelihood: Likelihood, targets: Targets) -> None:
 def check_laws(likelihood: object, prior: object, *, joint: bool = False) -> None:
     """Refuse what is no likelihood or no prior; and, unless `joint`, a likelihood that has no term for each datum."""
     check_likelihood(likelihood, joint=joint)
+    check_object(prior, "prior")
+    if isinstance(prior, Distribution):
+        raise TypeError(
+            f"prior must be one of bayessgd.priors, got the distribution {type(prior).__name__}, which knows no "
+            'parameters by name; write likelihoods.NamedPriors({"*": distribution})'
+        )
     if not isinstance(prior, Prior):
         raise TypeError(
             f"prior must be one of bayessgd.priors, got {type(prior).__name__}; your own needs log_prob(params)"

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["elementary", "functional", "lending", "unfused", "writing_module"]
+__all__ = ["elementary", "functional", "lending", "unfused", "writing_module", "written_copies"]
 
 
 def functional(
@@ -89,6 +89,14 @@ def unfused() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def written_copies(network: nn.Module) -> dict[str, Tensor]:
+    """Return copies, by name, of what a forward pass may write to: buffers, and parameters where some are written."""
+    found = {name: b.detach().clone() for name, b in network.named_buffers()}
+    if writing_module(network) is not None:
+        found |= {name: p.detach().clone() for name, p in network.named_parameters()}
+    return found
 
 
 def writing_module(network: nn.Module) -> str | None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from bayessgd._functional import functional
+from bayessgd._unfit import telling_unfit
 
 __all__ = [
     "Inputs",
@@ -65,8 +67,29 @@ def picked(output: Any, pick: Output | None = None) -> Tensor:
 
 def call(network: nn.Module, state: Mapping[str, Tensor], x: Inputs, output: Output | None = None) -> Tensor:
     """Return the network's output for other parameters and buffers, [n, ...]."""
+    known = _WRITES.setdefault(network, {})
+    if known.get(network.training) is False:
+        return _called(network, state, x, output)
+    # Until it is known that a forward pass does not write into its input, and wherever it does, it has a copy.
+    copies = mapped(x, Tensor.clone)
+    seen = list(tensors(copies).values())
+    # Inference mode counts no versions.
+    before = [None if t.is_inference() else t._version for t in seen]
+    found = _called(network, state, copies, output)
+    if None not in before:
+        known[network.training] = before != [t._version for t in seen]
+    return found
+
+
+_WRITES: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()
+"""Whether a network's forward pass in evaluation mode (False) and in training mode (True) writes into its input."""
+
+
+def _called(network: nn.Module, state: Mapping[str, Tensor], x: Inputs, output: Output | None) -> Tensor:
     args, keywords = arguments(x)
-    return picked(functional(network, state, args, keywords), output)
+    with telling_unfit(network, args, keywords):
+        found = functional(network, state, args, keywords)
+    return picked(found, output)
 
 
 def wide(output: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils import _pytree as pytree
 
-__all__ = ["Told", "over", "quietly", "telling", "warn"]
+__all__ = ["Told", "is_together", "over", "quietly", "telling", "together", "warn"]
 
 
 class Told:
@@ -28,6 +28,22 @@ class Told:
 
 
 _told: ContextVar[Told | None] = ContextVar("told", default=None)
+_together: ContextVar[bool] = ContextVar("together", default=False)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Try a `vmap` in whose place something else may come: what fails within need not be at fault."""
+    token = _together.set(True)
+    try:
+        yield
+    finally:
+        _together.reset(token)
+
+
+def is_together() -> bool:
+    """Return whether such a `vmap` is being tried."""
+    return _together.get()
 
 
 @contextmanager
@@ -98,7 +114,7 @@ def over(
     if told.together and count > 1:
         try:
             before()
-            with quietly():
+            with quietly(), together():
                 return vmap(function, in_dims, randomness=randomness)(*arguments)
         except torch.OutOfMemoryError:
             raise

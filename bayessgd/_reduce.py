@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from bayessgd._inputs import wide
+from bayessgd._over import warn
+from bayessgd._probabilities import are_probabilities
 
 __all__ = ["Moments", "Reduce", "reducer"]
 
@@ -97,5 +99,11 @@ def _probabilities(outputs: Tensor) -> Tensor:
             f"reduce='mean_probs' must have logits [batch, ..., classes] of at least 2 classes, got "
             f"{list(outputs.shape[1:])}; of one logit pass reduce=torch.sigmoid, of classes in dimension 1 "
             "reduce=lambda f: f.softmax(2)"
+        )
+    if are_probabilities(outputs):
+        warn(
+            "probabilities",
+            "reduce='mean_probs' takes logits, and the model's outputs are probabilities: their softmax is taken once "
+            "more; pass reduce=lambda p: p for their mean",
         )
     return wide(outputs).softmax(-1)

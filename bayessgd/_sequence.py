@@ -97,7 +97,12 @@ class Sequence:
         if not self.plain or not isinstance(hidden, Tensor) or hidden.ndim != 2:
             return False
         first = self.network[self.frozen]
-        return type(first) is nn.Linear and first.in_features == hidden.shape[1]
+        return (
+            type(first) is nn.Linear
+            and first.in_features == hidden.shape[1]
+            and first.weight.dtype == hidden.dtype
+            and first.weight.device == hidden.device
+        )
 
     def perceptron(self, draws: Mapping[str, Tensor], hidden: Tensor) -> Tensor:
         """Return the outputs of all draws, [draws, batch, out].

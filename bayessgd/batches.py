@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import Dataset
 
 from bayessgd._inputs import Inputs, Targets, joined, tensors
@@ -84,6 +85,7 @@ def whole(x: Data, y: Targets | None, model: nn.Module) -> tuple[Inputs, Targets
     >>> whole([(torch.zeros(2, 1), torch.ones(2)), (torch.zeros(1, 1), torch.ones(1))], None, nn.Linear(1, 1))[1]
     tensor([1., 1., 1.])
     """
+    _refuse_packed(x)
     if y is not None and not is_inputs(x):
         raise TypeError(
             f"x must be a torch.Tensor, got {type(x).__name__}; use torch.as_tensor, a tuple or a dict of tensors, or "
@@ -160,7 +162,17 @@ def _keywords(batch: Mapping[str, Any], network: nn.Module) -> Batch:
     return Batch(_checked(inputs), batch[targets[0]] if targets else None)
 
 
+def _refuse_packed(x: object) -> None:
+    """Refuse what is a tuple by its type, and whose parts have no data along the first dimension."""
+    if isinstance(x, PackedSequence):
+        raise TypeError(
+            "x must be a tensor [batch, ...], a tuple or a dict of them, or an iterable of batches, got a "
+            "PackedSequence; pass the padded tensor and the lengths, and pack them in the model's forward"
+        )
+
+
 def _checked(x: Inputs) -> Inputs:
+    _refuse_packed(x)
     parts = list(x.values()) if isinstance(x, Mapping) else list(x) if isinstance(x, tuple) else [x]
     found = tensors(x)
     if not found or any(t.ndim == 0 for t in list(found.values())[:1]):

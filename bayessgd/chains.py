@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from bayessgd._evaluating import Attributes
 from bayessgd._functional import lending, unfused
-from bayessgd._inputs import Inputs, Output, Targets, arguments, parted, picked, tensors
+from bayessgd._inputs import Inputs, Output, Targets, arguments, mapped, parted, picked, rows, tensors
 from bayessgd._over import Told, over, telling
+from bayessgd._unfit import telling_unfit
 from bayessgd.params import named_buffers, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.starts import jittered_starts, reset_starts
@@ -205,14 +206,16 @@ class Chains(nn.Module):
 
         def one(own: dict[str, Tensor], inputs: Any, targets: Any) -> tuple[Tensor, dict[str, Tensor]]:
             with lending(self.network, own) as left:
-                found = of(own, whole_inputs(inputs), whole_targets(targets))
+                # A copy each: a forward pass that writes into its input must not change it for the next chain.
+                found = of(own, whole_inputs(mapped(inputs, Tensor.clone)), whole_targets(targets))
             # What the pass wrote into is written; what it bound anew comes back.
             return found, {n: left[n].detach() for n in buffers if left[n] is not own[n]}
 
         lead = None if shared else 0
         attributes = Attributes(self.network)
         try:
-            with telling(self._told), unfused():
+            first = x if shared else rows(x, 0)
+            with telling_unfit(self.network, *arguments(first)), telling(self._told), unfused():
                 found, rebound = over(
                     one,
                     (self._tensors(), inputs, targets),

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bayessgd.params import flat_rows
 from metrics.chains import monte_carlo_error
 from metrics.estimate import with_error
 
@@ -131,7 +132,7 @@ class Thermometer:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).flatten(1).sum(1, dtype=torch.float64)
+    return flat_rows(a * b).sum(1, dtype=torch.float64)
 
 
 def _estimate(series: Tensor) -> dict[str, float | None]:

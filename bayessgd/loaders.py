@@ -27,7 +27,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from metrics.inputs import check_count
+from metrics.inputs import check_count, check_generator
 
 __all__ = ["EpochShufflingWarning", "IidBatchSampler", "iid_loader", "warn_if_shuffled"]
 
@@ -63,9 +63,7 @@ class IidBatchSampler(Sampler[list[int]]):
         self.num_data = check_count(num_data, "num_data")
         self.batch_size = check_count(batch_size, "batch_size")
         self.num_batches = check_count(num_batches, "num_batches")
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator must be a torch.Generator or None, got {type(generator).__name__}")
-        self.generator = generator
+        self.generator = check_generator(generator)
 
     def __iter__(self) -> Iterator[list[int]]:
         for _ in range(self.num_batches):

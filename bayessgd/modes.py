@@ -22,11 +22,13 @@ from torch.func import grad, hessian
 from bayessgd._data import check_finite_data, check_laws, check_targets
 from bayessgd._evaluating import evaluating
 from bayessgd._over import warn
+from bayessgd._probabilities import told_of_probabilities
 from bayessgd.likelihoods import Likelihood, mean_negative_log_joint
 from bayessgd.noise import gradient_noise
 from bayessgd.params import flatten, named_parameters, unflatten, unwrap
 from bayessgd.priors import Prior
 from metrics.inputs import check_count
+from metrics.precision import full_precision
 
 __all__ = ["Optimum", "optimum"]
 
@@ -113,6 +115,7 @@ class Optimum:
         return away.abs().nan_to_num(torch.inf).amax(0).reshape(flat.shape[:-1])
 
 
+@full_precision
 def optimum(
     model: nn.Module,
     x: Tensor,
@@ -159,6 +162,7 @@ def optimum(
     check_finite_data(x, y)
     check_laws(likelihood, prior)
     check_targets(likelihood, y)
+    told_of_probabilities(network, likelihood, x)
     like = {name: p.detach() for name, p in named_parameters(network).items()}
     size = sum(t.numel() for t in like.values())
     if size > LARGEST:

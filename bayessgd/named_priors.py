@@ -20,7 +20,7 @@ from torch.distributions import Distribution, StudentT, constraints
 from bayessgd._densities import log_density
 from bayessgd.priors import Prior, check_params
 from bayessgd.selection import matches
-from metrics.inputs import check_positive
+from metrics.inputs import check_object, check_positive
 
 __all__ = ["HalfStudentT", "LogScalePrior", "NamedPriors"]
 
@@ -54,6 +54,7 @@ class NamedPriors:
                 "{'log_scale': LogScalePrior(HalfCauchy(1.0)), '*': GaussianPrior(1.0)}"
             )
         for key, prior in self.priors.items():
+            check_object(prior, f"priors[{key!r}]")
             if not isinstance(prior, Distribution) and not isinstance(prior, Prior):
                 raise TypeError(
                     f"priors[{key!r}] must be a prior or a torch.distributions.Distribution, got "

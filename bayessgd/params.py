@@ -22,6 +22,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 __all__ = [
     "clean_name",
+    "flat_rows",
     "flatten",
     "gather",
     "local",
@@ -95,6 +96,15 @@ def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     if not found:
         raise ValueError("model must have trainable parameters, got none; set requires_grad on some")
     return found
+
+
+def flat_rows(tensor: Tensor) -> Tensor:
+    """Return [n, *shape] as [n, numel], a parameter without dimensions as one number a row.
+
+    >>> flat_rows(torch.zeros(3)).shape, flat_rows(torch.zeros(3, 2, 2)).shape
+    (torch.Size([3, 1]), torch.Size([3, 4]))
+    """
+    return tensor.flatten(1) if tensor.ndim > 1 else tensor[:, None]
 
 
 def named_buffers(model: nn.Module) -> dict[str, Tensor]:

@@ -29,7 +29,8 @@ from bayessgd.params import unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.posteriors.base import Draws, Posterior
 from bayessgd.tangents import tangents
-from metrics.inputs import check_count
+from metrics.inputs import check_count, check_generator
+from metrics.precision import full_precision
 
 __all__ = ["predict"]
 
@@ -75,6 +76,7 @@ def predict(
 ) -> Tensor: ...
 
 
+@full_precision
 @torch.no_grad()
 def predict(
     model: nn.Module,
@@ -139,6 +141,7 @@ def predict(
     usual = posterior.usual_samples if isinstance(posterior, Posterior) else Posterior.USUAL
     count = usual if num_samples is None else check_count(num_samples, "num_samples")
     chunk = None if chunk_size is None else check_count(chunk_size, "chunk_size")
+    check_generator(generator)
     sinks = [_Kept() if reduce is None else reducer(reduce)() for _ in inputs]
     with telling():
         if refresh_batchnorm is None:
@@ -182,6 +185,13 @@ def _together(parts: list[Any], dim: int) -> Any:
         return parts[0]
     if isinstance(parts[0], Moments):
         return Moments(_together([p.mean for p in parts], 0), _together([p.variance for p in parts], 0))
+    lost = next((part for part in parts if part.ndim <= dim), None)
+    if lost is not None or len({part.ndim for part in parts}) > 1:
+        raise ValueError(
+            "model must give outputs [batch, ...] of as many dimensions for every batch, got "
+            f"{sorted({tuple(part.shape[dim:]) for part in parts})}; a squeeze() in its forward drops a batch of one: "
+            "write squeeze(-1)"
+        )
     shapes = sorted({tuple(part.shape[dim + 1 :]) for part in parts})
     if len(shapes) > 1:
         raise ValueError(

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayessgd._densities import log_density
-from metrics.inputs import check_number, check_positive
+from metrics.inputs import check_generator, check_number, check_positive
 
 __all__ = ["ElementwisePrior", "FlatPrior", "GaussianPrior", "Prior", "check_no_weight_decay", "check_params"]
 
@@ -116,6 +116,7 @@ class GaussianPrior:
         torch.Size([3])
         """
         check_params(params)
+        check_generator(generator)
         draws = {}
         for name, value in params.items():
             z = torch.randn(value.shape, dtype=value.dtype, device=value.device, generator=generator)

@@ -30,6 +30,7 @@ from bayessgd._flat_potential import FlatPotential
 from bayessgd._functional import writing_module
 from bayessgd._inputs import Output, Targets, tensors
 from bayessgd._over import warn
+from bayessgd._probabilities import told_of_probabilities
 from bayessgd.batches import Data
 from bayessgd.likelihoods import Likelihood
 from bayessgd.params import flatten, named_buffers, named_parameters, unflatten, unwrap
@@ -119,6 +120,7 @@ def nuts(
     inputs, targets = gathered(network, x, y, finite=True)
     check_laws(likelihood, prior, joint=True)
     check_targets(likelihood, targets)
+    told_of_probabilities(network, likelihood, inputs, output)
     check_wide(network, "nuts")
     _check_unwritten(network)
     settings = _Settings(

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from bayessgd._data import check_laws, check_of_model, check_targets, check_wide, gathered
 from bayessgd._inputs import Inputs, Output, Targets, rows, size, tensors
 from bayessgd._over import warn
+from bayessgd._probabilities import told_of_probabilities
 from bayessgd.batches import Data
 from bayessgd.chains import Chains
 from bayessgd.equilibrium import Equilibrium, Thermometer
@@ -127,6 +128,7 @@ def snapshots(
     inputs, targets = gathered(network, x, y, finite=True)
     check_laws(likelihood, prior)
     check_targets(likelihood, targets)
+    told_of_probabilities(network, likelihood, inputs, output)
     check_wide(network, "snapshots")
     count = size(targets)
     rate, batch = check_positive(lr, "lr"), check_count(batch_size, "batch_size")

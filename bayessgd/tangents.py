@@ -28,11 +28,12 @@ from bayessgd._bank import State, chunk_of, evaluate, of_network
 from bayessgd._evaluating import evaluating
 from bayessgd._functional import elementary, writing_module
 from bayessgd._inputs import Inputs, Output, call, mapped
-from bayessgd._over import quietly, telling
+from bayessgd._over import quietly, telling, together
 from bayessgd._spectral import vectors
+from bayessgd._unfit import UnfitError
 from bayessgd.batches import Data, batches_of
 from bayessgd.batchnorm import has_statistics
-from bayessgd.params import unwrap
+from bayessgd.params import flat_rows, unwrap
 
 __all__ = ["tangents"]
 
@@ -78,10 +79,10 @@ def tangents(
             # Of convolutions a few at a time are faster than one, and than all (the cache).
             chunk = chunk_size or max(4, chunk_of({name: t[0] for name, t in along.items()}, x))
             return _forward_mode(network, theta, along, x, chunk, output)
-        except torch.OutOfMemoryError:
+        except (UnfitError, torch.OutOfMemoryError):
             raise
         except (RuntimeError, NotImplementedError):
-            pass  # No forward mode or no vmap; where the network itself is at fault, predict says so better.
+            pass  # No forward mode or no vmap.
     with telling():
         rest = (refresh_batchnorm, chunk_size, output)
         if sum(p.numel() for p in network.parameters()) <= LARGEST_COPY:
@@ -131,7 +132,9 @@ def _forward_mode(
         return jvp(f, (theta,), (v,))[1]  # pyright: ignore[reportReturnType]  # one output, one tangent
 
     with evaluating(network), elementary(), quietly():
-        return f(theta), vmap(along, chunk_size=chunk_size)(directions)
+        centre = f(theta)
+        with together():
+            return centre, vmap(along, chunk_size=chunk_size)(directions)
 
 
 def _central_difference(
@@ -145,7 +148,7 @@ def _central_difference(
 ) -> tuple[Tensor, Tensor]:
     size = math.sqrt(sum(float(t.double().square().sum()) for t in at.values()))
     unit = max(torch.finfo(t.dtype).eps for t in at.values())
-    squares = [t.flatten(1).double().square().sum(1) for t in directions.values()]
+    squares = [flat_rows(t).double().square().sum(1) for t in directions.values()]
     lengths = torch.stack(squares).sum(0).sqrt()
     steps = unit ** (1 / 3) * max(size, 1.0) / torch.where(lengths > 0, lengths, 1.0)
     bank = {}

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from gan.distributed import part_of, ranks
 from gan.streams import Streams
-from metrics.inputs import check_count, check_fraction, check_positive
+from metrics.inputs import check_count, check_fraction, check_generator, check_positive
 
 __all__ = ["Augmentation", "Cutout", "Noise", "Shift", "draw_rows"]
 
@@ -57,6 +57,7 @@ def draw_rows(
     """
     if isinstance(generator, Streams):
         return generator.draw_like(kind, shape, like)
+    check_generator(generator)
     device = like.device if generator is None else generator.device
     joint = (shape[0] * ranks(), *shape[1:])
     return part_of(kind(joint, dtype=like.dtype, device=device, generator=generator)).to(like.device)

@@ -100,6 +100,13 @@ def players(
         if penalties:
             raise ValueError("penalties regularise a critic, and there is none; leave them out")
         return
+    trained = {id(p) for p in generator.parameters() if p.requires_grad}
+    shared = [name for name, p in critic.named_parameters() if p.requires_grad and id(p) in trained]
+    if shared:
+        raise ValueError(
+            f"generator and critic must have weights of their own, and share {shared[0]} of the critic, which two "
+            "optimizers would pull apart; give one a copy.deepcopy of the layer, or freeze it"
+        )
     if num_classes(critic) != num_classes(generator):
         raise ValueError(
             f"generator and critic must have the same num_classes, got {num_classes(generator)} and "
@@ -205,9 +212,15 @@ def _called(name: str, net: nn.Module, *arguments: Tensor) -> Tensor:
         found = net(*arguments)
     except (RuntimeError, TypeError, IndexError) as error:
         told = ", ".join(str(list(each.shape)) for each in arguments)
+        remedy = "reshape the data, or wrap the module in one that reshapes"
+        if name == "generator" and "conv_transpose" in str(error):
+            length = arguments[0].shape[1]
+            remedy = (
+                f"for latents [n, {length}, 1, 1] write gan.networks.Generator(nn.Sequential("
+                f"nn.Unflatten(1, ({length}, 1, 1)), module), latent_dim={length})"
+            )
         raise ValueError(
-            f"{name} cannot take inputs of shape {told}: {str(error).splitlines()[0]}; reshape the data, or wrap the "
-            "module in one that reshapes"
+            f"{name} cannot take inputs of shape {told}: {str(error).splitlines()[0]}; {remedy}"
         ) from error
     if not isinstance(found, Tensor):
         raise TypeError(

@@ -8,10 +8,12 @@ With classes everything is conditional: generated samples have the classes y of 
 a sample loss without a critic sees the pairs (x, κ·e_y).
 
 A step is one generator update with the critic updates before it. Everything that it draws comes from one seeded
-generator.
+generator, and what networks draw by themselves (dropout, noise in their layers) from a stream that its seed and the
+step's number make, so that a run that was stopped goes on with the same.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -28,6 +30,7 @@ from gan.losses.protocols import InRun, RunLoss, SampleLoss, ScoreLoss
 from gan.networks.generator import latent_dim
 from gan.penalties import R1, R2, Penalty
 from gan.scored import Scored
+from gan.seeds import Noise
 from gan.settings import OptimizerFactory, TrainingSettings, make_optimizer
 from gan.sources import Source
 
@@ -74,6 +77,7 @@ class Game:
         self.loss, self.penalties, self.source, self.settings = loss, tuple(penalties), source, settings
         self.random, self.dtype, self.classes = random, dtype, classes
         self.augment, self.amp, self.drawn = tuple(augment), amp, 0
+        self.noise = Noise(random.device, "networks", random.initial_seed())
         # Between classes the squared distance is 2κ² = 4V, twice the samples' own mean of 2V, so that plans keep to
         # classes.
         self.kappa = 2**0.5 * source.scale() if classes and critic is None else 0.0
@@ -123,6 +127,7 @@ class Game:
         """
         if self.learned is not None:
             self.learned.progress = progress
+        self.noise.start(f"networks.{number}", self.random.initial_seed())
         factor = self.settings.rate(progress) / self.settings.learning_rate
         for name, optimizer in self.optimizers.items():
             for group, rate in zip(optimizer.param_groups, self.rates[name], strict=True):
@@ -131,18 +136,23 @@ class Game:
         if "critic" in self.optimizers and number % self.settings.critic_every == 0:
             weight = self.settings.penalty_decay**progress
             for _ in range(self.settings.critic_steps):
-                critic_loss, penalty = self._critic_step(weight)
-        generator_loss = self._generator_step()
+                real, labels = self._real()
+                with self.noise.lent(), _norms_told():
+                    critic_loss, penalty = self._critic_step(real, labels, weight)
+        real, labels = self._real()
+        with self.noise.lent(), _norms_told():
+            generator_loss = self._generator_step(real, labels)
         if self.averaged is not None:
             self.averaged.update_parameters(self.generator)
         if critic_loss is None or penalty is None:
             critic_loss = penalty = generator_loss.new_full((), torch.nan)
         return torch.stack([critic_loss, generator_loss, penalty])
 
-    def _critic_step(self, penalty_weight: float) -> tuple[Tensor, Tensor]:
+    def _critic_step(
+        self, real: Tensor, labels: Tensor | None, penalty_weight: float
+    ) -> tuple[Tensor, Tensor]:
         critic, loss = self.critic, self.loss
         assert critic is not None
-        real, labels = self._real()
         with torch.no_grad():
             fake = self._fake(len(real), labels)
         judge = critic if labels is None else partial(_conditional, critic, labels)
@@ -167,9 +177,8 @@ class Game:
             each.project(critic)
         return value.detach(), penalty.detach()
 
-    def _generator_step(self) -> Tensor:
+    def _generator_step(self, real: Tensor, labels: Tensor | None) -> Tensor:
         critic, loss = self.critic, self.learned or self.loss
-        real, labels = self._real()
         fake = self._fake(len(real), labels)
         if critic is not None:
             judge = critic if labels is None else partial(_conditional, critic, labels)
@@ -199,6 +208,11 @@ class Game:
     def _update(self, name: str, loss: Tensor) -> None:
         optimizer = self.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
+        if not loss.requires_grad:
+            raise ValueError(
+                f"{name} must have parameters that are trained, and all of them were frozen since the run began; what "
+                "looks at a training must leave requires_grad as it is"
+            )
         # One player's gradients alone: the other's are not even computed.
         loss.backward(inputs=self.parameters[name])
         sum_gradients(self.parameters[name])
@@ -225,6 +239,20 @@ class Game:
         else:
             fake = generator(*arguments)
         return augmented(fake, self.augment, self.random) if self.augment else fake
+
+
+@contextmanager
+def _norms_told() -> Iterator[None]:
+    """Say what torch's refusal of a variance over one number means for a training."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            "a batch must hold at least 2 samples for batch normalisation, got 1; pass a DataLoader with "
+            "drop_last=True, or a larger batch_size"
+        ) from error
 
 
 def _conditional(critic: nn.Module, labels: Tensor, samples: Tensor) -> Tensor:

@@ -49,8 +49,15 @@ class Look:
         return bool(self.on_step) and (done % self.on_step_every == 0 or done == steps)
 
     def asks_to_stop(self, done: int, history: History) -> bool:
-        """Call everyone who looks; whether any of them wants the training to end."""
+        """Call everyone who looks; whether any of them wants the training to end.
+
+        Who puts a network into evaluation mode, to sample from it, and leaves it there has not changed the training.
+        """
+        players = [getattr(self.model, name, None) for name in ("generator", "critic")]
+        modes = [(part, part.training) for net in players if net is not None for part in net.modules()]
         answers = [call(done, self.model, history) for call in self.on_step]
+        for part, training in modes:
+            part.training = training
         return any(_is_yes(answer) for answer in answers)
 
     def saves(self, done: int, steps: int) -> bool:
@@ -91,6 +98,7 @@ class Loop:
                     bar.set_postfix(generator=f"{history.generator_loss[-1]:.3f}", refresh=False)
                     pending = []
                 stop = wanted and look.asks_to_stop(done, history)
+                self._refuse_other_players(look.model)
                 if save or stop or done == self.steps:
                     # A finite loss can have a gradient that is not, which no later loss would tell of.
                     self._refuse_bad_weights(done, look.path)
@@ -156,6 +164,15 @@ class Loop:
             self._refuse_bad_weights(step, path)
         except TrainingDivergedError as divergence:
             raise divergence from error
+
+    def _refuse_other_players(self, model: Any) -> None:
+        """Refuse networks that a look has put in the players' places: the optimizers hold the old ones' weights."""
+        for name in ("generator", "critic"):
+            if model is not None and getattr(model, name) is not getattr(self.game, name):
+                raise ValueError(
+                    f"{name} must stay the one that the run began with, and on_step replaced it; change its weights in "
+                    f"place, model.{name}.load_state_dict(...), or begin another run"
+                )
 
     def _refuse_bad_weights(self, done: int, path: Path | None) -> None:
         for name, part in self.game.parts().items():

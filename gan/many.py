@@ -15,10 +15,11 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from gan import checks
+from gan.average import MovingAverage
 from gan.data.sets import Data
 from gan.distributed import ranks
 from gan.history import History
@@ -146,7 +147,7 @@ def _game(
     critic = stack_alike(critics, real, "critic") if critics else None
     averaged = None
     if first.ema > 0:
-        average = get_ema_multi_avg_fn(first.ema ** (settings.batch_size / EMA_BATCH))
+        average = MovingAverage(first.ema ** (settings.batch_size / EMA_BATCH))
         averaged = AveragedModel(generator, multi_avg_fn=average)
     optimizers = None if first.recipe.optimizers is None else dict(first.recipe.optimizers)
 

@@ -101,6 +101,12 @@ def make_optimizer(
         optimizer = settings.optimizer(network)
         factor = settings.generator_rate if player == "generator" else 1.0
         return optimizer, [factor * settings.learning_rate]
+    factory: object = factories[player]
+    if not callable(factory):
+        raise TypeError(
+            f"optimizers[{player!r}] must be a factory, got {type(factory).__name__}; write "
+            "functools.partial(torch.optim.Adam, lr=1e-3), which the run calls with the parameters"
+        )
     optimizer = factories[player](network.parameters())
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(

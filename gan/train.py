@@ -6,16 +6,19 @@ steps, so that it does not depend on the batch size: the decay of a step with ba
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from gan import checks, storage
 from gan.augment import Augmentation
+from gan.average import MovingAverage
 from gan.data.sets import check_classes
 from gan.distributed import refuse_batch_norm, share
 from gan.game import Game
@@ -23,12 +26,12 @@ from gan.history import History
 from gan.loop import Look, Loop, OnStep
 from gan.networks.generator import latent_dim, num_classes
 from gan.recipes.recipe import Recipe
-from gan.seeds import stream
+from gan.seeds import Noise, stream
 from gan.settings import OptimizerFactory, TrainingSettings
 from gan.sources import Source, as_source
 from metrics.evaluating import evaluating
-from metrics.inputs import check_count
-from metrics.precision import with_gradients
+from metrics.inputs import check_count, check_number
+from metrics.precision import full_precision, with_gradients
 
 __all__ = ["GAN", "pick_device"]
 
@@ -70,7 +73,7 @@ class GAN:
         ema: float | int = 0.999,
     ) -> None:
         latent_dim(generator)
-        if not 0 <= ema < 1:
+        if not 0 <= check_number(ema, "ema") < 1:
             raise ValueError(f"ema must be in [0, 1), got {ema}; 0 turns the moving average off")
         self.loss = checks.loss(loss)
         self.penalties = checks.penalties(penalties)
@@ -183,7 +186,8 @@ class GAN:
         self._place(where, chosen.batch_size)
         for name, network in (("generator", self.generator), ("critic", self.critic)):
             refuse_batch_norm(name, network)
-        checks.shapes(self.generator, self.critic, self.loss, source)
+        with Noise(where, "shapes", seed).lent():
+            checks.shapes(self.generator, self.critic, self.loss, source)
         for name, network in (("generator", self.generator), ("critic", self.critic)):
             checks.trainable(name, network)
         self.class_counts = source.class_counts() if num_classes(self.generator) else None
@@ -214,6 +218,7 @@ class GAN:
         Loop(game, steps=steps).run(self.history, look, lambda: self._identity(game, source, steps, seed))
         return self
 
+    @full_precision
     def sample(self, n: int, *, seed: int | None = None, labels: object = None) -> Float[Tensor, "n ..."]:
         """Draw n samples [n, ...] from the averaged generator, a thousand at a time.
 
@@ -221,7 +226,8 @@ class GAN:
 
         Args:
             n: How many.
-            seed: None uses torch's default generator.
+            seed: Also of what the network draws by itself, such as noise in its layers; None uses torch's default
+                generator.
             labels: For a generator of classes: a class for each sample, or one for all; None draws them with the
                 training data's frequencies, uniformly where those are not known.
 
@@ -234,7 +240,9 @@ class GAN:
         random = None if seed is None else stream("samples", seed)
         latents = torch.randn(n, latent_dim(self.generator), dtype=like.dtype, generator=random)
         classes = self._classes(n, labels, random)
-        with torch.no_grad(), evaluating(network):
+        # What the network draws by itself belongs to the sample.
+        own = nullcontext() if seed is None else Noise(like.device, "samples.networks", seed).lent()
+        with torch.no_grad(), evaluating(network), own:
             conditions = [()] * n if classes is None else [(c.to(like.device),) for c in classes.split(CHUNK)]
             chunks = zip(latents.split(CHUNK), conditions, strict=False)
             first = next(parts := (network(z.to(like.device), *condition) for z, condition in chunks))
@@ -259,7 +267,10 @@ class GAN:
         if labels is None:
             weights = torch.ones(count) if self.class_counts is None else self.class_counts.float()
             return torch.multinomial(weights, n, replacement=True, generator=random)
-        classes = check_classes([labels] * n if isinstance(labels, int) else labels, n, "labels")
+        single = isinstance(labels, int | np.integer) or getattr(labels, "shape", None) == ()
+        classes = check_classes(
+            [check_count(labels, "labels", least=0)] * n if single else labels, n, "labels"
+        )
         if int(classes.max()) >= count:
             raise ValueError(
                 f"labels must be classes from 0 to {count - 1}, got {int(classes.max())}; take one of those"
@@ -274,7 +285,7 @@ class GAN:
             for penalty in self.penalties:
                 penalty.prepare(self.critic)
         if self.ema > 0:
-            average = get_ema_multi_avg_fn(self.ema ** (batch_size / EMA_BATCH))
+            average = MovingAverage(self.ema ** (batch_size / EMA_BATCH))
             self.averaged = AveragedModel(self.generator, multi_avg_fn=average)
 
     def _identity(self, game: Game, source: Source, steps: int, seed: int) -> dict[str, object]:
@@ -299,6 +310,10 @@ def pick_device(device: str | torch.device) -> torch.device:
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not isinstance(device, str | int | torch.device):
+        raise TypeError(
+            f"device must be a name or a torch.device, got {type(device).__name__}; write auto or cpu"
+        )
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)

@@ -21,13 +21,16 @@ __all__ = [
     "check_dense",
     "check_entries",
     "check_fraction",
+    "check_generator",
     "check_number",
+    "check_object",
     "check_pair",
     "check_positive",
     "check_tensor",
     "check_type",
     "check_weights",
     "from_array",
+    "repeatable",
 ]
 
 
@@ -56,7 +59,9 @@ def from_array(x: object, name: str) -> Tensor:
         return torch.from_numpy(np.array(x, dtype=x.dtype.newbyteorder("="), order="C"))
     if isinstance(x, SupportsDLPack):
         return torch.from_dlpack(x)
-    raise TypeError(f"{name} must be a tensor or an array, got {type(x).__name__}; use torch.as_tensor")
+    frame = callable(getattr(x, "to_numpy", None))  # pandas', polars'
+    remedy = f"pass {name}.to_numpy()" if frame else "use torch.as_tensor"
+    raise TypeError(f"{name} must be a tensor or an array, got {type(x).__name__}; {remedy}")
 
 
 def as_tensor(x: object, name: str) -> Tensor:
@@ -264,6 +269,45 @@ def check_count(value: object, name: str, *, least: int = 1, below: int | None =
     if below is not None and number >= below:
         raise ValueError(f"{name} must be below {below}, got {number}; lower it or pass more samples")
     return number
+
+
+def check_object(value: object, name: str) -> None:
+    """Refuse a class where an object of it is meant.
+
+    >>> check_object(dict, "settings")
+    Traceback (most recent call last):
+    TypeError: settings must be an object, got the class dict; write dict(...)
+    """
+    if isinstance(value, type):
+        raise TypeError(
+            f"{name} must be an object, got the class {value.__name__}; write {value.__name__}(...)"
+        )
+
+
+def check_generator(generator: object) -> torch.Generator | None:
+    """Return a generator or None; a seed in its place is refused, and so is numpy's generator.
+
+    >>> check_generator(0)
+    Traceback (most recent call last):
+    TypeError: generator must be a torch.Generator or None, got int; pass torch.Generator().manual_seed(0)
+    """
+    if generator is None or isinstance(generator, torch.Generator):
+        return generator
+    seed = generator if isinstance(generator, int) and not isinstance(generator, bool) else 0
+    raise TypeError(
+        f"generator must be a torch.Generator or None, got {type(generator).__name__}; pass "
+        f"torch.Generator().manual_seed({seed})"
+    )
+
+
+def repeatable(generator: object, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return the generator, or a fresh one seeded with 0 where there is none.
+
+    >>> repeatable(None).initial_seed()
+    0
+    """
+    given = check_generator(generator)
+    return torch.Generator(device).manual_seed(0) if given is None else given
 
 
 def _plain(value: object, name: str) -> object:

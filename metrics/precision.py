@@ -38,6 +38,8 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
         autocast = [device for device in DEVICES if torch.is_autocast_enabled(device)]
         inference = torch.is_inference_mode_enabled()
         if not autocast and not inference:
+            if torch.is_grad_enabled() and _differentiated((*args, *kwargs.values())):
+                args, kwargs = tuple(map(_ordinary, args)), {k: _ordinary(v) for k, v in kwargs.items()}  # pyright: ignore[reportAssignmentType]
             return function(*args, **kwargs)
         with ExitStack() as stack:
             for device in autocast:
@@ -64,6 +66,12 @@ def with_gradients(function: Callable[P, R]) -> Callable[P, R]:
     tensor(6.)
     """
     return full_precision(torch.enable_grad()(function))
+
+
+def _differentiated(values: tuple[object, ...]) -> bool:
+    """Whether one tensor wants a gradient beside another that inference mode made, which may not be kept for it."""
+    given = [value for value in values if isinstance(value, Tensor)]
+    return any(t.is_inference() for t in given) and any(t.requires_grad for t in given)
 
 
 def _ordinary(value: object) -> object:

@@ -9,6 +9,9 @@ __all__ = ["check_labels", "check_probabilities"]
 
 LOGITS = "take logits through .softmax(-1)"
 
+IGNORED = -100
+"""The label that torch's losses leave out."""
+
 
 def check_probabilities(
     probs: object, name: str = "probs", *, shape: str = "[n, classes]", ndim: int = 2
@@ -67,6 +70,14 @@ def _range_of_sums(p: Tensor) -> tuple[float, float]:
 
 def _with_classes(p: Tensor, name: str, ndim: int) -> str:
     """What makes [n, classes] or [samples, n, classes] of predictions with another number of dimensions."""
+    first, points = ndim - 1, ndim - 2  # the dimensions of a map's classes, and of the points
+    if p.ndim > ndim and p.is_floating_point() and not _sums_to_one(p, -1) and _sums_to_one(p, first):
+        return (
+            f"a map's classes come last, and its points in rows: {name}.movedim({first}, -1).flatten({points}, -2), "
+            "with labels.flatten()"
+        )
+    if p.ndim > ndim and not (ndim == 2 and p.ndim == 3) and _sums_to_one(p, -1):
+        return f"the points come in rows: {name}.flatten({points}, -2), with labels.flatten()"
     if ndim == 2 and p.ndim == 3:
         return f"the first dimension are samples: average them with {name}.mean(0)"
     if ndim == 3 and p.ndim == 2:
@@ -74,6 +85,10 @@ def _with_classes(p: Tensor, name: str, ndim: int) -> str:
     if p.ndim == 1 and p.numel():
         return _binary(p, name, "")
     return "the last dimension are the classes: reshape it"
+
+
+def _sums_to_one(p: Tensor, dim: int) -> bool:
+    return p.numel() > 0 and bool(((p.detach().sum(dim) - 1).abs() < 1e-2).all())
 
 
 def _binary(p: Tensor, name: str, column: str) -> str:
@@ -114,5 +129,11 @@ def check_labels(labels: object, probs: Tensor, name: str = "labels") -> Tensor:
         )
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
-        raise ValueError(f"{name} must be from 0 to {classes - 1}, got {low} to {high}; count classes from 0")
+        remedy = "count classes from 0"
+        if bool((labels == IGNORED).any()):
+            remedy = (
+                f"{IGNORED} marks what is ignored: leave those points out with keep = {name} != {IGNORED}, of the "
+                "predictions too (evaluate_predictions has ignore_index=)"
+            )
+        raise ValueError(f"{name} must be from 0 to {classes - 1}, got {low} to {high}; {remedy}")
     return labels

@@ -27,6 +27,7 @@ from bayessgd._bank import warn_of_statistics
 from bayessgd._data import check_laws, check_of_model, check_targets, check_wide, gathered
 from bayessgd._inputs import Inputs, Output, Targets, size
 from bayessgd._over import telling, warn
+from bayessgd._probabilities import told_of_probabilities
 from bayessgd.batches import Data
 from bayessgd.calibration.curvature import curvature_in_span, gaussian_in_span
 from bayessgd.calibration.equipartition import equipartition, moving_directions
@@ -39,7 +40,7 @@ from bayessgd.likelihoods import Likelihood
 from bayessgd.params import unwrap
 from bayessgd.posteriors import LowRankGaussian
 from bayessgd.priors import Prior
-from metrics.inputs import check_count
+from metrics.inputs import check_count, check_generator
 from metrics.precision import full_precision
 
 __all__ = ["calibrate"]
@@ -123,9 +124,11 @@ def calibrate(
     inputs, targets = gathered(model, x, y, finite=True)
     check_laws(likelihood, prior)
     check_targets(likelihood, targets)
+    told_of_probabilities(model, likelihood, inputs, output)
     check_count(num_samples, "num_samples", least=2)
     check_count(max_iterations, "max_iterations")
     check_count(curvature_data, "curvature_data")
+    check_generator(generator)
     held = None if held_out is None else _check_held_out(model, held_out)
     if held is not None:
         check_targets(likelihood, held[1])

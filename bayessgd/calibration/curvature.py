@@ -28,6 +28,7 @@ from bayessgd._inputs import Targets, rows, wide
 from bayessgd.calibration.problem import Problem
 from bayessgd.calibration.span import Span
 from bayessgd.likelihoods import Likelihood
+from bayessgd.params import flat_rows
 from bayessgd.posteriors import LowRankGaussian
 from bayessgd.priors import Prior
 from bayessgd.tangents import tangents
@@ -125,7 +126,7 @@ def _of_prior(mean: Mapping[str, Tensor], span: Span, prior: Prior) -> Tensor:
         v = {name: b[k].double() for name, b in span.basis.items()}
         curved = jvp(slope, (theta,), (v,))[1]
         assert isinstance(curved, dict)
-        found.append(sum(b.double().flatten(1) @ curved[name].flatten() for name, b in span.basis.items()))
+        found.append(sum(flat_rows(b.double()) @ curved[name].flatten() for name, b in span.basis.items()))
     return torch.stack([torch.as_tensor(row) for row in found])
 
 

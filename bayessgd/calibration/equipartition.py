@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from bayessgd._over import warn
+from bayessgd.params import flat_rows
 from bayessgd.posteriors import LowRankGaussian
 
 __all__ = ["Equipartition", "equipartition", "moving_directions"]
@@ -64,7 +65,7 @@ def moving_directions(posterior: LowRankGaussian) -> int:
         return own
     gram = torch.zeros(posterior.rank, posterior.rank, dtype=torch.float64)
     for name, deviations in posterior.deviations.items():
-        rest = deviations.flatten(1).double()[
+        rest = flat_rows(deviations).double()[
             :, posterior.variance[name].flatten().to(deviations.device) == 0
         ]
         gram += (rest @ rest.T).cpu()

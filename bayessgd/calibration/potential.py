@@ -22,10 +22,12 @@ from bayessgd.params import named_parameters, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.priors import Prior
 from metrics.inputs import check_count
+from metrics.precision import full_precision
 
 __all__ = ["check_lowest", "potential"]
 
 
+@full_precision
 @torch.no_grad()
 def potential(
     model: nn.Module,

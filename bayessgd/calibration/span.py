@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bayessgd.params import flat_rows
 from bayessgd.posteriors import LowRankGaussian
 
 __all__ = ["Span", "span_of", "variance_along"]
@@ -67,7 +68,7 @@ def span_of(posterior: LowRankGaussian) -> Span | None:
         return None
     gram = torch.zeros(posterior.rank, posterior.rank, dtype=torch.float64)
     for deviations in posterior.deviations.values():
-        flat = deviations.flatten(1).double()
+        flat = flat_rows(deviations).double()
         gram += (flat @ flat.T).to(gram)
     values, vectors = torch.linalg.eigh(gram)
     kept = values > NEGLIGIBLE**2 * values[-1]
@@ -90,10 +91,10 @@ def variance_along(posterior: LowRankGaussian, span: Span) -> Float[Tensor, " k"
     diagonal = torch.zeros(len(span), dtype=torch.float64)
     along = torch.zeros(len(span), posterior.rank, dtype=torch.float64)
     for name, e in span.basis.items():
-        flat = e.flatten(1).double()
+        flat = flat_rows(e).double()
         diagonal += (flat.square() @ posterior.variance[name].flatten().double()).cpu()
         if posterior.deviations is not None:
-            along += (flat @ posterior.deviations[name].flatten(1).to(flat).T).cpu()
+            along += (flat @ flat_rows(posterior.deviations[name]).to(flat).T).cpu()
     return posterior.scale * (diagonal + along.square().sum(1) / max(1, posterior.rank - 1))
 
 

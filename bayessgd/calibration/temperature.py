@@ -23,6 +23,7 @@ from bayessgd.likelihoods import Likelihood
 from bayessgd.posteriors import Ensemble
 from bayessgd.priors import Prior
 from metrics.chains import monte_carlo_error
+from metrics.precision import full_precision
 
 __all__ = ["Temperature", "effective_temperature"]
 
@@ -47,6 +48,7 @@ class Temperature:
     still: int = 0
 
 
+@full_precision
 def effective_temperature(
     model: nn.Module,
     iterates: Ensemble,

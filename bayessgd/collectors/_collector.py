@@ -5,6 +5,7 @@ references to the parameters, as the optimizer does, and never a copy of the net
 parameter and draws no random number, so the training goes the same way, to the bit, with it and without it.
 """
 
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from bayessgd.collectors._listening import is_live, of_torch, told_of_others, told_of_resting
 from bayessgd.collectors._states import Entries, matched
-from bayessgd.params import gather, local, named_parameters
+from bayessgd.params import clean_name, gather, local, named_parameters, unwrap
 from bayessgd.posteriors import Posterior
 from bayessgd.selection import Selection, select
 from metrics.inputs import check_count
@@ -33,6 +34,7 @@ class Collector(ABC):
         chosen = parameters is not None
         self._left_out = [p for name, p in named_parameters(model).items() if chosen and name not in named]
         self._entries = Entries(model)
+        self._network = weakref.ref(unwrap(model))
         self._whole_here = all(local(parameter) is parameter for parameter in self._parameters)
         self._handle: RemovableHandle | None = None
         self._steps = 0
@@ -48,7 +50,6 @@ class Collector(ABC):
         """Whether this process sees whole parameters; under `fully_shard` it sees a part of each."""
         return self._whole_here
 
-    @torch.no_grad()
     def update(self, state: Mapping[str, Tensor] | None = None) -> None:
         """Collect the parameters as they are now, or those of a state dict.
 
@@ -60,7 +61,8 @@ class Collector(ABC):
 
         Raises:
             TypeError: Not a mapping from names to floating tensors.
-            ValueError: Names missing or unknown, other shapes, NaN; or a state under `fully_shard`.
+            ValueError: Names missing or unknown, other shapes, NaN; or a state under `fully_shard`; or a network whose
+                parameters were replaced since.
 
         >>> import torch
         >>> from bayessgd import IterateAverage
@@ -71,15 +73,35 @@ class Collector(ABC):
         {'weight': tensor([[2.]])}
         """
         if state is None:
-            self._collect(self._locals())
-        elif self._whole_here:
-            self._collect(matched(state, self._entries, self._names, self._parameters))
-        else:
+            self._refuse_replaced()
+        elif not self._whole_here:
             raise ValueError(
                 "state must be None under fully_shard, where each process holds a part; make the collector from the "
                 "unsharded network"
             )
+        # Inside inference mode too: what is kept is written to outside.
+        with torch.inference_mode(False), torch.no_grad():
+            own = None if state is None else matched(state, self._entries, self._names, self._parameters)
+            self._collect(self._locals() if own is None else own)
         self._updates += 1
+
+    def _refuse_replaced(self) -> None:
+        """Refuse to collect tensors that are no longer the network's: they would stand still."""
+        network = self._network()
+        if network is None or not self._whole_here:
+            return  # gone, or sharded, where the network holds its own tensors for a while
+        now = {clean_name(name): p for name, p in network.named_parameters(remove_duplicate=False)}
+        for name, parameter in zip(self._names, self._parameters, strict=True):
+            if now.get(name) is not parameter:
+                raise ValueError(
+                    f"model must have the parameters that the collector was made of, but {name} was replaced since, by "
+                    "load_state_dict(assign=True), a new layer, a parametrization or sharding; make the collector "
+                    "after it"
+                )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the network out of copies and pickles, whose parameters are copies."""
+        return self.__dict__ | {"_network": _no_network}
 
     def attach(
         self,
@@ -223,6 +245,10 @@ class Collector(ABC):
                 f"{what} needs at least {least} updates, got {self._updates}; train on with "
                 "attach(optimizer), call update() after a step, or pass more checkpoints"
             )
+
+
+def _no_network() -> None:
+    """Stand in the place of the reference to a network that a copy does not have."""
 
 
 def accumulator_type(parameter: Tensor) -> torch.dtype:

@@ -80,8 +80,8 @@ class SWAG(Collector):
         super().__init__(model, parameters)
         self.rank = _check_rank(rank)
         for name, given in (("columns_dtype", columns_dtype), ("moments_dtype", moments_dtype)):
-            if given is not None and not given.is_floating_point:
-                raise TypeError(f"{name} must be a floating type, got {given}")
+            if given is not None and not getattr(given, "is_floating_point", False):
+                raise TypeError(f"{name} must be a floating type such as torch.float64, got {given!r}")
         self._columns_dtype, self._columns_device = columns_dtype, columns_device
         self._moments_dtype = moments_dtype
         self._mean: list[Tensor] = []

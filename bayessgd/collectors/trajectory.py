@@ -71,7 +71,7 @@ class Trajectory(Collector):
         self.path = None if path is None else Path(path)
         self._storage_device = storage_device
         self._rows: list[list[Tensor]] = []
-        self._network = model
+        self._model = model
         self._buffers: list[dict[str, Tensor]] = []
         self._dtype = torch.float32
         for parameter in self._parameters:
@@ -133,7 +133,7 @@ class Trajectory(Collector):
         return {"mapped": self.path is not None}
 
     def _now(self) -> dict[str, Tensor]:
-        return named_buffers(self._network)
+        return named_buffers(self._model)
 
     def _tensors(self) -> dict[str, Tensor]:
         own = self._buffers[0] if self._buffers else {}

@@ -9,6 +9,7 @@ Both take logits, so that nothing overflows.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -55,9 +56,29 @@ class Categorical:
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name} must be an int, got {type(value).__name__}")
         if self.class_weights is not None:
+            if not isinstance(self.class_weights, Tensor | Sequence | np.ndarray) or isinstance(
+                self.class_weights, str
+            ):
+                raise TypeError(
+                    "class_weights must be numbers, one for each class in their order, got "
+                    f"{type(self.class_weights).__name__}; pass a list or a tensor"
+                )
             given = torch.as_tensor(self.class_weights).flatten().tolist()
             weights = tuple(check_positive(w, "class_weights") for w in given)
             object.__setattr__(self, "class_weights", weights)
+
+    def check_targets(self, target: Tensor) -> None:
+        """Refuse soft labels that are no distributions, such as several ones for one datum; rows of 0 are left out."""
+        if not isinstance(target, Tensor) or not target.is_floating_point() or target.ndim < 2:
+            return  # log_prob says it
+        values = target.detach().double()
+        sums = values.sum(self.class_dim if -target.ndim <= self.class_dim < target.ndim else -1)
+        if bool((values < 0).any()) or bool(((sums - 1).abs() > 1e-2)[sums != 0].any()):
+            raise ValueError(
+                "y must hold labels or class probabilities for Categorical, which sum to 1, got sums from "
+                f"{float(sums.min()):g} to {float(sums.max()):g} and a minimum of {float(values.min()):g}; for several "
+                "labels of one datum take Bernoulli, for counts divide them by their sum and pass it by Weighted"
+            )
 
     def __call__(self, output: Float[Tensor, "n ..."]) -> Distribution:
         """Return the distribution of the label."""

@@ -23,7 +23,7 @@ from bayessgd._inputs import Output, Targets, call, size, wide
 from bayessgd.batches import Data, whole
 from bayessgd.params import clean_name, unwrap
 from bayessgd.priors import Prior
-from metrics.inputs import check_positive
+from metrics.inputs import check_object, check_positive
 
 __all__ = ["Likelihood", "log_joint", "mean_negative_log_joint"]
 
@@ -85,6 +85,8 @@ def mean_negative_log_joint(
     >>> mean_negative_log_joint(model, w, x, y, num_data=100, **laws)  # ½ log 2π
     tensor(0.9189)
     """
+    check_object(likelihood, "likelihood")
+    check_object(prior, "prior")
     network, theta = _of_network(model, params)
     n, t = check_positive(num_data, "num_data"), check_positive(temperature, "temperature")
     inputs, targets = whole(x, y, network)

@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 
 from bayessgd.likelihoods._shapes import summed
 from bayessgd.likelihoods.joint import Likelihood
+from metrics.inputs import check_object
 
 __all__ = ["Weighted"]
 
@@ -39,6 +40,7 @@ class Weighted:
     likelihood: Likelihood
 
     def __post_init__(self):
+        check_object(self.likelihood, "likelihood")
         if not isinstance(self.likelihood, Likelihood):
             raise TypeError(
                 f"likelihood must be one of bayessgd.likelihoods, got {type(self.likelihood).__name__}"

@@ -26,6 +26,7 @@ from bayessgd._data import check_data
 from bayessgd.noise.per_example import Loss, check_deterministic, per_example_gradients, trainable
 from bayessgd.params import flatten, unflatten, unwrap
 from metrics.inputs import check_count, check_tensor
+from metrics.precision import full_precision
 
 __all__ = ["control_variate", "control_variate_noise"]
 
@@ -35,6 +36,7 @@ CHUNK = 2**14
 """Data at once, where all are passed."""
 
 
+@full_precision
 def control_variate(
     loss: JointLoss,
     model: nn.Module,
@@ -94,6 +96,7 @@ def control_variate(
     return anchored
 
 
+@full_precision
 def control_variate_noise(
     model: nn.Module,
     loss: Loss,

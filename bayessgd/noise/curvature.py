@@ -25,11 +25,12 @@ from torch.func import grad, jvp, vjp, vmap
 from bayessgd._evaluating import Attributes
 from bayessgd._functional import elementary
 from bayessgd._inputs import Output, Targets
-from bayessgd._over import quietly
+from bayessgd._over import quietly, together
 from bayessgd.batches import Data
 from bayessgd.noise.per_example import Examples, Loss, trainable
 from bayessgd.params import flatten, unflatten
-from metrics.inputs import check_count, check_number, check_tensor
+from metrics.inputs import check_count, check_number, check_tensor, repeatable
+from metrics.precision import full_precision
 
 __all__ = ["Curvature", "gauss_newton", "hessian"]
 
@@ -93,7 +94,7 @@ class Curvature:
                 total[i] = self.product(unit)[i]
             return total
         count = check_count(num_probes, "num_probes")
-        source = torch.Generator(self.like.device).manual_seed(0) if generator is None else generator
+        source = repeatable(generator, self.like.device)
         total = torch.zeros(self.size, dtype=self.like.dtype, device=self.like.device)
         for _ in range(count):
             bits = torch.randint(2, (self.size,), device=self.like.device, generator=source)
@@ -102,6 +103,7 @@ class Curvature:
         return total / count
 
 
+@full_precision
 def hessian(
     model: nn.Module,
     loss: Loss,
@@ -142,6 +144,7 @@ def hessian(
     return _curvature(chunk_product, model, examples, params, damping, chunk_size)
 
 
+@full_precision
 def gauss_newton(
     model: nn.Module,
     loss: Loss,
@@ -197,7 +200,7 @@ def _curvature(
 
     def checked(run: Callable[[], Theta]) -> Theta:
         try:
-            with elementary(), quietly():
+            with elementary(), quietly(), together():
                 return run()
         except torch.OutOfMemoryError:
             raise
@@ -211,6 +214,7 @@ def _curvature(
         finally:
             attributes.restore()
 
+    @full_precision
     def product(vector: Tensor) -> Tensor:
         v = check_tensor(vector, "vector", shape=f"[{len(like)}]", ndim=1)
         if len(v) != len(like):

@@ -32,6 +32,7 @@ from bayessgd.batches import Data
 from bayessgd.noise.per_example import Examples, Loss, trainable
 from bayessgd.params import flatten
 from metrics.inputs import check_count, check_tensor
+from metrics.precision import full_precision
 
 __all__ = ["GradientNoise", "gradient_noise"]
 
@@ -41,6 +42,7 @@ LARGEST = 4096
 CHUNK_ELEMENTS = 2**24
 
 
+@full_precision
 def gradient_noise(
     model: nn.Module,
     loss: Loss,

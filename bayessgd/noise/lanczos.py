@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bayessgd.noise.curvature import Curvature
-from metrics.inputs import check_count, check_positive, check_tensor
+from metrics.inputs import check_count, check_positive, check_tensor, repeatable
 
 __all__ = ["Spectrum", "lanczos"]
 
@@ -95,7 +95,7 @@ def lanczos(
     if k > curvature.size:
         raise ValueError(f"steps must be at most the number of parameters, {curvature.size}, got {k}")
     device = curvature.like.device
-    source = torch.Generator(device).manual_seed(0) if generator is None else generator
+    source = repeatable(generator, device)
     runs = [_run(curvature, k, source) for _ in range(check_count(num_starts, "num_starts"))]
     values, bounds, weights = (
         torch.stack(column).to(curvature.like.dtype) for column in zip(*runs, strict=True)

@@ -27,6 +27,7 @@ from bayessgd._inputs import Inputs, Output, Targets, call, mapped, parted, rows
 from bayessgd._over import over, telling
 from bayessgd.batches import Data
 from bayessgd.params import clean_name, named_parameters, unwrap
+from metrics.precision import full_precision
 
 __all__ = ["Examples", "Loss", "check_deterministic", "per_example_gradients", "single", "trainable"]
 
@@ -34,6 +35,7 @@ Loss = Callable[..., Tensor]
 """From the output and the target of one batch to its loss, as `torch.nn.functional.cross_entropy`."""
 
 
+@full_precision
 def per_example_gradients(
     model: nn.Module,
     loss: Loss,
@@ -107,7 +109,8 @@ class Examples:
         """Return f(x_i; θ) of one datum, as a batch of one."""
         state = {self._own[name]: value for name, value in theta.items()}
         buffers = {name: b.clone() for name, b in self.network.named_buffers()}
-        given: Inputs = self._input(mapped(x, lambda t: t[None]))
+        # Copies: a forward pass that writes into its input must not write into the user's.
+        given: Inputs = self._input(mapped(x, lambda t: t[None].clone()))
         return call(self.network, buffers | state, given, self.output)
 
     def of_output(self, output: Tensor, y: Mapping[str, Tensor]) -> Tensor:

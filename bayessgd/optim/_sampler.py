@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from metrics.inputs import check_number, check_positive
+from metrics.inputs import check_generator, check_number, check_positive
 
 __all__ = ["Number", "Sampler", "add_scaled", "check_lr", "check_temperature"]
 
@@ -56,9 +56,7 @@ class Sampler(torch.optim.Optimizer):
     def __init__(
         self, params: ParamsT, defaults: dict[str, Any], *, generator: torch.Generator | None
     ) -> None:
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator must be a torch.Generator or None, got {type(generator).__name__}")
-        self.generator = generator  # before super().__init__, which calls add_param_group
+        self.generator = check_generator(generator)  # before super().__init__, which calls add_param_group
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from metrics.inputs import check_generator
+
 __all__ = ["spread"]
 
 
@@ -15,6 +17,7 @@ def spread(weights: Float[Tensor, " m"], n: int, *, generator: torch.Generator |
     unbiased, with less noise than independent picks have; with n equal weights every index is picked once,
     whatever u is.
     """
+    check_generator(generator)
     device = weights.device if generator is None else generator.device
     u = torch.rand((), dtype=torch.float64, device=device, generator=generator).to(weights.device)
     # A hair's breadth inside the strata: a bound that rounding moved must not skip one member for another.

@@ -18,6 +18,7 @@ from bayessgd.batches import Data
 from bayessgd.posteriors._module import with_values
 from metrics import files
 from metrics.inputs import check_count
+from metrics.precision import full_precision
 
 __all__ = ["FORMAT", "Draws", "Packed", "Posterior", "check_named", "randn"]
 
@@ -100,6 +101,7 @@ class Posterior(ABC):
     def pack(self) -> Packed:
         """Return what a file must hold for `bayessgd.load` to make the posterior again."""
 
+    @full_precision
     def module(
         self,
         model: nn.Module,
@@ -190,6 +192,11 @@ def check_named(
                 f"{name}[{key!r}] must have the shape {list(like[key].shape)} of the mean, got "
                 f"{list(tensor.shape[lead:])}"
             )
+
+
+def without_graph(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors without what they were computed from: a posterior has no gradient, and may be copied."""
+    return {name: t.detach() for name, t in tensors.items()}
 
 
 def check_draws(n: object) -> int:

@@ -17,8 +17,8 @@ from torch.distributions import Distribution
 from bayessgd.params import flatten
 from bayessgd.posteriors._members import members
 from bayessgd.posteriors._spread import spread
-from bayessgd.posteriors.base import Draws, Packed, Posterior, check_draws, check_named
-from metrics.inputs import check_count
+from bayessgd.posteriors.base import Draws, Packed, Posterior, check_draws, check_named, without_graph
+from metrics.inputs import check_count, check_generator
 
 __all__ = ["Ensemble"]
 
@@ -27,7 +27,7 @@ class Ensemble(Posterior):
     """The empirical law of m draws, each a whole network.
 
     Args:
-        draws: From name to [m, *shape].
+        draws: From name to [m, *shape]; kept as they are and not copied, so that a large bank is held once.
         buffers: The members' own buffers, from name to [m, *shape] of any type; `None` where networks have none, or
             where they are made anew for each draw (`refresh_batchnorm`).
         chains: How many Markov chains of equal length the draws are, one after another.
@@ -55,8 +55,7 @@ class Ensemble(Posterior):
         origin: Mapping[str, Any] | None = None,
     ) -> None:
         check_named(draws, "draws", lead=1)
-        self.draws = dict(draws)
-        self.buffers = dict(buffers or {})
+        self.draws, self.buffers = without_graph(draws), dict(buffers or {})
         if len(self) == 0:
             raise ValueError("draws must not be empty, got 0 of them; collect first")
         self.chains = check_count(chains, "chains")
@@ -127,6 +126,7 @@ class Ensemble(Posterior):
         Every draw is equally likely to be among them (systematic sampling), so means over the sample are
         unbiased; the picks are not independent of each other.
         """
+        check_generator(generator)
         if check_draws(n) == len(self):
             return {name: t.clone() for name, t in self.draws.items()}
         return next(self.stream(n, n, generator=generator)).parameters

@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, Normal
 
 from bayessgd.params import flatten
-from bayessgd.posteriors.base import Draws, Packed, Posterior, check_draws, check_named, randn
-from metrics.inputs import check_positive
+from bayessgd.posteriors.base import Draws, Packed, Posterior, check_draws, check_named, randn, without_graph
+from metrics.inputs import check_generator, check_positive
 
 __all__ = ["LowRankGaussian"]
 
@@ -71,8 +71,8 @@ class LowRankGaussian(Posterior):
             check_named(deviations, "deviations", like=mean, lead=1)
             if len(next(iter(deviations.values()))) < 2:
                 raise ValueError("deviations must have at least 2 rows, for k − 1 divides; or pass None")
-        self._mean, self.variance = dict(mean), dict(variance)
-        self.deviations = None if deviations is None else dict(deviations)
+        self._mean, self.variance = without_graph(mean), without_graph(variance)
+        self.deviations = None if deviations is None else without_graph(deviations)
         self.scale = check_positive(scale, "scale")
 
     @property
@@ -104,6 +104,7 @@ class LowRankGaussian(Posterior):
 
     def stream(self, n: int, size: int, *, generator: torch.Generator | None = None) -> Iterator[Draws]:
         """Yield n draws, at most `size` at a time, which changes no number; each takes one network's memory."""
+        check_generator(generator)
         sizes = {name: mean.numel() for name, mean in self._mean.items()}
         # A row of normals for each draw. Of a multiple of 16 a CPU makes the same numbers at once and one by one.
         row = -(-(self.rank + sum(sizes.values())) // 16) * 16

@@ -8,7 +8,7 @@ Izmailov 2020, section 4).
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -48,6 +48,10 @@ class Mixture(Posterior):
     """
 
     def __init__(self, components: Sequence[Posterior], weights: Sequence[float] | None = None) -> None:
+        if not isinstance(components, Iterable):
+            raise TypeError(
+                f"components must be a list of posteriors, got {type(components).__name__}; pass [posterior, ...]"
+            )
         self.components = list(components)
         if not self.components:
             raise ValueError("components must not be empty; pass at least one posterior")

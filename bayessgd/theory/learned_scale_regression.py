@@ -39,7 +39,7 @@ from bayessgd.theory._learned_scale import by_quantile, excess_of_products, narr
 from bayessgd.theory._matrices import check_preconditioner, check_semidefinite, smallest_scaled
 from bayessgd.theory._whitening import Whitening, symmetric
 from bayessgd.theory.forecast import Forecast, Posterior, check_few, foretell
-from metrics.inputs import check_cloud, check_count, check_positive, check_tensor
+from metrics.inputs import check_cloud, check_count, check_generator, check_positive, check_tensor
 
 __all__ = ["LearnedScaleRegression"]
 
@@ -275,6 +275,7 @@ class LearnedScaleRegression:
     def draws(self, num: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "num p"]:
         """Independent draws of (log σ, β) from the posterior `[num, p]`."""
         count = check_count(num, "num")
+        check_generator(generator)
         s, weights = self._scales
         uniform = torch.rand(count, dtype=torch.float64, generator=generator)
         scale = by_quantile(s, weights, uniform)

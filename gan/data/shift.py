@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.inputs import check_count
+from metrics.inputs import check_count, check_generator
 
 __all__ = ["shift_images"]
 
@@ -45,6 +45,7 @@ def shift_images(
             f"x must have shape [n, {height * width}] for images {image_shape}, got {list(x.shape)}"
         )
     pixels = check_count(pixels, "pixels", least=0)
+    check_generator(generator)
     device = x.device if generator is None else generator.device
     corners = torch.randint(2 * pixels + 1, (2, len(x), 1), device=device, generator=generator).to(x.device)
     padded = torch.nn.functional.pad(x.reshape(-1, height, width), (pixels,) * 4, value=-1.0)

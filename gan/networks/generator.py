@@ -1,5 +1,7 @@
 """What a generator has to say of itself: the length of its latent vectors, and its classes if it has any."""
 
+from math import prod
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -38,6 +40,12 @@ def latent_dim(generator: nn.Module) -> int:
         raise TypeError(
             f"generator must have an int attribute latent_dim, and {type(generator).__name__} has none; "
             "write gan.networks.Generator(module, latent_dim=...)"
+        )
+    if isinstance(length, tuple | list):
+        raise TypeError(
+            f"generator.latent_dim must be an int, got {type(length).__name__}; for latents of shape "
+            f"[n, {', '.join(map(str, length))}] write gan.networks.Generator(nn.Sequential(nn.Unflatten(1, "
+            f"{tuple(length)}), module), latent_dim={prod(length)})"
         )
     return check_count(length, "generator.latent_dim")
 

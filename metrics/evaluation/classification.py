@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.inputs import check_dense, check_pair, from_array
+from metrics.inputs import check_dense, check_pair, from_array, repeatable
 from metrics.neighbours.two_sample import Classifier
 from metrics.precision import full_precision
 from metrics.predictions.binning import binomial_stderr
@@ -142,7 +142,7 @@ def _checked_classifier(classifier: object, generator: torch.Generator | None) -
         return classifier
     from sklearn.neural_network import MLPClassifier
 
-    random = generator if generator is not None else torch.Generator().manual_seed(0)
+    random = repeatable(generator)
     seed = int(torch.randint(2**31, (), generator=random, device=random.device))
     return MLPClassifier((128,), alpha=1e-3, learning_rate_init=3e-3, max_iter=200, random_state=seed)
 

@@ -32,7 +32,7 @@ from metrics.evaluation.measures import Measure
 from metrics.evaluation.report import Report
 from metrics.evaluation.standard import standard_measures
 from metrics.features.sources import identity
-from metrics.inputs import check_cloud, check_count, check_positive
+from metrics.inputs import check_cloud, check_count, check_positive, repeatable
 
 __all__ = ["evaluate_conditional", "joint_cloud"]
 
@@ -181,7 +181,7 @@ def _accuracy(parts: Sequence[Labelled], classifier: object, generator: torch.Ge
     estimate = Estimate(*score(made.given, made.labels), "higher", told, sizes, share=True)
     if len(parts) < 3:
         return estimate
-    random = generator if generator is not None else torch.Generator().manual_seed(0)
+    random = repeatable(generator)
     points, labels = parts[2].given, parts[2].labels
     pick = torch.randperm(len(points), generator=random, device=random.device)[: len(made.given)].to(
         points.device

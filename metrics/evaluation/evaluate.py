@@ -35,6 +35,7 @@ from metrics.inputs import (
     check_pair,
     check_positive,
     from_array,
+    repeatable,
 )
 from metrics.precision import full_precision
 
@@ -118,7 +119,7 @@ def evaluate(
     spent = Spent(None if budget is None else check_positive(budget, "budget"))
     chosen = standard_measures() if measures is None else chosen_measures(measures)
     through = _through(features, features_for)
-    random = generator if generator is not None else torch.Generator().manual_seed(0)
+    random = repeatable(generator)
     given = _whole(samples, "samples"), _whole(reference, "reference")
     if train is not None and floor is not None:
         raise ValueError("train and floor must not both be given; train is what the floor is measured on")

@@ -31,6 +31,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from metrics.evaluation.pair import Pair
+from metrics.inputs import repeatable
 
 __all__ = ["degrees_of_freedom", "halves", "jackknife", "spread_of_halves"]
 
@@ -81,7 +82,7 @@ def halves(
     >>> in_x.sum(1), in_y.sum(1)
     (tensor([2, 2]), tensor([2, 1]))
     """
-    random = generator if generator is not None else torch.Generator().manual_seed(0)
+    random = repeatable(generator)
     found: tuple[list[Tensor], list[Tensor]] = ([], [])
     for _ in range(splits):
         for rows, count in zip(found, (n, m), strict=True):

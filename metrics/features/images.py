@@ -129,6 +129,10 @@ def read_images(
     Raises:
         ValueError: A file that cannot be read, or pictures of several sizes and `size=None`.
     """
+    if isinstance(paths, str | Path):
+        raise TypeError(
+            f"paths must be files, got the path {paths}; of a folder pass find_images(folder), of one file [path]"
+        )
     paths = list(paths)
     bar = tqdm(paths, disable=None if progress else True, desc="reading pictures", unit="file")
     found: Tensor | None = None

@@ -148,7 +148,8 @@ def _batches(
             return
         source = _array(path)
     bar: tqdm[Any]
-    if isinstance(source, Tensor | np.ndarray | SupportsDLPack):
+    # A data frame has a length and items too, its columns: it is refused as no array.
+    if isinstance(source, Tensor | np.ndarray | SupportsDLPack) or hasattr(source, "to_numpy"):
         parts = from_array(source, "source").split(batch_size)
         with tqdm(parts, disable=None if progress else True, desc="features", unit="batch") as bar:
             yield from bar

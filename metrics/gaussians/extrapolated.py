@@ -21,7 +21,7 @@ from torch import Tensor
 
 from metrics.gaussians.factors import mean_and_root
 from metrics.gaussians.frechet import frechet_from_factors
-from metrics.inputs import check_count, check_pair
+from metrics.inputs import check_count, check_pair, repeatable
 from metrics.precision import full_precision
 
 __all__ = ["ExtrapolatedDistance", "frechet_distance_infinity"]
@@ -81,7 +81,7 @@ def frechet_distance_infinity(
     check_pair(x, y, least=3)
     count, n = check_count(points, "points", least=2), len(x)
     first = max(2, n // 10) if least is None else check_count(least, "least", least=2, below=n)
-    random = generator if generator is not None else torch.Generator().manual_seed(0)
+    random = repeatable(generator)
     sizes = torch.linspace(first, n, count, dtype=torch.float64).round().long()
     mean_y, s = mean_and_root(y)
     values = []

@@ -34,7 +34,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.distances import product_distances
-from metrics.inputs import check_cloud, check_pair
+from metrics.inputs import check_cloud, check_pair, repeatable
 from metrics.precision import full_precision
 
 __all__ = ["FeatureLikelihood", "feature_likelihood_divergence"]
@@ -117,7 +117,7 @@ def feature_likelihood_divergence(
     check_pair(samples, held_out, ("samples", "held_out"))
     check_cloud(train, "train", least=2)
     check_cloud(held_out, "held_out", least=2)
-    random = generator if generator is not None else torch.Generator().manual_seed(0)
+    random = repeatable(generator)
     mean, std = held_out.double().mean(0), held_out.double().std(0)
     if not bool((std > 0).all()):
         raise ValueError(

@@ -14,7 +14,7 @@ from torch import Tensor
 from metrics.geometry._quadrature import derivative
 from metrics.geometry.jets import Jets
 from metrics.geometry.mean_field import CircleGeometry, MeanField
-from metrics.inputs import check_count
+from metrics.inputs import check_count, repeatable
 
 __all__ = ["simulated_circle"]
 
@@ -42,7 +42,7 @@ def simulated_circle(
     width = check_count(width, "width", least=2)
     depth = check_count(depth, "depth")
     points = check_count(points, "points", least=8)
-    gen = torch.Generator().manual_seed(0) if generator is None else generator
+    gen = repeatable(generator)
     slope, bend = derivative(field.activation, 1), derivative(field.activation, 2)
     h, dh, ddh = _circle(field.q_star, width, points, gen)
     layers = [_measured(h, dh, ddh)]

@@ -33,7 +33,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.distances import product_distances
-from metrics.inputs import check_count, check_pair, check_positive
+from metrics.inputs import check_count, check_pair, check_positive, repeatable
 from metrics.kernels.kernel import Gaussian, Kernel, Radial, check_kernel
 from metrics.precision import full_precision
 
@@ -156,7 +156,7 @@ def aggregated_mmd_test(
             "kernels must hold at least one, got none; pass None for the collection of the paper"
         )
     w = _checked_weights(weights, len(chosen)).to(x.device)
-    random = generator if generator is not None else torch.Generator().manual_seed(0)
+    random = repeatable(generator)
     a, b = x.double(), y.double()
     statistics = (_exchanged if len(a) == len(b) else _permuted)(a, b, chosen, count, random)
     p_values = _ranks(statistics)

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.inputs import check_count, check_pair, check_positive
+from metrics.inputs import check_count, check_pair, check_positive, repeatable
 from metrics.kernels.kernel import Gaussian, Polynomial
 from metrics.kernels.mmd import mmd2_of_tiles
 from metrics.kernels.sweep import sweep
@@ -86,7 +86,7 @@ def kernel_inception_distance(
         raise ValueError(
             f"subset_size must be at most the points of either cloud, {len(x)} and {len(y)}, got {size}; lower it"
         )
-    random = generator if generator is not None else torch.Generator().manual_seed(0)
+    random = repeatable(generator)
     values = []
     for _ in range(count):
         a, b = (

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.inputs import check_count, check_pair
+from metrics.inputs import check_count, check_pair, repeatable
 from metrics.neighbours.search import kth_neighbour
 from metrics.precision import full_precision
 
@@ -133,7 +133,7 @@ def mann_whitney_z(a: Float[Tensor, " m"], b: Float[Tensor, " n"]) -> Float[Tens
 
 def _cells(count: int, generator: torch.Generator | None, train: Tensor, *others: Tensor) -> list[Tensor]:
     """The cell of every point of some clouds, by k-means of the training points."""
-    random = generator if generator is not None else torch.Generator().manual_seed(0)
+    random = repeatable(generator)
     seed = int(torch.randint(2**31, (), generator=random, device=random.device))
     if count == 1:
         return [torch.zeros(len(c), dtype=torch.int64, device=c.device) for c in (train, *others)]

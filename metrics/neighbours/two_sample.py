@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.inputs import check_pair
+from metrics.inputs import check_pair, repeatable
 from metrics.neighbours.search import nearest_pairs
 from metrics.precision import full_precision
 
@@ -152,7 +152,7 @@ def classifier_two_sample_test(
         raise TypeError(
             f"classifier must have fit and predict, got {type(classifier).__name__}; see scikit-learn"
         )
-    random = generator if generator is not None else torch.Generator().manual_seed(0)
+    random = repeatable(generator)
     (train_x, held_x), (train_y, held_y) = (_halve(cloud, random) for cloud in (x, y))
     seed = int(torch.randint(2**31, (), generator=random, device=random.device))
     model = _default_classifier(seed) if classifier is None else classifier

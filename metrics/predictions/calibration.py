@@ -28,7 +28,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     import matplotlib.figure
 
-from metrics.inputs import check_count
+from metrics.inputs import check_count, repeatable
 from metrics.plots.colours import COLOURS
 from metrics.precision import full_precision
 from metrics.predictions.binning import (
@@ -245,7 +245,7 @@ def calibration_floor(
     bins = check_count(bins, "bins")
     repeats = check_count(repeats, "repeats")
     check_norm(norm)
-    draw = generator or torch.Generator(p.device).manual_seed(0)
+    draw = repeatable(generator, p.device)
     # A calibrated prediction is right with probability equal to its confidence, whatever the other classes are.
     confidence = p.max(1, keepdim=True).values.clamp(max=1)
     index = bin_index(confidence, (equal_mass_edges if adaptive else equal_width_edges)(confidence, bins))

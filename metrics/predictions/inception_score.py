@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.inputs import check_count
+from metrics.inputs import check_count, repeatable
 from metrics.precision import full_precision
 from metrics.probabilities import check_probabilities
 
@@ -79,14 +79,13 @@ def inception_score(
     n = len(probs)
     if n < 2:
         raise ValueError(f"probs must hold at least two images, got {n}; pass more")
-    count = check_count(splits, "splits", below=n + 1)
+    count, random = check_count(splits, "splits", below=n + 1), repeatable(generator)
     p = probs.double()
     negentropy = torch.special.xlogy(p, p).sum(1)
     kl = _divergences(p, negentropy)
     value = kl.mean().exp()
     stderr = value * kl.std() / n**0.5
     if shuffle:
-        random = generator if generator is not None else torch.Generator().manual_seed(0)
         order = torch.randperm(n, generator=random, device=random.device).to(p.device)
         p, negentropy = p[order], negentropy[order]
     ends = [k * n // count for k in range(count + 1)]

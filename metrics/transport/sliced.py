@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from metrics.batches import Weights, batch_weights, check_batches, is_batch, over_batch
-from metrics.inputs import check_count, check_pair, check_weights
+from metrics.inputs import check_count, check_generator, check_pair, check_weights, repeatable
 from metrics.transport.cost import check_exponent, leaves_range, root
 from metrics.transport.line import largest_gap, line_cost
 
@@ -64,8 +64,7 @@ def sliced_wasserstein(
     """
     p = check_exponent(p)
     count = check_count(num_projections, "num_projections")
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+    check_generator(generator)
     batch = is_batch(x, y)
     u, v = check_batches(x, y) if batch else check_pair(x, y)
     # Without weights the levels of all directions are the same: None stays None.
@@ -108,7 +107,7 @@ def _steep(x: Tensor, y: Tensor, a: Weights, b: Weights, *, directions: Tensor, 
 
 def _directions(count: int, d: int, generator: torch.Generator | None) -> Float[Tensor, "l d"]:
     """Unit vectors; float64 whatever the clouds' type, so that it does not change the directions."""
-    source = generator if generator is not None else torch.Generator().manual_seed(0)
+    source = repeatable(generator)
     normal = torch.randn(count, d, dtype=torch.float64, generator=source, device=source.device)
     return normal / normal.norm(dim=1, keepdim=True)
 

@@ -6,8 +6,10 @@ from functools import cache
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import mse_loss
 
 import bayessgd
+from bayessgd import noise
 from bayessgd.likelihoods import Gaussian
 from bayessgd.priors import GaussianPrior
 
@@ -64,3 +66,38 @@ def test_samples_are_those_of_outside(sampled, context):
         inside = sampled(net, x, y).draws
     for name, draws in plain.items():
         assert torch.equal(draws, inside[name]), name
+
+
+def bank(net):
+    return bayessgd.Ensemble({name: torch.stack([p, p + 1]).detach() for name, p in net.named_parameters()})
+
+
+def at_zero(net):
+    return {name: torch.zeros_like(p) for name, p in net.named_parameters()}
+
+
+NUMBERS = {
+    "predict": lambda net, x, y: bayessgd.predict(net, bank(net), x),
+    "optimum": lambda net, x, y: bayessgd.optimum(net[0], x, y, **LAWS).params["weight"],
+    "gradients": lambda net, x, y: noise.per_example_gradients(net, mse_loss, x, y)["2.weight"],
+    "noise": lambda net, x, y: noise.gradient_noise(net, mse_loss, x, y).covariance,
+    "hessian": lambda net, x, y: noise.hessian(net, mse_loss, x, y).matrix(),
+    "Gauss-Newton": lambda net, x, y: noise.gauss_newton(net, mse_loss, x, y).matrix(),
+    "temperature": lambda net, x, y: torch.tensor(
+        bayessgd.effective_temperature(net, bank(net), x, y, **LAWS, optimum=at_zero(net)).value
+    ),
+    "module": lambda net, x, y: bank(net).module(net, refresh_batchnorm=x)[1].running_var,
+}
+
+
+@pytest.mark.parametrize("context", CONTEXTS, ids=["no_grad", "inference_mode", "autocast"])
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.filterwarnings("ignore:model has BatchNorm", "ignore:optimum is found in float32")
+def test_numbers_are_those_of_outside(number, context):
+    (x, y), of = data(), NUMBERS[number]
+    net = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1), nn.Linear(1, 1)).eval()
+    before = of(net, x, y)
+    with context():
+        inside = of(net, x, y)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, before)

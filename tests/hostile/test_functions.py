@@ -51,6 +51,15 @@ def test_what_is_hard_is_as_in_float64_or_refused(case):
     assert not wrong(case, "extreme")
 
 
+@pytest.mark.parametrize(
+    "case", [case for case in FUNCTIONS if "generator" in arguments_of(case)], ids=lambda c: c.name
+)
+def test_a_seed_in_the_place_of_a_generator_is_refused(case):
+    for seed in (0, "0"):
+        with pytest.raises(TypeError, match=r"generator must be a torch.Generator or None, got (int|str)"):
+            case.call(**(arguments_of(case) | {"generator": seed}))
+
+
 def test_every_public_function_is_here_or_elsewhere_with_a_reason():
     names = dict(public_functions())
     assert not set(ELSEWHERE) - set(names), "of functions that are gone"

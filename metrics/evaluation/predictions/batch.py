@@ -171,6 +171,11 @@ def _outcomes(y: object, first: object) -> Tensor:
                 f"y must be int64 labels for predictions [samples, n, classes], got {outcome.dtype}; "
                 "convert with y.long()"
             )
+        if _of_labels(outcome, first):
+            raise TypeError(
+                f"y must be bool or int64 for probabilities of class 1, got {outcome.dtype} of 0 and 1, which are "
+                "outcomes of a regression; convert with y.long()"
+            )
         return outcome
     if outcome.dtype != torch.int64:
         raise TypeError(
@@ -178,10 +183,20 @@ def _outcomes(y: object, first: object) -> Tensor:
         )
     if outcome.ndim > 2:
         raise ValueError(
-            f"y must have shape [n] or [n, labels], got {list(outcome.shape)}; "
-            "flatten the points of y and of predictions"
+            f"y must have shape [n] or [n, labels], got {list(outcome.shape)}; flatten the points of y, y.flatten(), "
+            "and of predictions: p.flatten(1, -2), of maps [samples, n, classes, ...] p.movedim(2, -1).flatten(1, -2)"
         )
     return outcome
+
+
+def _of_labels(outcome: Tensor, first: object) -> bool:
+    """Whether floats are 0 and 1 alone beside numbers in [0, 1] that are not: labels, and not draws of them."""
+    if not isinstance(first, Tensor | np.ndarray) or tuple(first.shape[1:]) != tuple(outcome.shape):
+        return False
+    p = torch.as_tensor(first).detach()
+    if not bool(((outcome == 0) | (outcome == 1)).all()) or not bool(((p >= 0) & (p <= 1)).all()):
+        return False
+    return bool(((p > 0) & (p < 1)).any())
 
 
 def _prediction(value: object, kind: Kind, y: Tensor, name: str) -> object:

@@ -100,6 +100,12 @@ def predicted(value: object, y_shape: tuple[int, ...], likelihood: Likelihood | 
         _check_points(outputs.shape, y_shape, name)
         density = likelihood(outputs.detach().flatten(0, 1))
         return _from_density(density, y_shape, name, samples=len(outputs))
+    if getattr(value, "shape", None) == torch.Size(y_shape):
+        raise ValueError(
+            f"{name} must hold draws of the target, [samples, {', '.join(map(str, y_shape))}], got the shape of y, "
+            f"{list(y_shape)}; a mean alone has no spread: pass the pair (mean, std), or network outputs "
+            "[samples, n, ...] with likelihood="
+        )
     draws = check_tensor(
         value, name, shape=f"[samples, {', '.join(map(str, y_shape))}]", ndim=len(y_shape) + 1
     )

@@ -1,7 +1,9 @@
+import copy
 import math
 
 import pytest
 import torch
+from torch import nn
 
 from bayessgd.params import flatten
 from bayessgd.posteriors import Ensemble, load
@@ -112,3 +114,10 @@ def test_one_network_is_an_ensemble_too(saved):
     law = Ensemble.of_modules([net.state_dict() if saved else net])
     assert torch.equal(law.draws["weight"], net.weight.detach()[None])
     assert len(law) == 1
+
+
+def test_draws_made_of_parameters_leave_their_graph():
+    net = nn.Linear(2, 1)
+    law = Ensemble({name: torch.stack([p, p]) for name, p in net.named_parameters()})
+    assert not any(t.requires_grad for t in copy.deepcopy(law).draws.values())
+    assert not any(t.requires_grad for t in law.sample(2).values())

@@ -129,3 +129,10 @@ OTHER = Ensemble({"v": torch.zeros(1, 2)})
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_one_posterior_in_the_place_of_a_list_is_refused():
+    with pytest.raises(
+        TypeError, match=r"components must be a list of posteriors, got Ensemble; pass \[posterior"
+    ):
+        Mixture(Ensemble({"w": torch.zeros(2, 1)}))
