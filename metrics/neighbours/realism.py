@@ -20,7 +20,7 @@ from torch import Tensor
 
 from metrics.distances import product_distances
 from metrics.inputs import check_count, check_pair
-from metrics.neighbours.search import decisive_distances, kth_neighbour, pairs_within
+from metrics.neighbours.search import kth_neighbour, pairs_within, within_radii
 from metrics.precision import full_precision
 
 __all__ = ["rarity_scores", "realism_scores"]
@@ -101,7 +101,7 @@ def rarity_scores(
         if inside is not None:
             of = torch.where(inside, radius[at, None], torch.inf)
             found = torch.minimum(found, of.amin(0))
-        pair, radii = (rows + at.start, columns), [radius[at][None, rows]]
-        near = decisive_distances(real, fake, pair, square, error, radii=radii) <= radius[at][rows]
+        pair = rows + at.start, columns
+        near = within_radii(real, fake, pair, square, error, radius[at][rows, None])[:, 0]
         found.scatter_reduce_(0, columns[near], radius[at][rows[near]], "amin")
     return torch.where(found.isinf(), torch.nan, found).to(fake.dtype)

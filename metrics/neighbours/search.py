@@ -26,7 +26,7 @@ minima: k columns are at most t, so whatever is among the k nearest is at most t
 columns pass that are not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,11 +36,11 @@ from metrics.distances import distances, paired_distances
 
 __all__ = [
     "ball_blocks",
-    "decisive_distances",
     "kth_neighbour",
     "near_pairs",
     "nearest_pairs",
     "pairs_within",
+    "within_radii",
 ]
 
 BLOCK = 2**20
@@ -226,31 +226,30 @@ def pairs_within(
 
 
 @torch.no_grad()
-def decisive_distances(
+def within_radii(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],
     pairs: tuple[Int[Tensor, " p"], Int[Tensor, " p"]],
     square: Float[Tensor, " p"],
     error: Float[Tensor, " p"],
-    *,
-    radii: Sequence[Float[Tensor, "s p"]],
-) -> Float[Tensor, " p"]:
-    """Return distances of pairs that are to all their radii as the exact ones are, at or below or above.
+    radii: Float[Tensor, "p s"],
+) -> Bool[Tensor, "p s"]:
+    """Return whether ‖x_i − y_j‖ ≤ r for some pairs and each of their radii; a radius below 0 holds nothing.
 
-    From D² up to an error, as `pairs_within` gives it; exact where a radius is too near for that.
+    From D² up to an error, as `pairs_within` gives it; by the difference form where a radius is too near for that.
 
     >>> x, one = torch.tensor([[0.0], [3.0]]), torch.ones(1).double()
     >>> pair = torch.tensor([0]), torch.tensor([1])
-    >>> decisive_distances(x, x, pair, 8.9 * one, 0.2 * one, radii=[3 * one[None]])
-    tensor([3.], dtype=torch.float64)
+    >>> within_radii(x, x, pair, 8.9 * one, 0.2 * one, torch.tensor([[3.0, 2.99, 9.0]]).double())
+    tensor([[ True, False,  True]])
     """
-    doubt = torch.zeros_like(square, dtype=torch.bool)
-    for radius in radii:
-        doubt |= ((radius.square() - square).abs() <= error).any(0)
-    rows, columns = (index[doubt] for index in pairs)
-    distance = square.clamp(min=0).sqrt()
-    distance[doubt] = paired_distances(x, y, rows, columns, dtype=torch.float64)
-    return distance
+    gap = (radii * radii.abs()).sub_(square[:, None])
+    found = gap >= 0
+    doubt = (gap.abs_() <= error[:, None]).any(1).nonzero()[:, 0]
+    if len(doubt):
+        distance = paired_distances(x, y, pairs[0][doubt], pairs[1][doubt], dtype=torch.float64)
+        found[doubt] = distance[:, None] <= radii[doubt]
+    return found
 
 
 def _screened(

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from metrics.distances import paired_distances
-from metrics.neighbours.search import decisive_distances, near_pairs, pairs_within
+from metrics.neighbours.search import near_pairs, pairs_within, within_radii
 
 __all__ = [
     "accuracy_of_subsets",
@@ -56,6 +56,11 @@ def scores_of_subsets(
         )
     radius_x, radius_y = radii_of_subsets(real, in_real, k), radii_of_subsets(fake, in_fake, k)
     precise, recalled, covered = (torch.zeros_like(at) for at in (in_fake, in_real, in_real))
+    # Of single pairs: in how many balls a point is, [points, s], for rows of subsets lie together in memory.
+    held_y, holding_y, holding_x = (
+        torch.zeros_like(at.T, dtype=torch.float32) for at in (in_fake, in_real, in_real)
+    )
+    alive_x, alive_y, around_x, around_y = (t.T.contiguous() for t in (in_real, in_fake, radius_x, radius_y))
     balls = radius_x.new_zeros(len(in_real))
     ranges = (_range(radius_x, in_real), _range(radius_y, in_fake))
     for at, sure_x, sure_y, rows, columns, square, slack in pairs_within(
@@ -73,18 +78,18 @@ def scores_of_subsets(
         pairs = (t.split(step) for t in (rows, columns, square, slack))
         for row, j, close, error in zip(*pairs, strict=True):
             i = row + at.start
-            d = decisive_distances(real, fake, (i, j), close, error, radii=(radius_x[:, i], radius_y[:, j]))
-            both = in_real[:, i] & in_fake[:, j]
+            measured = real, fake, (i, j), close, error
             # Radii of points outside of a subset are −1: no ball of theirs holds anything.
-            in_ball = both & (d <= radius_x[:, i])
+            in_ball = within_radii(*measured, around_x[i]) & alive_y[j]
             if sure_x is not None:
-                in_ball &= ~sure_x[row, j]
-            balls += in_ball.sum(1)
-            of, pair = in_ball.nonzero(as_tuple=True)
-            precise[of, j[pair]] = True
-            covered[of, i[pair]] = True
-            of, pair = (both & (d <= radius_y[:, j])).nonzero(as_tuple=True)
-            recalled[of, i[pair]] = True
+                in_ball &= ~sure_x[row, j, None]
+            balls += in_ball.sum(0)
+            held_y.index_add_(0, j, in_ball.float())
+            holding_x.index_add_(0, i, in_ball.float())
+            holding_y.index_add_(0, i, (within_radii(*measured, around_y[j]) & alive_x[i]).float())
+    precise |= held_y.T > 0
+    covered |= holding_x.T > 0
+    recalled |= holding_y.T > 0
     of_real, of_fake = in_real.sum(1).double(), in_fake.sum(1).double()
     shares = (
         precise.sum(1) / of_fake,

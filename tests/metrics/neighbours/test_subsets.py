@@ -6,7 +6,7 @@ import torch
 import metrics
 from metrics.distances import distances
 from metrics.neighbours import subsets
-from metrics.neighbours.search import decisive_distances, pairs_within
+from metrics.neighbours.search import pairs_within, within_radii
 from metrics.neighbours.subsets import accuracy_of_subsets, radii_of_subsets, scores_of_subsets
 
 
@@ -87,7 +87,10 @@ def test_pairs_within_misses_none(gen):
         assert bool(((square - exact.square()).abs() <= error).all())
         # A radius that is the distance itself is decided by the exact one.
         pairs = rows + at.start, columns
-        assert torch.equal(decisive_distances(x, y, pairs, square, error, radii=[exact[None]]), exact)
+        below = exact.nextafter(torch.zeros_like(exact))
+        radii = torch.stack([exact, below, 2 * exact, torch.full_like(exact, -1.0)], 1)
+        inside = within_radii(x, y, pairs, square, error, radii)
+        assert inside.tolist() == [[True, False, True, False]] * len(exact)
     wanted = (d <= radius_x[:, None]) | (d <= radius_y)
     assert wanted.any()
     assert not bool((wanted & ~seen).any())
