@@ -38,7 +38,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_count, check_pair
-from metrics.neighbours.search import ball_blocks, kth_neighbour
+from metrics.neighbours.radii import ball_blocks
+from metrics.neighbours.search import kth_neighbour
 from metrics.neighbours.weighted import check_reach, weighted_scores
 from metrics.precision import full_precision
 from metrics.weights import weighted

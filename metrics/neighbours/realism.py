@@ -20,7 +20,8 @@ from torch import Tensor
 
 from metrics.distances import product_distances
 from metrics.inputs import check_count, check_pair
-from metrics.neighbours.search import kth_neighbour, pairs_within, within_radii
+from metrics.neighbours.radii import pairs_within, within_radii
+from metrics.neighbours.search import kth_neighbour
 from metrics.precision import full_precision
 
 __all__ = ["rarity_scores", "realism_scores"]

@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from metrics.distances import paired_distances
-from metrics.neighbours.search import near_pairs, pairs_within, within_radii
+from metrics.neighbours.radii import pairs_within, within_radii
+from metrics.neighbours.search import near_pairs
 
 __all__ = [
     "accuracy_of_subsets",

@@ -28,7 +28,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.neighbours.search import ball_blocks, near_pairs
+from metrics.neighbours.radii import ball_blocks
+from metrics.neighbours.search import near_pairs
 
 __all__ = ["check_reach", "radii_of_weight", "weighted_scores"]
 

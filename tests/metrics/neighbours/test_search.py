@@ -2,8 +2,10 @@ import pytest
 import torch
 
 from metrics.distances import distances
-from metrics.neighbours import search
-from metrics.neighbours.search import ball_blocks, kth_neighbour, near_pairs, nearest_pairs
+from metrics.neighbours import screening, search
+from metrics.neighbours.radii import ball_blocks
+from metrics.neighbours.screening import screened
+from metrics.neighbours.search import kth_neighbour, near_pairs, nearest_pairs
 
 SCENES = {
     "one law": lambda x, y: (x, y),
@@ -31,7 +33,7 @@ def clouds(gen, scene, d, n=150, m=170):
 
 @pytest.fixture(params=[(2**20, 256), (1000, 32)], ids=["one block", "many"])
 def _sizes(request, monkeypatch):
-    monkeypatch.setattr(search, "BLOCK", request.param[0])
+    monkeypatch.setattr(screening, "BLOCK", request.param[0])
     monkeypatch.setattr(search, "GROUPS", request.param[1])
 
 
@@ -92,7 +94,7 @@ def test_nearest_pairs_are_all_of_the_nearest(gen, scene):
 def test_the_bound_holds(gen, scene, d):
     x, y = clouds(gen, scene, d)
     square = distances(x, y).square()
-    for start, product, norm, error in search._screened(x, y):
+    for start, product, norm, error in screened(x, y):
         rows = slice(start, start + len(product))
         assert ((product + norm[:, None] - square[rows]).abs() <= error[:, None]).all()
 
@@ -100,7 +102,7 @@ def test_the_bound_holds(gen, scene, d):
 @pytest.mark.parametrize("scene", SCENES)
 def test_float32_settles_nothing_wrongly_however_crowded(gen, scene, monkeypatch):
     """Wherever its squares have a value: it may leave many pairs to the difference form, and no wrong one."""
-    monkeypatch.setattr(search, "CROWDED", 2)
+    monkeypatch.setattr(screening, "CROWDED", 2)
     x, y = clouds(gen, scene, 64)
     gap = distances(x, y)
     assert torch.equal(kth_neighbour(x, y, 3)[0], gap.sort(1).values[:, 2])
@@ -115,7 +117,7 @@ def test_float32_is_taken_where_it_settles_most(gen):
     """A cloud in 64 columns; not in 16, not where all are within its bound, not where its squares have no value."""
 
     def chosen(scene, d=64):
-        return next(search._screened(*clouds(gen, scene, d)))[1].dtype
+        return next(screened(*clouds(gen, scene, d)))[1].dtype
 
     assert chosen("one law") == chosen("copies") == chosen("a lattice") == torch.float32
     assert chosen("one law", 16) == torch.float64

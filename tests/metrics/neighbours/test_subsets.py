@@ -6,7 +6,7 @@ import torch
 import metrics
 from metrics.distances import distances
 from metrics.neighbours import subsets
-from metrics.neighbours.search import pairs_within, within_radii
+from metrics.neighbours.radii import pairs_within, within_radii
 from metrics.neighbours.subsets import accuracy_of_subsets, radii_of_subsets, scores_of_subsets
 
 
@@ -45,7 +45,7 @@ def _searches(request, monkeypatch):
         monkeypatch.setattr(subsets, "_enough", lambda k: k)
     if request.param == "small blocks":
         monkeypatch.setattr(subsets, "ENTRIES", 50)
-        monkeypatch.setattr("metrics.neighbours.search.BLOCK", 128)
+        monkeypatch.setattr("metrics.neighbours.screening.BLOCK", 128)
 
 
 @pytest.mark.usefixtures("_searches")

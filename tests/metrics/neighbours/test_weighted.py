@@ -91,7 +91,7 @@ def test_blocks_change_nothing(gen, monkeypatch):
     a, b = weights(gen, 40, 25)
     options = {"real": real, "fake": fake, "weights_real": a, "weights_fake": b}
     whole = values(precision_recall_density_coverage(**options))
-    monkeypatch.setattr("metrics.neighbours.search.BLOCK", 100)
+    monkeypatch.setattr("metrics.neighbours.screening.BLOCK", 100)
     assert values(precision_recall_density_coverage(**options)) == pytest.approx(whole, rel=1e-13)
 
 
