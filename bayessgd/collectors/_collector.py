@@ -5,7 +5,6 @@ references to the parameters, as the optimizer does, and never a copy of the net
 parameter and draws no random number, so the training goes the same way, to the bit, with it and without it.
 """
 
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from bayessgd.collectors._listening import is_live, of_torch, told_of_others, told_of_resting
+from bayessgd.collectors._places import Places
 from bayessgd.collectors._states import Entries, matched
-from bayessgd.params import clean_name, gather, local, named_parameters, unwrap
+from bayessgd.params import gather, local, named_parameters, unwrap
 from bayessgd.posteriors import Posterior
 from bayessgd.selection import Selection, select
 from metrics.inputs import check_count
@@ -34,7 +34,7 @@ class Collector(ABC):
         chosen = parameters is not None
         self._left_out = [p for name, p in named_parameters(model).items() if chosen and name not in named]
         self._entries = Entries(model)
-        self._network = weakref.ref(unwrap(model))
+        self._places = Places(unwrap(model), self._parameters, self._names)
         self._whole_here = all(local(parameter) is parameter for parameter in self._parameters)
         self._handle: RemovableHandle | None = None
         self._steps = 0
@@ -87,21 +87,15 @@ class Collector(ABC):
 
     def _refuse_replaced(self) -> None:
         """Refuse to collect tensors that are no longer the network's: they would stand still."""
-        network = self._network()
-        if network is None or not self._whole_here:
-            return  # gone, or sharded, where the network holds its own tensors for a while
-        now = {clean_name(name): p for name, p in network.named_parameters(remove_duplicate=False)}
-        for name, parameter in zip(self._names, self._parameters, strict=True):
-            if now.get(name) is not parameter:
-                raise ValueError(
-                    f"model must have the parameters that the collector was made of, but {name} was replaced since, by "
-                    "load_state_dict(assign=True), a new layer, a parametrization or sharding; make the collector "
-                    "after it"
-                )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the network out of copies and pickles, whose parameters are copies."""
-        return self.__dict__ | {"_network": _no_network}
+        if not self._whole_here:
+            return  # sharded: the network holds its own tensors for a while
+        name = self._places.replaced()
+        if name is not None:
+            raise ValueError(
+                f"model must have the parameters that the collector was made of, but {name} was replaced since, by "
+                "load_state_dict(assign=True), a new layer, a parametrization or sharding; make the collector "
+                "after it"
+            )
 
     def attach(
         self,
@@ -245,10 +239,6 @@ class Collector(ABC):
                 f"{what} needs at least {least} updates, got {self._updates}; train on with "
                 "attach(optimizer), call update() after a step, or pass more checkpoints"
             )
-
-
-def _no_network() -> None:
-    """Stand in the place of the reference to a network that a copy does not have."""
 
 
 def accumulator_type(parameter: Tensor) -> torch.dtype:

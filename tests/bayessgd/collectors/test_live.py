@@ -67,6 +67,17 @@ def test_a_network_that_is_changed_in_place_is_collected_on(change):
     del kept
 
 
+def test_a_new_layer_is_refused_and_another_activation_is_not():
+    net = nn.Sequential(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), nn.Linear(3, 1))
+    collector = IterateAverage(net)
+    net[0][1] = nn.Tanh()
+    collector.update()
+    collector.update()
+    net[0][0] = nn.Linear(2, 3)
+    with pytest.raises(ValueError, match=r"0\.0\.weight was replaced since"):
+        collector.update()
+
+
 def test_copies_of_a_collector_do_not_hold_the_network():
     net = nn.Linear(2, 1)
     collector = SWAG(net, rank=2)
