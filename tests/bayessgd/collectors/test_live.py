@@ -73,9 +73,12 @@ def test_a_new_layer_is_refused_and_another_activation_is_not():
     net[0][1] = nn.Tanh()
     collector.update()
     collector.update()
+    old = net[0][0]  # still alive, and still with its parameters
     net[0][0] = nn.Linear(2, 3)
     with pytest.raises(ValueError, match=r"0\.0\.weight was replaced since"):
         collector.update()
+    net[0][0] = old
+    collector.update()
 
 
 def test_copies_of_a_collector_do_not_hold_the_network():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from metrics.transport import sinkhorn, sinkhorn_divergence, sliced_wasserstein, wasserstein
+from metrics.transport.line import largest_gap
 
 EXPONENTS = [1, 2, 4, 4.5, 8, 30, 100, 500]
 SCALES = [1e-150, 1e-3, 1.0, 1e3, 1e150]
@@ -103,3 +104,10 @@ def test_vanishing_powers_are_refused_and_scaling_up_is_the_way_out(solve):
         solve(x, y, p=200)
     found = solve(1e3 * x, 1e3 * y, p=20)
     assert torch.as_tensor(getattr(found, "value", found)).isfinite()
+
+
+def test_the_farthest_that_a_weighted_plan_moves_anything():
+    """Half at 0 stays; of the half at 1 all but .1 goes back to 0, and that goes on to 3; 9 has no weight."""
+    x, y = torch.tensor([[0.0, 1.0, 9.0]]).double(), torch.tensor([[0.0, 3.0]]).double()
+    a, b = torch.tensor([[0.5, 0.5, 0.0]]).double(), torch.tensor([[0.9, 0.1]]).double()
+    assert largest_gap(x, y, a=a, b=b) == 2.0
