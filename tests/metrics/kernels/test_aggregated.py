@@ -125,6 +125,14 @@ def test_two_bandwidths_are_the_ends_of_the_collection(gen):
     assert [kernel.bandwidth for kernel in two] == pytest.approx(wanted, rel=1e-12)
 
 
+def test_nearly_all_weight_on_a_kernel_is_its_test(gen):
+    """The other kernel's p-value counts for 1/w of its own: it decides nothing that a rank could tell."""
+    x, y = torch.randn(2, 40, 1, generator=gen).unbind()
+    kernels = [Gaussian(1.0), Gaussian(0.01)]
+    found = aggregated_mmd_test(x, y + 0.4, kernels=kernels, weights=[1.0, 1e-6], relabellings=199)
+    assert found.p_value == found.p_values[0] != found.p_values[1]
+
+
 def test_one_kernel_is_its_permutation_test(gen, dtype):
     x, y = (
         torch.randn(30, 2, dtype=dtype, generator=gen),

@@ -18,6 +18,8 @@ def test_one_subset_of_all_is_torch_fidelitys_number():
     assert found.mean.item() == pytest.approx(KID, rel=1e-10)
     assert found.std.item() == pytest.approx(0, abs=1e-12)
     torch.testing.assert_close(found.mean, mmd2(x, y, kernel=Polynomial()))
+    two = kernel_inception_distance(x[:2], y[:2], subsets=1, subset_size=2)
+    torch.testing.assert_close(two.mean, mmd2(x[:2], y[:2], kernel=Polynomial()))
 
 
 def test_subsets_scatter_around_the_statistic_of_all(gen):
