@@ -1,20 +1,22 @@
-"""Results inside `torch.autocast` and `torch.inference_mode` that are those outside.
+"""Results inside `torch.autocast` and `torch.inference_mode`, and under TF32, that are those outside.
 
 Autocast rounds the factors of every matrix product to half precision, 3 digits of bfloat16: right for a network's
-forward pass, and wrong for a measure, whose answer is often a small difference of large numbers. Inference mode
-forbids the gradients that some measures take of themselves on the way. A function with `full_precision` leaves both
-on entry and returns to them on exit. In inference mode its result has no gradient, as everything there.
+forward pass, and wrong for a measure, whose answer is often a small difference of large numbers. So does
+`torch.set_float32_matmul_precision("high")`, with which many trainings begin, to 10 bits (TF32, on GPUs), and "medium"
+to 7. Inference mode forbids the gradients that some measures take of themselves on the way. A function with
+`full_precision` leaves all of them on entry and returns to them on exit. In inference mode its result has no gradient,
+as everything there. What trains or samples by gradients keeps the products that its user chose (`with_gradients`).
 """
 
 import functools
-from collections.abc import Callable
-from contextlib import ExitStack
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["full_precision", "with_gradients"]
+__all__ = ["full_precision", "is_rounded", "with_gradients"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,9 +24,37 @@ R = TypeVar("R")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 """Types of devices whose autocast may be on."""
 
+PRODUCTS: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # pyright: ignore[reportAttributeAccessIssue]
+"""Where torch keeps how products of float32 matrices are rounded; "none" is as the settings above them say."""
+
+ABOVE: tuple[Any, ...] = (torch.backends, torch.backends.mkldnn)
+
+
+def is_rounded() -> bool:
+    """Return whether products of float32 matrices may be taken with fewer bits than float32 has.
+
+    >>> is_rounded()
+    False
+    """
+    own = [each.fp32_precision for each in PRODUCTS]
+    asked = own + [each.fp32_precision for each in ABOVE] if "none" in own else own
+    return any(precision not in ("none", "ieee") for precision in asked)
+
+
+@contextmanager
+def _whole_products() -> Iterator[None]:
+    before = [each.fp32_precision for each in PRODUCTS]
+    try:
+        for each in PRODUCTS:
+            each.fp32_precision = "ieee"
+        yield
+    finally:
+        for each, precision in zip(PRODUCTS, before, strict=True):
+            each.fp32_precision = precision
+
 
 def full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Return the function as it is outside `torch.autocast` and `torch.inference_mode`.
+    """Return the function as it is outside `torch.autocast`, `torch.inference_mode` and TF32.
 
     >>> product = full_precision(lambda x: x @ x.T)
     >>> x = torch.full((1, 1), 1 + 2**-10)
@@ -32,6 +62,20 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     ...     print((x @ x.T).item(), product(x).item() == (1 + 2**-10) ** 2)
     1.0 True
     """
+
+    @functools.wraps(function)
+    def whole(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not is_rounded():
+            return inner(*args, **kwargs)
+        with _whole_products():
+            return inner(*args, **kwargs)
+
+    inner = _outside(function)
+    return whole
+
+
+def _outside(function: Callable[P, R]) -> Callable[P, R]:
+    """The function outside autocast and inference mode."""
 
     @functools.wraps(function)
     def outside(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -65,7 +109,7 @@ def with_gradients(function: Callable[P, R]) -> Callable[P, R]:
     ...     slope(w)
     tensor(6.)
     """
-    return full_precision(torch.enable_grad()(function))
+    return _outside(torch.enable_grad()(function))
 
 
 def _differentiated(values: tuple[object, ...]) -> bool:

@@ -29,6 +29,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from metrics.distances import distances, paired_distances
+from metrics.precision import is_rounded
 
 __all__ = ["exact_pairs", "screened"]
 
@@ -83,7 +84,8 @@ def _bound(d: int, dtype: torch.dtype) -> float:
 def _type(x: Tensor, y: Tensor, centre: Tensor, largest: Tensor) -> torch.dtype:
     """Of the product: float32 where that settles most comparisons and saves time."""
     d = x.shape[1]
-    if d < WIDE:
+    # Under TF32 the bound would be that of 10 bits; callers are outside of it, unless they forgot.
+    if d < WIDE or is_rounded():
         return torch.float64
     # No square may leave float32's range, nor all be lost below it.
     if not 1e-20 < float(torch.maximum(largest, _squares(x, centre).max())) < 1e30:

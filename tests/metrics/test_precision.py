@@ -5,7 +5,8 @@ import torch
 
 import metrics
 from metrics.kernels import Gaussian, Polynomial
-from metrics.precision import full_precision
+from metrics.neighbours.screening import screened
+from metrics.precision import full_precision, is_rounded, with_gradients
 
 RANDOM = torch.Generator().manual_seed(0)
 X, Y, Z = torch.randn(3, 40, 4, generator=RANDOM).unbind()
@@ -102,3 +103,46 @@ def test_the_modes_are_on_again_afterwards():
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
         assert look() == (False, False)
         assert state() == (True, True)
+
+
+@pytest.fixture
+def _tf32():
+    torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.usefixtures("_tf32")
+def test_products_are_whole_inside_and_rounded_again_outside():
+    """Whatever the processor makes of it: float32's own bits where they decide, the user's choice elsewhere."""
+
+    @full_precision
+    def inside(fails=False):
+        if fails:
+            raise KeyError
+        return is_rounded()
+
+    assert is_rounded()
+    assert not inside()
+    with pytest.raises(KeyError):
+        inside(fails=True)
+    assert with_gradients(is_rounded)(), "a training keeps the products that were chosen"
+    assert (is_rounded(), torch.get_float32_matmul_precision()) == (True, "medium")
+
+
+def test_the_setting_above_all_backends_counts_where_they_have_none():
+    before = torch.backends.fp32_precision
+    torch.backends.fp32_precision = "tf32"
+    try:
+        assert not full_precision(is_rounded)()
+    finally:
+        torch.backends.fp32_precision = before
+    assert not is_rounded()
+
+
+@pytest.mark.usefixtures("_tf32")
+def test_neighbours_are_screened_in_float64_where_float32_is_rounded():
+    x = torch.randn(300, 64, generator=torch.Generator().manual_seed(0))
+    assert next(screened(x, x))[1].dtype == torch.float64
+    torch.set_float32_matmul_precision("highest")
+    assert next(screened(x, x))[1].dtype == torch.float32
