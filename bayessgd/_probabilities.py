@@ -39,19 +39,21 @@ def told_of_probabilities(
     """Warn where a network gives probabilities to a likelihood of logits."""
     law: Any = likelihood.likelihood if isinstance(likelihood, Weighted) else likelihood
     network = unwrap(model)
-    if isinstance(law, Bernoulli) and isinstance(list(network.modules())[-1], nn.Sigmoid):
-        warn(
-            "probabilities",
-            "likelihood Bernoulli takes logits, and the model ends with nn.Sigmoid; leave it out",
-        )
-    if not isinstance(law, Categorical):
+    ends = isinstance(law, Bernoulli) and isinstance(list(network.modules())[-1], nn.Sigmoid)
+    if not ends and not isinstance(law, Categorical):
         return
     try:
         with torch.no_grad(), evaluating(network):
             found = call(network, written_copies(network), rows(inputs, slice(FEW)), output)
     except Exception:  # data that belong together, or a fault that the run itself says better
         return
-    if found.ndim >= 2 and are_probabilities(found, law.class_dim):
+    # The last module need not be what runs last: a gate's sigmoid is not the output's.
+    if ends and bool(((found >= 0) & (found <= 1)).all()):
+        warn(
+            "probabilities",
+            "likelihood Bernoulli takes logits, and the model ends with nn.Sigmoid; leave it out",
+        )
+    if isinstance(law, Categorical) and found.ndim >= 2 and are_probabilities(found, law.class_dim):
         warn(
             "probabilities",
             "likelihood Categorical takes logits, and the model's outputs are probabilities: their softmax is taken "

@@ -71,6 +71,25 @@ def test_a_sigmoid_before_bernoulli_is_told():
         bayessgd.calibrate(net, gaussian(net), X, y, **laws)
 
 
+def test_a_gate_that_is_registered_last_is_no_output():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.line = nn.Linear(2, 1)
+            self.gate = nn.Sigmoid()
+
+        def forward(self, x):
+            return 4 * self.line(x) * self.gate(x[:, :1])
+
+    torch.manual_seed(0)
+    net, y = Gated(), torch.ones(40, 1)
+    laws = {"likelihood": Bernoulli(), "prior": GaussianPrior(1.0)}
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        bayessgd.calibrate(net, gaussian(net), X, y, **laws)
+    assert not [w for w in found if "takes logits" in str(w.message)]
+
+
 def test_the_mean_of_probabilities_is_told_what_it_is():
     net = Softmaxed(2, 3)
     bank = Ensemble({name: p.detach().expand(4, *p.shape) for name, p in net.named_parameters()})
