@@ -58,31 +58,30 @@ def test_one_seed_claims_no_errors():
     assert "±" not in table(single, {"energy": 0.1})
 
 
-def test_a_table_that_was_stopped_goes_on(tmp_path, monkeypatch):
-    words = [
-        "losses",
-        "--data",
-        "ring",
-        "--losses",
-        "js",
-        "hinge",
-        "--seeds",
-        "2",
-        "--steps",
-        "2",
-        "--tries",
-        "1",
-    ]
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Call the benchmark for some losses of the ring, its critics of two steps, its files in a folder of its own."""
     monkeypatch.setattr("losses.FRESH_STEPS", 2)
-    monkeypatch.setattr(sys, "argv", [*words, "--folder", str(tmp_path), "--out", str(tmp_path)])
-    main()
+
+    def called(*losses, seeds, steps, tries):
+        options = f"--data ring --losses {' '.join(losses)} --seeds {seeds} --steps {steps} --tries {tries}"
+        words = ["losses", *options.split(), "--folder", str(tmp_path), "--out", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", words)
+        main()
+
+    return called
+
+
+def test_a_table_that_was_stopped_goes_on(tmp_path, run):
+    asked = {"seeds": 2, "steps": 2, "tries": 1}
+    run("js", "hinge", **asked)
     first = (tmp_path / "losses.md").read_text()
     kept = sorted(tmp_path.glob("*.json"))
     assert [path.name for path in kept] == [f"ring-{n}-{s}-2.json" for n in ("hinge", "js") for s in (0, 1)]
     changed = json.loads(kept[2].read_text()) | {"W1": -1.0}
     kept[2].write_text(json.dumps(changed))  # what is there is taken
     kept[1].unlink()
-    main()
+    run("js", "hinge", **asked)
     second = (tmp_path / "losses.md").read_text()
     assert second != first
     assert kept[1].exists()
@@ -94,25 +93,9 @@ def test_a_table_that_was_stopped_goes_on(tmp_path, monkeypatch):
     assert rows[0].replace("**", "") == rows[1].replace("**", "")
 
 
-def test_every_loss_has_the_same_budget_of_tuning(tmp_path, monkeypatch):
-    words = [
-        "losses",
-        "--data",
-        "ring",
-        "--losses",
-        "js",
-        "energy",
-        "--seeds",
-        "1",
-        "--steps",
-        "4",
-        "--tries",
-        "3",
-    ]
-    monkeypatch.setattr("losses.FRESH_STEPS", 2)
-    monkeypatch.setattr(sys, "argv", [*words, "--folder", str(tmp_path), "--out", str(tmp_path)])
+def test_every_loss_has_the_same_budget_of_tuning(tmp_path, run):
     (tmp_path / "ring-js-try2-1.json").write_text("0.0")  # what is there is taken, and wins
-    main()
+    run("js", "energy", seeds=1, steps=4, tries=3)
     names = sorted(path.name for path in tmp_path.glob("*.json"))
     tries = [f"ring-{name}-try{k}-1.json" for name in ("energy", "js") for k in range(3)]
     assert names == sorted([*tries, "ring-energy-0-4-best3.json", "ring-js-0-4-best3.json"])
