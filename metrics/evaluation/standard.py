@@ -103,7 +103,11 @@ def standard_measures(*, k: int = 5, projections: int = 512) -> list[Measure]:
         ),
         replace(
             _of_formula(
-                ReportRow("mmd2", "lower", "U-statistic, five Gaussian kernels, reference's median distance"),
+                ReportRow(
+                    "mmd2",
+                    "lower",
+                    "U-statistic, five Gaussian kernels, reference's median distance; p of three kernels",
+                ),
                 _mmd2,
             ),
             root_variance=lambda pair: kernel_sums_of(pair, reference_kernel(pair)).root_variance()[None],
