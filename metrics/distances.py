@@ -32,6 +32,9 @@ __all__ = [
 BLOCK = 2**24
 """Entries of a block of distances: 128 MiB in float64."""
 
+GATHERED = 2**19
+"""Entries of the gathered rows of a block of pairs: 4 MiB in float64, to stay in a processor's cache."""
+
 DIRECT = 16
 """Columns up to which differences are as fast as a product."""
 
@@ -94,7 +97,7 @@ def paired_distances(
     >>> paired_distances(x, x, torch.tensor([0, 1]), torch.tensor([1, 1]))
     tensor([3., 0.])
     """
-    size = max(1, BLOCK // (8 * x.shape[1]))
+    size = max(1, GATHERED // x.shape[1])
     x, y = x.detach(), y.detach()
     # Made beforehand: small results that live between large temporary ones would cut the heap into pieces too small
     # for the next, 18 GB of them where 2 GB are needed.

@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from metrics.distances import paired_distances
-from metrics.neighbours.radii import pairs_within, within_radii
+from metrics.neighbours.packed import Measured, NestedBalls, count_subsets, join_into, packed, unpacked
+from metrics.neighbours.radii import pairs_within
 from metrics.neighbours.search import near_pairs
 
 __all__ = [
@@ -33,6 +34,9 @@ Table = tuple[Tensor, Tensor, Tensor]
 
 ENTRIES = 2**22
 """Entries of (subsets × pairs) that are looked at in one go."""
+
+PAIRS = 2**18
+"""Pairs whose sets of subsets are looked at in one go."""
 
 
 @torch.no_grad()
@@ -56,49 +60,65 @@ def scores_of_subsets(
             f"k must be below the points of every subset, {least} in the smallest, got {k}; lower it"
         )
     radius_x, radius_y = radii_of_subsets(real, in_real, k), radii_of_subsets(fake, in_fake, k)
-    precise, recalled, covered = (torch.zeros_like(at) for at in (in_fake, in_real, in_real))
-    # Of single pairs: in how many balls a point is, [points, s], for rows of subsets lie together in memory.
-    held_y, holding_y, holding_x = (
-        torch.zeros_like(at.T, dtype=torch.float32) for at in (in_fake, in_real, in_real)
-    )
-    alive_x, alive_y, around_x, around_y = (t.T.contiguous() for t in (in_real, in_fake, radius_x, radius_y))
-    balls = radius_x.new_zeros(len(in_real))
+    around = NestedBalls.of(radius_x), NestedBalls.of(radius_y)
+    found = _Held(in_real, in_fake)
     ranges = (_range(radius_x, in_real), _range(radius_y, in_fake))
-    for at, sure_x, sure_y, rows, columns, square, slack in pairs_within(
+    for at, sure_x, sure_y, rows, columns, square, error in pairs_within(
         real, fake, radii_x=ranges[0], radii_y=ranges[1]
     ):
+        found.add_sure(at, sure_x, sure_y)
+        parts = (t.split(PAIRS) for t in (rows, columns, square, error))
+        for row, j, *measured in zip(*parts, strict=True):
+            counted = None if sure_x is None else sure_x[row, j]
+            found.add_single(Measured(real, fake, row + at.start, j, *measured), around, counted)
+    return found.scores(k)
+
+
+class _Held:
+    """What is found of every subset, while blocks of pairs are looked at."""
+
+    def __init__(self, in_real: Bool[Tensor, "s n"], in_fake: Bool[Tensor, "s m"]) -> None:
+        self.subsets = in_real, in_fake
+        self.sets = packed(in_real), packed(in_fake)
+        self.balls = torch.zeros_like(in_real[:, 0], dtype=torch.int64)
+        # Fake points in a real ball, real ones in a fake ball, real ones whose ball holds a fake point.
+        self.shares = tuple(torch.zeros_like(rows) for rows in (in_fake, in_real, in_real))
+        self.single = tuple(torch.zeros_like(words) for words in (self.sets[1], self.sets[0], self.sets[0]))
+
+    def add_sure(self, at: slice, sure_x: Tensor | None, sure_y: Tensor | None) -> None:
+        """Pairs within every ball that there is around x_i, or y_j: by products of booleans, for all subsets."""
+        (in_real, in_fake), (precise, recalled, covered) = self.subsets, self.shares
         if sure_x is not None:
-            # Within every ball that there is around x_i: counted for all subsets by a product of booleans.
-            count = sure_x.float() @ in_fake.T.float()
-            balls += (count.T.double() * in_real[:, at]).sum(1)
-            covered[:, at] |= (count.T > 0) & in_real[:, at]
+            count = (sure_x.float() @ in_fake.T.float()).T
+            self.balls += (count.long() * in_real[:, at]).sum(1)
+            covered[:, at] |= (count > 0) & in_real[:, at]
             precise |= ((in_real[:, at].float() @ sure_x.float()) > 0) & in_fake
         if sure_y is not None:
             recalled[:, at] |= ((sure_y.float() @ in_fake.T.float()).T > 0) & in_real[:, at]
-        step = max(1, ENTRIES // len(in_real))
-        pairs = (t.split(step) for t in (rows, columns, square, slack))
-        for row, j, close, error in zip(*pairs, strict=True):
-            i = row + at.start
-            measured = real, fake, (i, j), close, error
-            # Radii of points outside of a subset are −1: no ball of theirs holds anything.
-            in_ball = within_radii(*measured, around_x[i]) & alive_y[j]
-            if sure_x is not None:
-                in_ball &= ~sure_x[row, j, None]
-            balls += in_ball.sum(0)
-            held_y.index_add_(0, j, in_ball.float())
-            holding_x.index_add_(0, i, in_ball.float())
-            holding_y.index_add_(0, i, (within_radii(*measured, around_y[j]) & alive_x[i]).float())
-    precise |= held_y.T > 0
-    covered |= holding_x.T > 0
-    recalled |= holding_y.T > 0
-    of_real, of_fake = in_real.sum(1).double(), in_fake.sum(1).double()
-    shares = (
-        precise.sum(1) / of_fake,
-        recalled.sum(1) / of_real,
-        balls / of_fake / k,
-        covered.sum(1) / of_real,
-    )
-    return torch.stack(shares, 1)
+
+    def add_single(
+        self, pairs: Measured, around: tuple[NestedBalls, NestedBalls], counted: Tensor | None
+    ) -> None:
+        """Pairs that are in the balls of some subsets; those counted as sure of x_i already are none of x_i's."""
+        i, j = pairs.i, pairs.j
+        of_x = around[0].holding(i, pairs) & self.sets[1][:, j]
+        if counted is not None:
+            of_x.masked_fill_(counted, 0)
+        of_y = around[1].holding(j, pairs) & self.sets[0][:, i]
+        self.balls += count_subsets(of_x, len(self.balls))
+        for joined, index, words in zip(self.single, (j, i, i), (of_x, of_y, of_x), strict=True):
+            join_into(joined, index, words)
+
+    def scores(self, k: int) -> Float[Tensor, "s 4"]:
+        """The four scores of every subset."""
+        real, fake = (rows.sum(1).double() for rows in self.subsets)
+        precise, recalled, covered = (
+            (share | unpacked(words, len(share))).sum(1)
+            for share, words in zip(self.shares, self.single, strict=True)
+        )
+        return torch.stack(
+            [precise / fake, recalled / real, self.balls.double() / fake / k, covered / real], 1
+        )
 
 
 @torch.no_grad()

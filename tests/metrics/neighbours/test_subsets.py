@@ -45,6 +45,7 @@ def _searches(request, monkeypatch):
         monkeypatch.setattr(subsets, "_enough", lambda k: k)
     if request.param == "small blocks":
         monkeypatch.setattr(subsets, "ENTRIES", 50)
+        monkeypatch.setattr(subsets, "PAIRS", 7)
         monkeypatch.setattr("metrics.neighbours.screening.BLOCK", 128)
 
 
