@@ -174,6 +174,7 @@ def main() -> None:
             *([tuning_table(scores)] if args.tries > 1 else []),
         ]
         if args.out is not None:
+            args.out.mkdir(parents=True, exist_ok=True)
             draw(found, data_name).savefig(args.out / f"losses_{data_name}.png", dpi=120)
             parts.append(f"![Ranks of the losses on {data_name}](losses_{data_name}.png)")
     text = "\n\n".join(parts) + "\n"
