@@ -22,16 +22,13 @@ from torch import Tensor
 from metrics.batches import batch_weights, check_batches, is_batch, over_batch
 from metrics.distances import distance_blocks, euclidean
 from metrics.inputs import check_pair
-from metrics.kernels.mmd import mmd2_stderr_from_grams
 from metrics.kernels.sums import KernelSums
 from metrics.precision import full_precision
 from metrics.weights import weighted
 
 __all__ = [
     "energy_distance",
-    "energy_distance_from_distances",
     "energy_of_sums",
-    "energy_stderr_from_distances",
 ]
 
 
@@ -74,38 +71,6 @@ def energy_distance(
         return _root(over_batch(u, v, a, b, one=_one, together=_together), squared=squared).to(x.dtype)
     check_pair(x, y)
     return _root(_one(x, y, weights_x, weights_y), squared=squared).to(x.dtype)
-
-
-def energy_distance_from_distances(
-    xx: Float[Tensor, "n n"], xy: Float[Tensor, "n m"], yy: Float[Tensor, "m m"], *, squared: bool = False
-) -> Float[Tensor, ""]:
-    """Return the energy distance from the Euclidean distances within and between the clouds.
-
-    >>> zero = torch.zeros(1, 1)
-    >>> energy_distance_from_distances(zero, torch.full((1, 1), 2.0), zero, squared=True)
-    tensor(4.)
-    """
-    means = (r.double().mean() for r in (xy, xx, yy))
-    return _from_means(*means, squared=squared).to(xy.dtype)
-
-
-def energy_stderr_from_distances(
-    xx: Float[Tensor, "n n"], xy: Float[Tensor, "n m"], yy: Float[Tensor, "m m"], *, squared: bool = False
-) -> Float[Tensor, ""]:
-    """Return a standard error of the energy distance from the Euclidean distances, n ≥ 4 and m ≥ 4.
-
-    √Var D² over 2D, or √Var D² itself where `squared` or D = 0; between points that are all at one place it is 0.
-
-    >>> far, zero = torch.full((4, 4), 2.0), torch.zeros(4, 4)
-    >>> energy_stderr_from_distances(zero, far, zero)
-    tensor(0.)
-    """
-    n, m = xy.shape
-    shrunk = (-(n - 1) / n * xx.double(), -xy.double(), -(m - 1) / m * yy.double())
-    of_square = mmd2_stderr_from_grams(*shrunk)
-    distance = energy_distance_from_distances(xx, xy, yy).double()
-    slope = torch.where(distance > 0, 0.5 / distance, 1.0)
-    return (of_square if squared else slope * of_square).to(xy.dtype)
 
 
 def energy_of_sums(sums: KernelSums) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:

@@ -40,10 +40,8 @@ from metrics.weights import apart, weighted
 
 __all__ = [
     "mmd2",
-    "mmd2_from_distances",
     "mmd2_from_grams",
     "mmd2_of_tiles",
-    "mmd2_stderr_from_grams",
     "mmd2_variance",
     "mmd2_variance_from_grams",
 ]
@@ -157,22 +155,6 @@ def mmd2_variance(
     return mmd2_variance_from_grams(*_grams(x, y, kernel)).to(x.dtype)
 
 
-@full_precision
-def mmd2_from_distances(
-    xx: Float[Tensor, "n n"],
-    xy: Float[Tensor, "n m"],
-    yy: Float[Tensor, "m m"],
-    *,
-    kernel: Radial | None = None,
-    unbiased: bool = True,
-) -> Float[Tensor, ""]:
-    """Return `mmd2` from the Euclidean distances within and between the clouds."""
-    r = xx.double(), xy.double(), yy.double()
-    radial = kernel or median_kernel(*r)
-    kxx, kxy, kyy = (radial.from_distances(part) for part in r)
-    return mmd2_from_grams(kxx, kxy, kyy, unbiased=unbiased).to(xy.dtype)
-
-
 def mmd2_from_grams(
     kxx: Float[Tensor, "*b n n"],
     kxy: Float[Tensor, "*b n m"],
@@ -201,23 +183,6 @@ def mmd2_variance_from_grams(
     """Return `mmd2_variance` from the Gram matrices within and between the clouds, n ≥ 4 and m ≥ 4."""
     first, second = KernelSums.of_grams(kxx, kxy, kyy).variance_by_order()
     return (first + second).to(kxy.dtype)
-
-
-def mmd2_stderr_from_grams(
-    kxx: Float[Tensor, "n n"], kxy: Float[Tensor, "n m"], kyy: Float[Tensor, "m m"]
-) -> Float[Tensor, ""]:
-    """Return the root of `mmd2_variance_from_grams`, whose two orders are each taken as 0 where they come out below.
-
-    Near P = Q the first order is 0 and its unbiased estimate as often negative as not: cut off at 0 it errs to the
-    safe side, and the second order, which is never small there, keeps the error above 0.
-
-    The three kernels need not be one: with factors before them it is the error of any combination of the three means.
-
-    >>> import torch
-    >>> mmd2_stderr_from_grams(torch.eye(4), torch.zeros(4, 4), torch.eye(4))
-    tensor(0.)
-    """
-    return KernelSums.of_grams(kxx, kxy, kyy).stderr().to(kxy.dtype)
 
 
 def _one(x: Tensor, y: Tensor, a: Weights, b: Weights, *, kernel: Kernel | None, unbiased: bool) -> Tensor:

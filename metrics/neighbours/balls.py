@@ -47,9 +47,7 @@ from metrics.weights import weighted
 __all__ = [
     "NeighbourScores",
     "knn_kl",
-    "knn_kl_from_distances",
     "precision_recall_density_coverage",
-    "precision_recall_density_coverage_from_distances",
 ]
 
 
@@ -113,17 +111,6 @@ def precision_recall_density_coverage(
     return NeighbourScores(*(score.to(real.dtype) for score in scores))
 
 
-def precision_recall_density_coverage_from_distances(
-    *, rr: Float[Tensor, "n n"], rf: Float[Tensor, "n m"], ff: Float[Tensor, "m m"], k: SupportsIndex = 5
-) -> NeighbourScores:
-    """Return the same scores from the distances real-real, real-fake and fake-fake."""
-    k = check_count(k, "k", below=min(rf.shape))
-    with torch.no_grad():
-        radius_x, radius_y = _kth(rr, k + 1), _kth(ff, k + 1)
-        scores = _scores([(rf <= radius_x[:, None], rf <= radius_y)], radius_y.double(), k)
-    return NeighbourScores(*(score.to(rf.dtype) for score in scores))
-
-
 @full_precision
 def knn_kl(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, k: SupportsIndex = 5) -> Float[Tensor, ""]:
     """Return the k-nearest-neighbour estimate of KL(P ‖ Q) in nats, from samples x of P and y of Q.
@@ -155,16 +142,6 @@ def knn_kl(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, k: SupportsIndex
     return _kl(rho, nu, k=k, d=x.shape[1], m=len(y)).to(x.dtype)
 
 
-def knn_kl_from_distances(
-    xx: Float[Tensor, "n n"], xy: Float[Tensor, "n m"], *, d: SupportsIndex, k: SupportsIndex = 5
-) -> Float[Tensor, ""]:
-    """Return `knn_kl` from the distances within x and from x to y, points of d dimensions."""
-    k = check_count(k, "k", below=min(len(xx), xy.shape[1] + 1))
-    d = check_count(d, "d")
-    rho, nu = _kth(xx.double(), k + 1), _kth(xy.double(), k)
-    return _kl(rho, nu, k=k, d=d, m=xy.shape[1]).to(xy.dtype)
-
-
 def _weighted(
     real: tuple[Tensor, Tensor | None, str], fake: tuple[Tensor, Tensor | None, str], k: SupportsIndex
 ) -> NeighbourScores:
@@ -177,11 +154,6 @@ def _weighted(
     for w, name in ((a, real[2]), (b, fake[2])):
         check_reach(w, k, name)
     return NeighbourScores(*(score.to(x.dtype) for score in weighted_scores(x, y, a, b, k)))
-
-
-def _kth(distances: Tensor, k: int) -> Tensor:
-    """The k-th smallest distance of every row."""
-    return distances.topk(k, dim=1, largest=False).values[:, -1]
 
 
 def _distance_to(x: Tensor, neighbour: Tensor) -> Tensor:

@@ -35,8 +35,6 @@ __all__ = [
     "ClassifierTest",
     "classifier_two_sample_test",
     "nearest_neighbour_accuracy",
-    "nearest_neighbour_accuracy_from_distances",
-    "nearest_others",
 ]
 
 
@@ -94,27 +92,6 @@ def nearest_neighbour_accuracy(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"])
     return value.to(x.dtype)
 
 
-def nearest_neighbour_accuracy_from_distances(
-    xx: Float[Tensor, "n n"], xy: Float[Tensor, "n m"], yy: Float[Tensor, "m m"]
-) -> Float[Tensor, ""]:
-    """Return `nearest_neighbour_accuracy` from the distances within and between the clouds."""
-    right = _share_of_own(xx, xy).mean() + _share_of_own(yy, xy.T).mean()
-    return (right / 2).to(xy.dtype)
-
-
-def nearest_others(pooled: Float[Tensor, "N N"]) -> Float[Tensor, "N N"]:
-    """Return 1 at each point's nearest other point, 1/t at each of t equally near ones, and 0 elsewhere.
-
-    >>> nearest_others(torch.tensor([[0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 0.0]]))
-    tensor([[0., 1., 0.],
-            [1., 0., 0.],
-            [0., 1., 0.]], dtype=torch.float64)
-    """
-    others = pooled.clone().fill_diagonal_(torch.inf)
-    nearest = (others == others.min(1, keepdim=True).values).double()
-    return nearest / nearest.sum(1, keepdim=True)
-
-
 @full_precision
 def classifier_two_sample_test(
     x: Float[Tensor, "n d"],
@@ -170,15 +147,6 @@ def classifier_two_sample_test(
     total = len(said_x) + len(said_y)
     p_value = hypergeom.sf(right_x - 1, total, len(said_x), right_x + int(said_y.sum()))
     return ClassifierTest(x.new_tensor(accuracy), x.new_tensor(float(p_value)))
-
-
-def _share_of_own(within: Tensor, between: Tensor) -> Tensor:
-    """For every point, the share of its own cloud among its nearest other points: 0 or 1 without ties."""
-    others = within.clone()
-    others.fill_diagonal_(torch.inf)
-    nearest = torch.minimum(others.min(1).values, between.min(1).values)[:, None]
-    own, other = (others == nearest).sum(1), (between == nearest).sum(1)
-    return own.double() / (own + other)
 
 
 def _halve(cloud: Tensor, random: torch.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -12,11 +12,10 @@ from metrics.evaluation.measuring import Settings, _one
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import block_sums, p_value
 from metrics.evaluation.standard import standard_measures
-from metrics.kernels.energy import energy_distance_from_distances, energy_stderr_from_distances
 from metrics.kernels.kernel import Gaussian, median_kernel
-from metrics.kernels.mmd import mmd2_from_grams, mmd2_stderr_from_grams
-from metrics.neighbours.balls import precision_recall_density_coverage_from_distances
-from metrics.neighbours.two_sample import nearest_neighbour_accuracy_from_distances, nearest_others
+from metrics.kernels.mmd import mmd2_from_grams
+from metrics.kernels.sums import KernelSums
+from tests.metrics import dense
 
 SETTINGS = Settings(splits=6, permutations=29, seed=3)
 
@@ -30,18 +29,18 @@ def pair(d, shift=0.3, n=70, m=50, dtype=torch.float64):
 def whole_mmd2(of):
     kernel = median_kernel(of.yy, of.yy[:, :0], of.yy[:0, :0])
     grams = [kernel.from_distances(r) for r in (of.xx, of.xy, of.yy)]
-    return mmd2_from_grams(*grams), mmd2_stderr_from_grams(*grams)
+    return mmd2_from_grams(*grams), KernelSums.of_grams(*grams).stderr()
 
 
 def whole_energy(of):
     shared = of.xx, of.xy, of.yy
-    return energy_distance_from_distances(*shared), energy_stderr_from_distances(*shared)
+    return dense.energy_distance(*shared), dense.energy_stderr(*shared)
 
 
 def whole_neighbours(of):
-    scores = precision_recall_density_coverage_from_distances(rr=of.yy, rf=of.xy.T, ff=of.xx)
-    accuracy = nearest_neighbour_accuracy_from_distances(of.xx, of.xy, of.yy)
-    return torch.stack([scores.precision, scores.recall, scores.density, scores.coverage, accuracy])
+    shared = of.xx, of.xy, of.yy
+    scores = [*dense.precision_recall_density_coverage(*shared), dense.nn_accuracy(*shared)]
+    return torch.tensor(scores, dtype=torch.float64)
 
 
 def whole_p_values(of):
@@ -55,7 +54,7 @@ def whole_p_values(of):
         t = k.xx / (n * (n - 1)) + k.yy / (m * (m - 1)) - 2 * k.xy / (n * m)
         # In 40 columns the narrowest kernel is 0 between any two points: it tells nothing.
         scores.append(((t - t.mean()) / t.std(correction=0)).nan_to_num(0.0))
-    r, near = (block_sums(matrix, labels) for matrix in (pooled, nearest_others(pooled)))
+    r, near = (block_sums(matrix, labels) for matrix in (pooled, dense.nearest_others(pooled)))
     expected = (n + m - 2) / (2 * (n + m - 1))
     return {
         "mmd2": p_value(torch.stack(scores).amax(0)),

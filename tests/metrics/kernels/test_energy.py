@@ -3,12 +3,9 @@ import torch
 from scipy import stats
 
 from metrics.distances import distances
-from metrics.kernels.energy import (
-    energy_distance,
-    energy_distance_from_distances,
-    energy_stderr_from_distances,
-)
+from metrics.kernels.energy import energy_distance
 from metrics.kernels.mmd import mmd2_variance_from_grams
+from tests.metrics import dense
 
 
 def test_equals_scipy_in_one_dimension(gen):
@@ -28,7 +25,7 @@ def test_on_the_line_equals_the_means_over_all_pairs(gen, n, m, ties):
         x, y = x.round(), y.round()
     x, y = x.requires_grad_(), y.requires_grad_()
     got = energy_distance(x, y, squared=True)
-    want = energy_distance_from_distances(distances(x, x), distances(x, y), distances(y, y), squared=True)
+    want = dense.energy_distance(distances(x, x), distances(x, y), distances(y, y), squared=True)
     # The means over pairs are of the order of 2 and cancel; the sum over gaps does not.
     assert got.item() == pytest.approx(want.item(), rel=1e-12, abs=1e-14)
     if not ties:  # between equal points a subgradient is as good as another
@@ -99,11 +96,11 @@ def test_gradient(gen, squared):
     assert torch.autograd.gradcheck(lambda a, b: energy_distance(a, b, squared=squared), (x, y))
 
 
-def test_core_takes_shared_distances(gen):
+def test_is_that_of_all_distances(gen):
     x, y = torch.randn(2, 12, 2, generator=gen).unbind()
-    core = energy_distance_from_distances(distances(x, x), distances(x, y), distances(y, y))
+    dense_one = dense.energy_distance(distances(x, x), distances(x, y), distances(y, y))
     # The shared matrices are rounded to float32; D² ≈ 0.1 out of means of about 2.
-    torch.testing.assert_close(core, energy_distance(x, y), rtol=1e-5, atol=0)
+    torch.testing.assert_close(dense_one.float(), energy_distance(x, y), rtol=1e-5, atol=0)
 
 
 def test_blocks_change_nothing(gen, monkeypatch):
@@ -145,8 +142,8 @@ def test_the_standard_error_is_the_spread_over_fresh_samples():
         for squared in (False, True):
             values, errors = [], []
             for shared in clouds:
-                values.append(energy_distance_from_distances(*shared, squared=squared))
-                errors.append(energy_stderr_from_distances(*shared, squared=squared))
+                values.append(dense.energy_distance(*shared, squared=squared))
+                errors.append(dense.energy_stderr(*shared, squared=squared))
             ratio = torch.stack(errors).square().mean().sqrt() / torch.stack(values).std()
             assert low < ratio < high, (shift, squared, ratio)
 
@@ -158,7 +155,7 @@ def test_the_standard_error_of_the_square_is_that_of_the_scaled_u_statistic(gen)
         torch.randn(7, 2, dtype=torch.float64, generator=gen) + 3,
     )
     xx, xy, yy = distances(x, x), distances(x, y), distances(y, y)
-    square = energy_stderr_from_distances(xx, xy, yy, squared=True).square()
+    square = dense.energy_stderr(xx, xy, yy, squared=True).square()
     torch.testing.assert_close(square, mmd2_variance_from_grams(-8 / 9 * xx, -xy, -6 / 7 * yy))
-    root = energy_stderr_from_distances(xx, xy, yy)
-    torch.testing.assert_close(root, square.sqrt() / (2 * energy_distance_from_distances(xx, xy, yy)))
+    root = dense.energy_stderr(xx, xy, yy)
+    torch.testing.assert_close(root, square.sqrt() / (2 * dense.energy_distance(xx, xy, yy)))

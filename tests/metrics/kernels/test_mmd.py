@@ -6,15 +6,14 @@ import torch
 
 from metrics.distances import distances
 from metrics.kernels.energy import energy_distance
-from metrics.kernels.kernel import Gaussian, NegativeDistance, Polynomial, RationalQuadratic
+from metrics.kernels.kernel import Gaussian, NegativeDistance, Polynomial, RationalQuadratic, median_kernel
 from metrics.kernels.mmd import (
     mmd2,
-    mmd2_from_distances,
     mmd2_from_grams,
-    mmd2_stderr_from_grams,
     mmd2_variance,
     mmd2_variance_from_grams,
 )
+from metrics.kernels.sums import KernelSums
 
 KERNELS = [None, Gaussian(0.8), RationalQuadratic(), NegativeDistance(), Polynomial()]
 
@@ -61,12 +60,13 @@ def test_of_the_negative_distance_is_the_squared_energy_distance(gen):
 
 
 @pytest.mark.parametrize("unbiased", [True, False])
-def test_core_takes_shared_distances(gen, unbiased):
+def test_is_that_of_the_gram_matrices(gen, unbiased):
     x, y = clouds(gen)
     shared = distances(x, x), distances(x, y), distances(y, y)
     for kernel in (None, Gaussian(0.8)):
-        core = mmd2_from_distances(*shared, kernel=kernel, unbiased=unbiased)
-        torch.testing.assert_close(core, mmd2(x, y, kernel=kernel, unbiased=unbiased))
+        grams = [(kernel or median_kernel(*shared)).from_distances(r) for r in shared]
+        want = mmd2_from_grams(*grams, unbiased=unbiased)
+        torch.testing.assert_close(want, mmd2(x, y, kernel=kernel, unbiased=unbiased))
 
 
 def test_is_symmetric_and_free_of_units_by_default(gen, dtype):
@@ -227,12 +227,14 @@ def test_the_standard_error_cuts_off_each_order_below_zero(gen):
     kernel = Gaussian(1.0)
     x, y = clouds(gen, 60, 50, shift=2.0)
     grams = kernel(x, x), kernel(x, y), kernel(y, y)
-    torch.testing.assert_close(mmd2_stderr_from_grams(*grams).square(), mmd2_variance_from_grams(*grams))
+    torch.testing.assert_close(
+        KernelSums.of_grams(*grams).stderr().square(), mmd2_variance_from_grams(*grams)
+    )
     negative = 0
     for _ in range(40):
         x, y = torch.randn(2, 20, 2, dtype=torch.float64, generator=gen).unbind()
         grams = kernel(x, x), kernel(x, y), kernel(y, y)
-        variance, error = mmd2_variance_from_grams(*grams), mmd2_stderr_from_grams(*grams)
+        variance, error = mmd2_variance_from_grams(*grams), KernelSums.of_grams(*grams).stderr()
         negative += bool(variance < error.square() * (1 - 1e-9))
         assert error.square() >= variance * (1 - 1e-9)
         assert error > 0.003  # it is about 0.03 here

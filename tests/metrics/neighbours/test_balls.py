@@ -6,12 +6,8 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from metrics.distances import distances
-from metrics.neighbours.balls import (
-    knn_kl,
-    knn_kl_from_distances,
-    precision_recall_density_coverage,
-    precision_recall_density_coverage_from_distances,
-)
+from metrics.neighbours.balls import knn_kl, precision_recall_density_coverage
+from tests.metrics import dense
 from tests.targets import Gaussian, random_gaussian
 
 
@@ -58,12 +54,12 @@ def test_blocks_change_nothing(gen, monkeypatch):
     assert knn_kl(x, y) == kl
 
 
-def test_cores_take_shared_distances(gen):
-    x, y = torch.randn(2, 50, 3, generator=gen).unbind()
+def test_are_those_of_all_distances(gen):
+    x, y = torch.randn(2, 50, 3, dtype=torch.float64, generator=gen).unbind()
     xx, xy, yy = distances(x, x), distances(x, y), distances(y, y)
-    core = precision_recall_density_coverage_from_distances(rr=xx, rf=xy, ff=yy, k=4)
-    assert values(core) == values(precision_recall_density_coverage(real=x, fake=y, k=4))
-    torch.testing.assert_close(knn_kl_from_distances(xx, xy, d=3), knn_kl(x, y))
+    found = values(precision_recall_density_coverage(real=y, fake=x, k=4))
+    assert found == dense.precision_recall_density_coverage(xx, xy, yy, k=4)
+    torch.testing.assert_close(dense.knn_kl(xx, xy, d=3), knn_kl(x, y))
 
 
 @pytest.mark.parametrize("replications", [100, pytest.param(400, marks=pytest.mark.slow)])

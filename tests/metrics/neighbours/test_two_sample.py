@@ -9,11 +9,8 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from metrics.distances import distances
-from metrics.neighbours.two_sample import (
-    classifier_two_sample_test,
-    nearest_neighbour_accuracy,
-    nearest_neighbour_accuracy_from_distances,
-)
+from metrics.neighbours.two_sample import classifier_two_sample_test, nearest_neighbour_accuracy
+from tests.metrics import dense
 
 
 @pytest.mark.parametrize(("n", "m"), [(20, 20), (30, 12), (2, 9)])
@@ -54,10 +51,12 @@ def test_ties_copies_and_distance(gen, dtype):
         assert nearest_neighbour_accuracy(grid[list(order)] * 2, grid[:3] * 2 + 1) == want
 
 
-def test_core_takes_shared_distances(gen):
-    x, y = torch.randn(2, 30, 3, generator=gen).unbind()
-    core = nearest_neighbour_accuracy_from_distances(distances(x, x), distances(x, y), distances(y, y))
-    assert core == nearest_neighbour_accuracy(x, y)
+@pytest.mark.parametrize("ties", [False, True])
+def test_accuracy_is_that_of_all_distances(gen, ties):
+    x, y = torch.randn(2, 30, 3, dtype=torch.float64, generator=gen).unbind()
+    x, y = (x.round(), y[:20].round()) if ties else (x, y[:20])
+    want = dense.nn_accuracy(distances(x, x), distances(x, y), distances(y, y))
+    torch.testing.assert_close(nearest_neighbour_accuracy(x, y), want, rtol=1e-14, atol=0)
 
 
 class Says:
