@@ -17,10 +17,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from metrics.centred import Centred, mean_of
 from metrics.inputs import check_pair
 from metrics.precision import full_precision
 
 __all__ = [
+    "centred_distances",
     "distance_blocks",
     "distances",
     "euclidean",
@@ -119,21 +121,28 @@ def product_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float
     >>> product_distances(torch.tensor([[1e6]]), torch.tensor([[1e6 + 1], [1e6]]))
     tensor([[1., 0.]], dtype=torch.float64)
     """
-    x, y = x.double(), y.double()
-    if x.shape[1] <= DIRECT:
-        return euclidean(x, y)
-    centre = y.mean(0)
-    a, b = x - centre, y - centre
-    size_a, size_b = a.square().sum(1), b.square().sum(1)
-    squares = torch.addmm(size_b[None], a, b.T, alpha=-2).add_(size_a[:, None])
-    close = squares <= CLOSE * (size_a + size_b.max())[:, None]
+    centre = mean_of(y)
+    return centred_distances(Centred.of(x, centre), Centred.of(y, centre))
+
+
+def centred_distances(x: Centred, y: Centred) -> Float[Tensor, "n m"]:
+    """Return `product_distances` of points that are seen already from one place in their midst.
+
+    >>> one = Centred.of(torch.ones(1, 1), torch.zeros(1, dtype=torch.float64))
+    >>> centred_distances(one, one)
+    tensor([[0.]], dtype=torch.float64)
+    """
+    if x.points.shape[1] <= DIRECT:
+        return euclidean(x.points, y.points)
+    squares = torch.addmm(y.sizes[None], x.centred, y.centred.T, alpha=-2).add_(x.sizes[:, None])
+    close = squares <= CLOSE * (x.sizes + y.sizes.max())[:, None]
     found = squares.clamp_(min=0).sqrt_()
     count = int(close.count_nonzero())
     if 4 * count > close.numel():
-        return euclidean(x, y)
+        return euclidean(x.points, y.points)
     if count:
         rows, columns = close.nonzero(as_tuple=True)
-        found[rows, columns] = paired_distances(x, y, rows, columns)
+        found[rows, columns] = paired_distances(x.points, y.points, rows, columns, dtype=torch.float64)
     return found
 
 

@@ -18,7 +18,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from metrics.distances import product_distances
+from metrics.centred import Centred, mean_of, squared_sizes
+from metrics.distances import centred_distances, product_distances
 from metrics.kernels import sums as tiles
 from metrics.kernels.kernel import Kernel, Radial
 from metrics.kernels.sums import KernelSums
@@ -77,11 +78,13 @@ def sweep(
     wanted = {k: [add for add in [*of_sums, *of_blocks] if add.kernel == k] for k in distinct}
     radial = any(isinstance(kernel, Radial) for kernel in distinct)
     for rows, columns, a, b in _tiles(x, y):
-        r = product_distances(a, b) if radial else None
+        r = centred_distances(a, b) if radial else None
         for kernel, adders in wanted.items():
-            of_distances = r is not None and isinstance(kernel, Radial)
-            gram = kernel.from_distances(r) if of_distances else kernel(a, b)  # type: ignore[union-attr]
-            gram = gram.double() - adders[0].centre
+            if r is not None and isinstance(kernel, Radial):
+                gram = kernel.from_distances(r)
+            else:
+                gram = kernel(a.points.double(), b.points.double()).double()
+            gram = gram - adders[0].centre
             if rows == columns:
                 gram.fill_diagonal_(0)
             for add in adders:
@@ -89,14 +92,17 @@ def sweep(
     return Sweep(tuple(s.done() for s in of_sums), tuple(b.done() for b in of_blocks))
 
 
-def _tiles(x: Tensor, y: Tensor) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
+def _tiles(x: Tensor, y: Tensor) -> Iterator[tuple[slice, slice, Centred, Centred]]:
     """Where each unordered pair of tiles of the pooled points is, and their points; no tile is half x, half y."""
     n, m, size = len(x), len(y), tiles.TILE
     places = [slice(s, min(s + size, n)) for s in range(0, n, size)]
     places += [slice(s, min(s + size, n + m)) for s in range(n, n + m, size)]
+    centre = (n / (n + m)) * mean_of(x) + (m / (n + m)) * mean_of(y)
+    sizes = torch.cat([squared_sizes(cloud, centre) for cloud in (x, y)])
 
-    def points(at: slice) -> Tensor:
-        return x[at].double() if at.start < n else y[at.start - n : at.stop - n].double()
+    def points(at: slice) -> Centred:
+        own = x[at] if at.start < n else y[at.start - n : at.stop - n]
+        return Centred.of(own, centre, sizes[at])
 
     for i, rows in enumerate(places):
         a = points(rows)

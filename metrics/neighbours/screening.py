@@ -28,6 +28,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from metrics.centred import mean_of, rows_at_a_time, squared_sizes
 from metrics.distances import distances, paired_distances
 from metrics.precision import is_rounded
 
@@ -56,13 +57,13 @@ def screened(
     block of rows needs.
     """
     n, m, d = len(x), len(y), x.shape[1]
-    centre = (n / (n + m)) * _mean(x) + (m / (n + m)) * _mean(y)
-    squares = _squares(y, centre)
+    centre = (n / (n + m)) * mean_of(x) + (m / (n + m)) * mean_of(y)
+    squares = squared_sizes(y, centre)
     largest = squares.max()
     dtype = dtype or _type(x, y, centre, largest)
     # ⟨(−2a, 1), (b, ‖b‖²)⟩ in one product.
     right = torch.empty(m, d + 1, dtype=dtype, device=y.device)
-    for rows in _blocks(m, d):
+    for rows in rows_at_a_time(m, d):
         right[rows, :d] = y[rows] - centre
     right[:, d] = squares
     # In many columns the product is what takes time, and wants more rows than stay in the cache.
@@ -88,29 +89,13 @@ def _type(x: Tensor, y: Tensor, centre: Tensor, largest: Tensor) -> torch.dtype:
     if d < WIDE or is_rounded():
         return torch.float64
     # No square may leave float32's range, nor all be lost below it.
-    if not 1e-20 < float(torch.maximum(largest, _squares(x, centre).max())) < 1e30:
+    if not 1e-20 < float(torch.maximum(largest, squared_sizes(x, centre).max())) < 1e30:
         return torch.float64
     a, b = (c[:: -(-len(c) // SAMPLE)].double() - centre for c in (x, y))
     square = distances(a, b).square()
     reach = square.amin(1) + MARGIN * _bound(d, torch.float32) * (a.square().sum(1) + largest)
     crowded = (square <= reach[:, None]).double().mean()
     return torch.float64 if float(crowded) > CROWDED else torch.float32
-
-
-def _squares(x: Tensor, centre: Tensor) -> Float[Tensor, " n"]:
-    """‖x_i − centre‖² in float64."""
-    return torch.cat([(x[rows] - centre).square().sum(1) for rows in _blocks(*x.shape)])
-
-
-def _mean(x: Tensor) -> Float[Tensor, " d"]:
-    """The mean in float64, without a copy of all of x in it."""
-    return torch.stack([x[rows].double().sum(0) for rows in _blocks(*x.shape)]).sum(0) / len(x)
-
-
-def _blocks(n: int, d: int) -> list[slice]:
-    """Rows of at most `BLOCK` entries."""
-    height = max(1, BLOCK // d)
-    return [slice(start, start + height) for start in range(0, n, height)]
 
 
 def exact_pairs(

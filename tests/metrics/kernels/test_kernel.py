@@ -113,3 +113,31 @@ def test_a_kernel_by_name_is_refused(measure):
     x = torch.zeros(5, 1)
     with pytest.raises(TypeError, match=r"got 'rbf'; pass .* metrics.kernels.Gaussian\(1.0\)"):
         measure(x, x, kernel="rbf")
+
+
+@pytest.mark.parametrize(
+    "kernel", [Gaussian((4.0, 2.0, 1.0, 0.5)), Gaussian((4.0, 1.0)), Laplace((1.0, 0.01))]
+)
+def test_without_a_graph_is_what_it_is_with_one(gen, dtype, kernel):
+    """In place or not; 0 from where exp is no normal number on, and near there what exp is."""
+    r = torch.cat([torch.rand(50, dtype=dtype, generator=gen) * 8, torch.linspace(0, 40, 2000, dtype=dtype)])[
+        None
+    ]
+    kept = r.clone()
+    with torch.no_grad():
+        found = kernel.from_distances(r)
+    assert torch.equal(r, kept)
+    assert torch.equal(found, kernel.from_distances(r.clone().requires_grad_()).detach())
+    widths = torch.tensor(kernel.bandwidth, dtype=torch.float64)[:, None]
+    exponents = -r.double() / widths if isinstance(kernel, Laplace) else -0.5 * (r.double() / widths) ** 2
+    plain = exponents.exp().sum(0)
+    eps = torch.finfo(dtype).eps
+    # The exponent is off by its rounding, and a fourth power by four times that of its base.
+    torch.testing.assert_close(found[0].double(), plain, rtol=400 * eps, atol=4 * torch.finfo(dtype).tiny)
+
+
+def test_a_gaussian_has_a_gradient_of_0_where_it_is_lost():
+    r = torch.tensor([[1e-3, 60.0]], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(Gaussian(1.0).from_distances(r).sum(), r)
+    assert slope[0, 0] < 0
+    assert slope[0, 1] == 0
