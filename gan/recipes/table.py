@@ -175,7 +175,11 @@ def _multilayer(
 
 
 def _of_points(shape: tuple[int, ...], samples: Tensor, row: Row, num_classes: int) -> tuple[Build, Build]:
-    """A deep narrow generator of two latents; a critic that sees small distances."""
+    """A deep narrow generator of two latents; a critic that sees small distances, an embedding that keeps them.
+
+    A learned cost is as large as it can be where all features of the one cloud are a point and those of the other
+    another; high frequencies come near that at once, and such features have no slope to descend.
+    """
     (d,) = shape
     std = six_digits(float(samples.var(0, unbiased=False).mean().sqrt())) or 1.0
     unit = ([six_digits(float(m)) for m in samples.mean(0)], std)
@@ -184,9 +188,8 @@ def _of_points(shape: tuple[int, ...], samples: Tensor, row: Row, num_classes: i
         networks.mlp_generator, d, latent_dim=max(2, d), hidden=(128,) * 4, bounded=False, **rest
     )
     outputs = max(row.critic_outputs, 1)
-    critic = partial(
-        networks.mlp_critic, d, output_dim=outputs, hidden=(64,) * 3, fourier=(32, 0.25, 3.0), **rest
-    )
+    fourier = (32, 0.25, 3.0) if outputs == 1 else None
+    critic = partial(networks.mlp_critic, d, output_dim=outputs, hidden=(64,) * 3, fourier=fourier, **rest)
     return _seeded(generator), _seeded(critic)
 
 
@@ -228,6 +231,11 @@ _POINTS["sinkhorn"] = replace(
     steps=2500,
 )
 _POINTS["wgan-gp"] = replace(_POINTS["wgan-gp"], settings=replace(_SLOW, critic_steps=2, penalty_decay=1.0))
+_POINTS["sinkhorn-critic"] = replace(
+    _POINTS["sinkhorn-critic"],
+    penalties=just(SpectralNorm()),
+    settings=replace(_SLOW, batch_size=512, critic_every=3),
+)
 _DIGITS = TrainingSettings(final_learning_rate=2e-5)
 _DIGITS_ROWS = _rows(_DIGITS)
 _DIGITS_ROWS["sinkhorn"] = replace(
