@@ -12,7 +12,7 @@ has learnt a little, so that not all images wish for the same.
 from dataclasses import replace
 
 import torch
-from backprop_parts import BATCH_SIZE, RATES, Part, Setting, seeded, train
+from backprop_parts import BATCH_SIZE, Part, Setting, rate_of, seeded, train
 from backprop_wishes import by_autograd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -79,7 +79,7 @@ def _a_little_trained(setting: Setting) -> Tensor:
             setting.model.start(generator=generator),
             setting.x,
             setting.y,
-            rate=RATES[setting.model.hidden.name],
+            rate=rate_of(setting.model),
             steps=round(LESSONS * setting.steps),
             batch_size=BATCH_SIZE,
             generator=generator,

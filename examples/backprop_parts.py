@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from backprop_network import Model
+from backprop_network import RELU, Model
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import t as student
@@ -19,6 +19,7 @@ from metrics.plots import COLOURS
 
 __all__ = [
     "BATCH_SIZE",
+    "MNIST_IMAGES",
     "RATES",
     "Curves",
     "Part",
@@ -26,6 +27,7 @@ __all__ = [
     "band",
     "interval",
     "load",
+    "rate_of",
     "seeded",
     "told",
     "train",
@@ -34,6 +36,8 @@ __all__ = [
 RATES = {"sigmoid": 3.0, "tanh": 0.3, "relu": 0.1, "stochastic": 3.0}
 """Steps of SGD for each hidden unit: the best of 0.03, 0.1, 0.3, 1, 3 and 10 by the training cost on the digits, which
 for sigmoid units is the same under either cost."""
+RELU_OUTPUT_RATE = 0.03
+"""Outputs without a bound have slopes without one: longer steps switch them all off, or end in overflow."""
 BATCH_SIZE = 16
 MNIST_IMAGES = 2000
 """How many of MNIST's training images are taken unless the command line says otherwise."""
@@ -125,6 +129,12 @@ def load(folder: Path | None, images: int | None) -> tuple[Tensor, Tensor, Tenso
 def seeded(setting: Setting, stream: int) -> Generator:
     """A generator of the run's seed and of what it is for."""
     return torch.Generator().manual_seed(1000 * setting.seed + stream)
+
+
+def rate_of(model: Model) -> float:
+    """The step of SGD for a network."""
+    rate = RATES[model.hidden.name]
+    return min(rate, RELU_OUTPUT_RATE) if model.output is RELU else rate
 
 
 def train(

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from backprop_parts import RATES, Curves, Part, Setting, seeded, train
+from backprop_parts import Curves, Part, Setting, rate_of, seeded, train
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -82,7 +82,7 @@ class _Walks:
 def path(setting: Setting) -> Part:
     """Walk with the full gradient and with mini-batches, and draw both on slices of the loss."""
     setting = replace(setting, model=setting.model.smooth())
-    n, rate = len(setting.x), RATES[setting.model.hidden.name]
+    n, rate = len(setting.x), rate_of(setting.model)
     near = max(2, round(CLOSE * setting.steps))
     with tqdm(
         total=(len(BATCHES) + 1) * (setting.steps + near), desc="path", disable=not setting.bars
@@ -132,7 +132,7 @@ def _explore(setting: Setting, start: Tensor, steps: int, bar: tqdm) -> _Walks:
 
 def _walk(setting: Setting, theta: Tensor, size: int, steps: int, bar: tqdm) -> Tensor:
     model, kept = setting.model, Curves()
-    watch, rate, every = kept.watch(torch.clone), RATES[model.hidden.name], max(1, steps // MOMENTS)
+    watch, rate, every = kept.watch(torch.clone), rate_of(model), max(1, steps // MOMENTS)
     if size < len(setting.x):
         train(
             model,

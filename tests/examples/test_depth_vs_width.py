@@ -2,7 +2,6 @@
 
 import json
 from importlib import import_module
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,9 +10,10 @@ import torch
 from metrics.geometry import MeanField
 from tests.examples.running import run
 
-ROOT = Path(__file__).parents[2]
-SMALL = ("--draws", "2", "--steps", "2", "--layers", "3", "--pixels", "32", "--quiet")
-SMALL = (*SMALL, "--depths", "2", "3", "--widths", "20", "40")
+SMALL = (
+    *("--draws", "2", "--steps", "2", "--layers", "3", "--pixels", "32", "--quiet"),
+    *("--depths", "2", "3", "--widths", "20", "40"),
+)
 PICTURES = ("folding", "regions", "neurons", "curvature", "boundary")
 
 

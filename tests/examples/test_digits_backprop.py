@@ -5,8 +5,8 @@ import itertools
 import json
 import math
 import re
+from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +15,6 @@ from sklearn.datasets import load_digits
 
 from tests.examples.running import run
 
-ROOT = Path(__file__).parents[2]
 MODULES = (
     "network",
     "parts",
@@ -224,6 +223,16 @@ def test_the_second_axis_is_the_principal_direction(bp):
     walk = torch.randn(50, 6, generator=seeded(0), dtype=torch.float64) * torch.tensor([9.0, 1, 1, 5, 1, 1])
     plane = bp.path.Plane.through(start, torch.eye(6, dtype=torch.float64)[0], walk)
     assert abs(float(plane.axes[1, 3])) > 0.95
+
+
+@pytest.mark.parametrize("hidden", HIDDEN[:3])
+def test_networks_with_relu_outputs_are_trained(bp, hidden):
+    """Under the steps of bounded outputs they had ended in overflow, and the picture in a crash."""
+    given = setting(bp, model(bp, hidden, "relu"), steps=60)
+    start = bp.path.path(replace(given, steps=20)).numbers["whole"]["all 100 images"]["loss"]
+    end = bp.path.path(given).numbers["whole"]["all 100 images"]["loss"]
+    assert end < start < 2
+    assert 0 < bp.averages.averages(given).numbers["relative_error_of_10"] < math.inf
 
 
 def test_sgd_with_all_images_is_the_full_gradients_walk(bp, images):
