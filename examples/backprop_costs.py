@@ -14,6 +14,7 @@ cross-entropy, with nine wrong outputs at full strength, throw some of its hidde
 
 import math
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 from backprop_network import CROSS_ENTROPY, SIGMOID, SQUARED, Model
@@ -71,7 +72,9 @@ def costs(setting: Setting) -> Part:
     rows, numbers = [], {}
     for (cost, start), run in runs.items():
         final, learnt = run.curves.stacked()[-1], run.learnt()
-        first = f"{float(learnt.median()):.0f}" if bool(learnt.median().isfinite()) else f"> {setting.steps}"
+        # Of an even number of seeds torch's median is the lower of the two in the middle.
+        middle = median(learnt.tolist())
+        first = f"{middle:.0f}" if math.isfinite(middle) else f"> {setting.steps}"
         rows.append((f"{cost}, {start} start: steps to 10 % held-out error, median of seeds", first))
         rows.append(
             (f"{cost}, {start} start: held-out error after {setting.steps} steps", f"{told(final)} %")

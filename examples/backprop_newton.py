@@ -9,7 +9,7 @@ A product H v costs a few gradients whatever P is (Pearlmutter 1994): it is the 
     H v = d/dt g(θ + t v) at t = 0,
 
 here by forward differentiation of the backpropagation that was written by hand. So the gradient is linear, forming the
-Hessian quadratic, and solving cubic in P, which overtakes once P exceeds some 20 n. Times are medians of repeated runs
+Hessian quadratic, and solving cubic in P, which overtakes in operations once P exceeds some 20 n. Times are medians of repeated runs
 on one thread; floating-point operations are counted as the matrix products run, the solution's by the formula. Small
 networks cost what calling costs, which is why measured times are flat on the left.
 """
@@ -138,8 +138,9 @@ def _measure(setting: Setting, width: int) -> dict[str, Cost]:
     if P <= LARGEST_SOLVED:
         found["forming the Hessian"] = _cost(P, seconds, lambda: hessian(model, theta, x, y))
         H, g = hessian(model, theta, x, y), model.gradient(theta, x, y)[1]
-        # More than any eigenvalue is below zero, by Gershgorin: time is what is wanted, not the way.
-        damping = float(H.abs().sum(1).max())
+        # More than any eigenvalue is below zero, by Gershgorin, and by 1 where all are zero, as behind ReLUs that are
+        # off: time is what is wanted, not the way.
+        damping = 1 + float(H.abs().sum(1).max())
         solved = _cost(P, seconds, lambda: newton_step(H, g, damping=damping))
         found["solving for the step"] = replace(solved, operations=P**3 / 3 + 2 * P**2)
     return found

@@ -172,10 +172,8 @@ def train(
 
 
 def interval(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and half a 95 % interval over the last dimension, by Student's t."""
+    """Return mean and half a 95 % interval over the last dimension, two values at least, by Student's t."""
     n = values.shape[-1]
-    if n < 2:
-        return values.mean(-1), torch.zeros(values.shape[:-1], dtype=values.dtype)
     return values.mean(-1), float(student.ppf(0.975, n - 1)) * values.std(-1) / n**0.5
 
 

@@ -143,7 +143,8 @@ def _arrows(axis: Axes, values: Tensor, wish: Tensor, name: str) -> None:
     """Bars of activations, and an arrow on each as long as its wish: the longest as long as half the axis."""
     places = list(range(len(values)))
     reach = max(1.0, float(values.abs().max()))
-    lengths = 0.5 * reach * wish / wish.abs().max()
+    # Behind outputs that are all off nothing is wished for.
+    lengths = 0.5 * reach * wish / _reach(wish)
     axis.barh(places, values.tolist(), color="0.8", height=0.75)
     for place, value, length in zip(places, values.tolist(), lengths.tolist(), strict=True):
         colour = RED if length > 0 else BLUE

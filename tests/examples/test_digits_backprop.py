@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
 from tests.examples.running import run
@@ -199,6 +200,28 @@ def test_the_hessian_of_the_gradient_by_hand_is_autograds(bp, images, hidden, ou
     found = bp.newton.hessian(net, theta, *images)
     auto = torch.autograd.functional.hessian(lambda t: net.loss(t, *images), theta)
     torch.testing.assert_close(found, auto, **CLOSE)
+
+
+def test_networks_whose_relus_are_all_off_are_measured_too(bp):
+    """Seed 0 switches off all outputs of a network of width 1, whose Hessian is zero."""
+    part = bp.newton.newton(setting(bp, model(bp, "relu", "relu")))
+    assert part.numbers["newton_over_gradient"] > 0
+
+
+def test_arrows_of_no_wish_have_no_length(bp):
+    axis = Figure().subplots()
+    bp.wishes._arrows(axis, torch.tensor([0.5, 1.0]), torch.zeros(2), "output")
+    assert [arrow.xy for arrow in axis.texts] == [(0.5, 0), (1.0, 1)]
+
+
+def test_the_median_of_two_seeds_is_between_them(bp, monkeypatch):
+    learnt = torch.tensor([100.0, 300.0], dtype=torch.float64)
+    monkeypatch.setattr(bp.costs._Run, "learnt", lambda _: learnt)
+    rows = dict(bp.costs.costs(setting(bp, model(bp))).rows)
+    assert rows["squared, usual start: steps to 10 % held-out error, median of seeds"] == "200"
+    learnt[1] = math.inf
+    rows = dict(bp.costs.costs(setting(bp, model(bp))).rows)
+    assert rows["squared, usual start: steps to 10 % held-out error, median of seeds"] == "> 20"
 
 
 def test_a_step_from_a_saddle_is_refused(bp):
