@@ -11,6 +11,7 @@ from itertools import pairwise
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from metrics.geometry import PlaneRegions, draw_regions
@@ -151,7 +152,8 @@ def draw_circles(canvas: Canvas, circles: Circles) -> None:
             layers, mean, yerr=stderr, color=colour, marker=marker, ms=4, label=f"width {width}", capsize=2
         )
     left.semilogy(range(1, depth + 1), circles.theory, "k--", label="mean field, infinite width")
-    left.set(xlabel="layer", ylabel="total curvature / 2π", title="over depth: exponential")
+    left.set(xlabel="layer", ylabel="total curvature / 2π", title="over depth: exponential (mean ± s.e.)")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.legend(frameon=False)
     for layer, colour, marker in zip(shown[1:], COLOURS, MARKERS, strict=False):
         values, errors = zip(*((m[layer - 1], e[layer - 1]) for m, e in circles.found.values()), strict=True)
@@ -207,7 +209,11 @@ def draw_boundary(
             axis.minorticks_off()
     left.set_yscale("log")
     right.axhline(1, color="black", ls="--", lw=1, label="true dimension, 1")
-    left.set(xlabel="side of a box in pixels", ylabel="boxes that meet the boundary", title="box counts")
+    left.set(
+        xlabel="side of a box in pixels",
+        ylabel="boxes that meet the boundary",
+        title="box counts, mean ± s.e.",
+    )
     right.set(xlabel="side of a box in pixels", ylabel="local slope", title="the slope depends on the scale")
     left.legend(frameon=False, loc="lower left")
     right.legend(frameon=False)

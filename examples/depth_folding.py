@@ -1,7 +1,8 @@
-"""Folding a sheet: n folds side by side leave n(n+1)/2 + 1 regions, n folds one after another leave 2ⁿ.
+"""Folding a sheet: n creases side by side leave n(n+1)/2 + 1 regions, n folds one after another leave 2ⁿ.
 
 A ReLU layer creases the plane along one line per neuron. Neurons of one layer crease the flat sheet; neurons of the
 next layer crease the sheet as it lies folded, and so every crease of theirs shows once on each sheet of paper below.
+A crease takes one neuron, a fold two, |x| = relu(x) + relu(−x): at N neurons it is 2^(N/2) against N(N+1)/2 + 1.
 The networks here are built by hand so that the counter of `metrics.geometry` finds exactly those numbers.
 """
 

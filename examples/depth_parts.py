@@ -1,5 +1,6 @@
 """The parts of the lecture on depth and width: what each measures, its rows of the table, and its picture."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -166,8 +167,8 @@ def plane_regions(setting: Setting, equal: Comparison) -> Part:
 
 def curvature(setting: Setting) -> Part:
     """Hold the total curvature of a circle against mean field, and its growth with depth beside that with width."""
-    theory = torch.tensor([layer.gauss_length / (2 * torch.pi) for layer in TANH.circle(setting.layers)])
-    theory, last = theory.double(), setting.layers - 1
+    lengths = [layer.gauss_length / (2 * torch.pi) for layer in TANH.circle(setting.layers)]
+    theory, last = torch.tensor(lengths, dtype=torch.float64), setting.layers - 1
     middle = max(1, setting.layers // 2 - 1)
     drawn: dict[int, Tensor] = {}
     for width in setting.widths:
@@ -238,7 +239,7 @@ def _growth(drawn: dict[int, Tensor], first: int, last: int) -> tuple[float, flo
 def _per_doubling(drawn: dict[int, Tensor], layer: int) -> tuple[float, float]:
     """The factor per doubling between the two widest kinds, whose draws are independent."""
     below, above = sorted(drawn)[-2:]
-    power = 1 / float(torch.tensor(above / below).log2())
+    power = 1 / math.log2(above / below)
     (a, a_error), (b, b_error) = (_mean(drawn[width][:, layer]) for width in (below, above))
     value = (b / a) ** power
     return value, value * power * ((a_error / a) ** 2 + (b_error / b) ** 2) ** 0.5

@@ -3,10 +3,11 @@
     python examples/depth_vs_width.py [--depths L …] [--widths N …] [--layers L] [--draws N] [--steps N] [--pixels N]
                                       [--seed N] [--out DIR] [--quiet]
 
-Networks built to fold have 2ⁿ regions where a flat layer has n(n+1)/2 + 1 (Montúfar et al. 2014). Random and trained
-networks have of order N²/2 in the plane, N their neurons, whatever their depth (Hanin & Rolnick 2019): at equal neurons
-depth changes the number by less than a factor of two, and at equal parameters the shallow network has the most neurons
-and the most regions.
+Networks built to fold n times have 2ⁿ regions, by two neurons a fold, where n neurons of one layer leave n(n+1)/2 + 1
+in the plane (Montúfar et al. 2014): at N neurons it is 2^(N/2) against about N²/2. Random and trained networks have of
+order N²/2 in the plane, N their neurons, whatever their depth (Hanin & Rolnick 2019): at equal neurons five layers in
+the place of one change the number by less than a factor of two, and at equal parameters the shallow network has the
+most neurons and the most regions.
 
 What does grow exponentially with depth in a random tanh network is the total curvature of a circle. Poole et al. 2016
 say that it does so with depth "but not with width"; the retelling "exponential in depth, polynomial in width" takes a
@@ -41,6 +42,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from metrics import files
+from metrics.plots import COLOURS
 
 PARTS = {
     "folding": folding,
@@ -50,13 +52,15 @@ PARTS = {
     "boundary": boundary,
 }
 LEAST = {"draws": 2, "steps": 1, "layers": 3, "pixels": 32, "seed": 0}
+MOST = {"layers": 100}
+"""A circle in deeper layers of narrow networks leaves the range of floating point."""
 RANGES = {"depths": (1, 6), "widths": (2, 10000)}
 NOTE = """\
-What the paper says, and its retelling does not: the curvature of a circle grows exponentially with the depth of a
-random network, not with its width. At a fixed depth it tends to the mean-field value as the width grows.
-The 2ⁿ regions are those of networks built to fold. Random and trained networks have of order N²/2, N their neurons,
-whatever their depth: at equal neurons depth makes no order of magnitude, and at equal parameters the shallow network
-has the most neurons, and the most regions.
+What Poole et al. 2016 say, and the retelling does not: the curvature of a circle grows exponentially with the depth of
+a random network, not with its width. At a fixed depth it tends to the mean-field value, that of infinite width.
+The 2ⁿ regions are those of networks built to fold, by two neurons a fold. Random and trained networks have of order
+N²/2, N their neurons, whatever their depth: at equal neurons depth makes no order of magnitude, and at equal parameters
+the shallow network has the most neurons, and the most regions.
 A boundary's apparent dimension speaks of the stated scales alone; a smooth boundary has the true dimension 1.
 Values are means over independently drawn networks ± one standard error; counts of folds are exact. For regions the last
 column is an order of magnitude and no law.
@@ -82,11 +86,17 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     for name, least in LEAST.items():
         if getattr(args, name) < least:
             parser.error(f"--{name} must be at least {least}, got {getattr(args, name)}")
+    for name, most in MOST.items():
+        if getattr(args, name) > most:
+            parser.error(f"--{name} must be at most {most}, got {getattr(args, name)}")
     for name, (least, most) in RANGES.items():
         values = sorted(set(getattr(args, name)))
-        if len(values) < 2 or values[0] < least or values[-1] > most:
+        if not 2 <= len(values) <= len(COLOURS) or values[0] < least or values[-1] > most:
             told = " ".join(str(value) for value in getattr(args, name))
-            parser.error(f"--{name} must be at least two numbers from {least} to {most}, got {told}")
+            # A curve for each number, and a colour for each curve.
+            parser.error(
+                f"--{name} must be two to {len(COLOURS)} different numbers from {least} to {most}, got {told}"
+            )
         setattr(args, name, values)
     return args
 

@@ -92,6 +92,13 @@ def test_growth_with_depth_and_with_width_of_curvatures_that_are_powers(depth):
     assert stderr == pytest.approx(factor * 0.5 * (0.5**2 + 0.5**2) ** 0.5)
 
 
+def test_the_theory_in_the_results_is_mean_fields_in_float64(depth):
+    args = depth.script.arguments(list(SMALL))
+    told = depth.parts.curvature(depth.script.setting(args)).numbers["theory"]
+    exact = [layer.gauss_length / (2 * torch.pi) for layer in MeanField(torch.tanh, 4.0, 0.3).circle(3)]
+    assert told == pytest.approx(exact, rel=1e-14)
+
+
 def test_a_straight_boundary_has_the_apparent_dimension_1(depth):
     assert depth.measures.boundary_scales(torch.eye(64, dtype=torch.bool)).dimension == pytest.approx(1)
 
@@ -123,8 +130,10 @@ def test_the_same_seed_gives_the_same_numbers(depth, name):
         (("--draws", "1"), "--draws must be at least 2"),
         (("--pixels", "8"), "--pixels must be at least 32"),
         (("--layers", "2"), "--layers must be at least 3"),
-        (("--depths", "2", "7"), "--depths must be at least two numbers from 1 to 6, got 2 7"),
-        (("--widths", "100", "100"), "--widths must be at least two numbers from 2 to 10000, got 100 100"),
+        (("--depths", "2", "7"), "--depths must be two to 8 different numbers from 1 to 6, got 2 7"),
+        (("--widths", "100", "100"), "--widths must be two to 8 different numbers from 2 to 10000, got 100"),
+        (("--widths", *map(str, range(2, 11))), "--widths must be two to 8 different numbers"),
+        (("--layers", "250"), "--layers must be at most 100, got 250"),
         (("--seed", "-1"), "--seed"),
         (("--steps", "many"), "many"),
     ],
