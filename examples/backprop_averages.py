@@ -5,8 +5,8 @@ the N images. Drawn without replacement, the mean of n wishes misses the mean of
 
     E ‖ḡ_n − ḡ‖² = (tr Σ / n) (N − n)/(N − 1),       tr Σ = (1/N) Σ ‖gₙ − ḡ‖²,
 
-which is why a mini-batch's wish is nearly everybody's: the error falls like 1/√n, the cost grows like n. The network
-has learnt a little, so that not all images wish for the same.
+so that the error falls like 1/√n while the cost grows like n. The network has learnt a little, so that not all images
+wish for the same: a batch of ten then misses by more than the gradient's own length, and SGD averages over its steps.
 """
 
 from dataclasses import replace
@@ -58,7 +58,8 @@ def averages(setting: Setting) -> Part:
     n10 = float(mean_error(gradients, torch.tensor(10.0)) / whole.norm())
     return Part(
         title="The wishes of many, averaged: minus the gradient",
-        text=f"Left: what one image of each class wishes for the biases of the outputs, the mean over all "
+        text=f"A network that has learnt a little ({model.kind}). "
+        f"Left: what one image of each class wishes for the biases of the outputs, the mean over all "
         f"{len(gradients)} images, and autograd's minus gradient. Right: how far the mean over n images is from that "
         f"over all, in units of the gradient's length: dots are {DRAWS} draws without replacement, the line is theory.",
         rows=[

@@ -4,6 +4,9 @@
     smoothed    y = (1 − ε) e_k + ε/10        Szegedy et al. 2016
     teacher     y = p̄(x)^(1/T) / Σ            the mean of trained networks at temperature T, Hinton et al. 2015
 
+Hinton et al. divide the student's own logits by T too while it learns, and not when it answers. Here it learns and
+answers at temperature 1, as from any other label, and so it stays as unsure as it was told to be.
+
 Cross-entropy is least where the network answers with its targets, so hard labels drive weights and confidence up for as
 long as training goes on, and smoothed ones stop at 1 − 0.9 ε. Confidence is judged by what comes true on held-out
 images: the calibration error beside its floor, which is what a calibrated network would show on as many images.
@@ -83,7 +86,8 @@ def labels(setting: Setting) -> Part:
         f"seeds, 95 % intervals over seeds. Left: accuracy ± one standard error among held-out images of like "
         f"confidence, seeds pooled; below the diagonal is overconfidence. Middle: top-label calibration error (l1, "
         f"{BINS} bins of equal mass) beside its floor. Right: held-out cross-entropy with the hard labels. The teacher "
-        f"is the mean of the networks trained on hard labels, at temperature {TEMPERATURE:g}.",
+        f"is the mean of the networks trained on hard labels, at temperature {TEMPERATURE:g}; its "
+        "students learn and answer at 1, unsure as they were told to be.",
         rows=rows,
         numbers=numbers,
         figure=_draw(setting, judged),

@@ -179,6 +179,11 @@ class Model:
         """P, the number of parameters."""
         return sum((fan_in + 1) * width for fan_in, width in pairwise(self.sizes))
 
+    @property
+    def kind(self) -> str:
+        """What it is made of, in words."""
+        return f"{self.hidden.name} hidden, {self.output.name} output, {self.cost.name} cost"
+
     def smooth(self) -> "Model":
         """The same network with every stochastic unit replaced by its mean."""
         return replace(self, hidden=SIGMOID) if self.hidden is STOCHASTIC else self

@@ -9,9 +9,10 @@ A product H v costs a few gradients whatever P is (Pearlmutter 1994): it is the 
     H v = d/dt g(θ + t v) at t = 0,
 
 here by forward differentiation of the backpropagation that was written by hand. So the gradient is linear, forming the
-Hessian quadratic, and solving cubic in P, which overtakes in operations once P exceeds some 20 n. Times are medians of repeated runs
-on one thread; floating-point operations are counted as the matrix products run, the solution's by the formula. Small
-networks cost what calling costs, which is why measured times are flat on the left.
+Hessian quadratic, and solving cubic in P, whose operations overtake once P exceeds some 20 n (its time later: fewer and
+larger calls). Times are medians of repeated runs on one thread, of a single run where one takes longer than 0.2 s;
+floating-point operations are counted as the matrix products run, the solution's by the formula. Small networks cost
+what calling costs, which is why measured times are flat on the left.
 """
 
 import math
@@ -109,7 +110,8 @@ def newton(setting: Setting) -> Part:
     return Part(
         title="Newton against SGD: what a step costs",
         text=f"Gradient and Hessian of the mean cost of {IMAGES} images, on one thread, for networks with two hidden "
-        f"layers of 1 to {widths[-1]} units. A gradient and a product H v are linear in the number of parameters P; "
+        f"layers of 1 to {widths[-1]} units ({setting.model.smooth().kind}). "
+        "A gradient and a product H v are linear in the number of parameters P; "
         "forming H takes P products and P² numbers, so it is quadratic; solving for the step is cubic. Dashed lines "
         "have these slopes and pass through the last point. SGD's own step looks at a few images only, and is cheaper "
         "by that factor again.",

@@ -116,11 +116,13 @@ def load(folder: Path | None, images: int | None) -> tuple[Tensor, Tensor, Tenso
     """Return training images, one-hot labels, held-out images and labels: the digits, or MNIST from a folder.
 
     Raises:
-        FileNotFoundError, ValueError: The folder does not hold MNIST.
+        FileNotFoundError, ValueError: The folder does not hold MNIST, or fewer images than asked for.
     """
     data = datasets.digits() if folder is None else datasets.mnist(folder)
     assert data.train_labels is not None
     assert data.held_out_labels is not None
+    if images and images > len(data.train):
+        raise ValueError(f"images must be at most {len(data.train)}, as many as there are, got {images}")
     kept = min(images or (len(data.train) if folder is None else MNIST_IMAGES), len(data.train))
     x, held_x = ((part[:kept].double() + 1) / 2 for part in (data.train, data.held_out))
     return x, one_hot(data.train_labels[:kept], 10).double(), held_x, data.held_out_labels[:kept]

@@ -1,6 +1,6 @@
 """The noisy path of mini-batches beside the full gradient's, on a plane through the landscape of the loss.
 
-Both walks begin in the same place and take as many steps of the same length factor. The plane goes through the start
+All walks begin in the same place and take as many steps of the same rate. The plane goes through the start
 and through the end of the full gradient's walk (first axis); the second axis is the principal direction of what all
 walks do outside that line. The contours are the loss *on* the plane; the walks are projected onto it, and the share of
 their squared distance from the start that the plane holds says how far to trust the picture. A principal direction of
@@ -98,7 +98,8 @@ def path(setting: Setting) -> Part:
     rows.append(("squared distances from the start that the slice holds, close up", held[1]))
     return Part(
         title="The path of mini-batches and the path of the full gradient",
-        text=f"Steps of {rate:g}. Contours are the training loss on the plane through the start, the end of the full "
+        text=f"Steps of {rate:g} ({setting.model.kind}). "
+        f"Contours are the training loss on the plane through the start, the end of the full "
         f"gradient's walk and the walks' principal direction off that line, both axes in the same units. Left: "
         f"{setting.steps} steps; the plane holds {held[0]} of the walks' squared distances from the start (full "
         f"gradient first, then small batches and large). Middle: {near} steps from a point on the full gradient's "

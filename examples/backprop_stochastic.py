@@ -13,7 +13,8 @@ From draws of h it can be estimated by
 
 The first is biased: what a bit does is C(h_k = 1) − C(h_k = 0), and it takes the slope at the end where h_k is instead,
 which is the same only if C is linear in h_k. The others have no bias, but noise, since they do not look at slopes.
-(Bengio, Léonard & Courville 2013 compare the first two.) The slopes in z_k averaged over images are those in the biases
+(Bengio, Léonard & Courville 2013 compare such estimators; what they call straight-through copies ∂C/∂h_k without the
+factor p_k (1 − p_k), and is biased too.) The slopes in z_k averaged over images are those in the biases
 of the layer. Bias β and total variance τ² of one draw are summed over all states; n draws miss the truth by
 √(‖β‖² + τ²/n), root mean square. The baseline's line is that of the exact mean cost, which n draws know to O(1/n).
 """
@@ -146,7 +147,8 @@ def stochastic(setting: Setting) -> Part:
     return Part(
         title="The slope of a coin",
         text=f"Three estimates of the slope of the mean cost in the 16 biases of a layer of stochastic units, "
-        f"{IMAGES} images: distance from the exact slope, summed over all 2^16 states, in lengths of it. Lines are the "
+        f"{IMAGES} images, the layer before passing its means on: distance from the exact slope, summed over all 2^16 "
+        f"states, in lengths of it. Lines are the "
         f"r.m.s. from exact bias and variance, dots are {REPEATS} simulations each. Above 1, zero would be closer.",
         rows=rows,
         numbers=numbers,

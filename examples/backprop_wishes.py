@@ -91,14 +91,14 @@ def wishes(setting: Setting) -> Part:
     steps = model.forward(theta, x, seeded(setting, 2))
     cost = float(model.cost.value(model.output, steps[-1].z, steps[-1].a, y))
     layers = " - ".join(str(size) for size in model.sizes)
-    kind = f"{model.hidden.name} hidden, {model.output.name} output, {model.cost.name} cost"
     return Part(
         title="One image and what it wishes for",
-        text=f"A {layers} network with random weights ({kind}) sees one {int(y.argmax())}; C = {cost:.2f}. Colours "
-        "are wishes, minus the slope of the cost, each panel on its own scale. The wish for a weight is the wish of "
-        "the sum that it enters, times the activation behind it; the wishes of all outputs for one activation add up.",
+        text=f"A {layers} network with random weights ({model.kind}) sees one {int(y.argmax())}; C = {cost:.2f}. "
+        "Colours are wishes, minus the slope of the cost, each panel on its own scale. The wish for a weight is the "
+        "wish of the sum that it enters, times the activation behind it; the wishes of all outputs for one activation "
+        "add up.",
         rows=[
-            ("network", f"{layers}: {model.size:,} parameters ({kind})"),
+            ("network", f"{layers}: {model.size:,} parameters ({model.kind})"),
             ("largest difference by hand − autograd, one image, all slopes", f"{worst:.1e}"),
         ],
         numbers={"parameters": model.size, "cost": cost, "worst_difference": worst},

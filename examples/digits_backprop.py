@@ -5,7 +5,7 @@
                                        [--cost squared|cross-entropy] [--seeds N] [--steps N] [--images N] [--seed N]
                                        [--out DIR] [--quiet]
 
-The network is 64-16-16-10 on scikit-learn's digits (1,482 parameters), and the lectures' 784-16-16-10 (13,002) on MNIST
+The network is 64-16-16-10 on scikit-learn's digits (1,482 parameters), and 784-16-16-10 (13,002) on MNIST
 with --data-dir, of which it takes 2,000 images (--images) and about three minutes. The eight parts, one picture each:
 
     wishes      one image's wish for outputs, biases, weights and activations, against autograd
@@ -17,7 +17,9 @@ with --data-dir, of which it takes 2,000 images (--images) and about three minut
     path        the path of mini-batches and the full gradient's on a slice of the loss
     newton      what a step costs: SGD against Newton
 
---hidden, --output and --cost choose the network of the parts wishes, averages, path and newton; the others compare.
+--hidden, --output and --cost choose the network of the parts wishes, averages, path and newton, --hidden that of labels
+too; the others compare. Stochastic units have a path and a Hessian only in the mean: every part but wishes, units and
+stochastic takes sigmoids for them.
 `backprop_network` has the backpropagation, `backprop_<part>` each part. Writes results.json, report.md, a picture for
 each part, and lecture.pdf with a page per picture.
 """
@@ -72,7 +74,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=8, help="trainings per curve")
     parser.add_argument("--steps", type=int, default=2000, help="steps of a training")
     parser.add_argument(
-        "--images", type=int, help=f"training images; default: all digits, {MNIST_IMAGES} of MNIST"
+        "--images",
+        type=int,
+        help=f"training images, and as many held-out ones; default: all digits, {MNIST_IMAGES} of MNIST",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
     parser.add_argument("--out", type=Path, default=Path("out/digits_backprop"), help="where the results go")

@@ -330,6 +330,12 @@ def test_all_parts(bp, capsys, tmp_path):
     assert len({line.count("|") for line in table.splitlines()}) == 1, "a bar within a cell"
 
 
+def test_parts_that_take_sigmoids_for_stochastic_units_say_so(bp):
+    given = setting(bp, model(bp, "stochastic"))
+    for part in (bp.averages.averages, bp.path.path, bp.newton.newton):
+        assert "(sigmoid hidden, sigmoid output, squared cost)" in part(given).text
+
+
 def test_the_same_seed_gives_the_same_numbers(bp, tmp_path):
     def numbers(seed):
         chosen = ["--parts", "costs", "--seed", str(seed), "--out", str(tmp_path)]
@@ -367,6 +373,7 @@ def test_the_original_on_mnist(bp, tmp_path):
         (("--steps", "3"), "--steps must be at least 20"),
         (("--seeds", "1"), "--seeds must be at least 2"),
         (("--images", "7"), "--images must be at least 100"),
+        (("--images", "5000"), "images must be at most 898"),
         (("--seed", "-1"), "--seed"),
         (("--data-dir", "nowhere"), "train-images-idx3-ubyte"),
     ],
