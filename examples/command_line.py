@@ -1,6 +1,7 @@
 """What the examples' command lines share."""
 
 import argparse
+from pathlib import Path
 from typing import NoReturn
 
 __all__ = ["Parser"]
@@ -12,3 +13,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the mistake and leave."""
         self.exit(2, f"{self.prog}: {message}\n")
+
+    def check_out(self, out: Path) -> None:
+        """Leave before the work where no folder can be made."""
+        there = next(place for place in (out, *out.parents) if place.exists())
+        if not there.is_dir():
+            self.error(f"--out must be a folder, or one that can be made, got {out}: {there} is a file")

@@ -98,6 +98,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
                 f"--{name} must be two to {len(COLOURS)} different numbers from {least} to {most}, got {told}"
             )
         setattr(args, name, values)
+    parser.check_out(args.out)
     return args
 
 

@@ -89,6 +89,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         network(args, 64)
     except ValueError as error:
         parser.error(str(error))
+    parser.check_out(args.out)
     return args
 
 

@@ -135,6 +135,8 @@ def test_the_same_seed_gives_the_same_numbers(depth, name):
         (("--widths", *map(str, range(2, 11))), "--widths must be two to 8 different numbers"),
         (("--layers", "250"), "--layers must be at most 100, got 250"),
         (("--seed", "-1"), "--seed"),
+        (("--out", __file__), "is a file"),
+        (("--out", f"{__file__}/below"), "is a file"),
         (("--steps", "many"), "many"),
     ],
 )

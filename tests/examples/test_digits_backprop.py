@@ -375,6 +375,8 @@ def test_the_original_on_mnist(bp, tmp_path):
         (("--images", "7"), "--images must be at least 100"),
         (("--images", "5000"), "images must be at most 898"),
         (("--seed", "-1"), "--seed"),
+        (("--out", __file__), "is a file"),
+        (("--out", f"{__file__}/below"), "is a file"),
         (("--data-dir", "nowhere"), "train-images-idx3-ubyte"),
     ],
 )
