@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from command_line import Parser
+from command_line import Parser, folder
 from example_figures import draw_samples
 from generator_posteriors import Plan, average, ensemble, mixture, of_one_run
 from matplotlib.figure import Figure
@@ -80,7 +80,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--draws", type=int, default=20, help="generators of a mixture")
     parser.add_argument("--temperature", type=float, default=1e-3, help="of SGHMC; 1 is the loss's own")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
-    parser.add_argument("--out", type=Path, default=Path("out/bayesian_gan"), help="where the results go")
+    parser.add_argument("--out", type=folder, default=Path("out/bayesian_gan"), help="where the results go")
     parser.add_argument("--quiet", action="store_true", help="no bar")
     args = parser.parse_args(argv)
     for name, least in LEAST.items():

@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["Parser"]
+from metrics import files
+
+__all__ = ["Parser", "folder"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -14,8 +16,11 @@ class Parser(argparse.ArgumentParser):
         """Print the mistake and leave."""
         self.exit(2, f"{self.prog}: {message}\n")
 
-    def check_out(self, out: Path) -> None:
-        """Leave before the work where no folder can be made."""
-        there = next(place for place in (out, *out.parents) if place.exists())
-        if not there.is_dir():
-            self.error(f"--out must be a folder, or one that can be made, got {out}: {there} is a file")
+
+def folder(path: str) -> Path:
+    """Return where results go, a folder or one that can be made: told before the work, not after."""
+    try:
+        files.check_folder(Path(path))
+    except NotADirectoryError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(path)

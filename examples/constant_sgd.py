@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import torch
-from command_line import Parser
+from command_line import Parser, folder
 from mandt_data import EMBEDDED, NEEDS_FOLDER, PAPER, Task, load
 from mandt_figures import draw_divergences, draw_iterates
 from mandt_methods import Problem, methods
@@ -50,7 +50,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--chains", type=int, help="chains of every sampler; the default depends on the data")
     parser.add_argument("--start", choices=tuple(STARTS), default="predicted", help="where the chains start")
     parser.add_argument("--seed", type=int, default=0, help="of the batches, the starts and the noise")
-    parser.add_argument("--out", type=Path, default=Path("out/constant_sgd"), help="where the results go")
+    parser.add_argument("--out", type=folder, default=Path("out/constant_sgd"), help="where the results go")
     parser.add_argument("--quiet", action="store_true", help="no bars")
     args = parser.parse_args(argv)
     args.data = list(dict.fromkeys(args.data or EMBEDDED + (NEEDS_FOLDER if args.data_dir else ())))

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import torch
-from command_line import Parser
+from command_line import Parser, folder
 from depth_parts import (
     EQUAL_NEURONS,
     EQUAL_PARAMETERS,
@@ -80,7 +80,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=600, help="of training")
     parser.add_argument("--pixels", type=int, default=256, help="side of the boundary's picture")
     parser.add_argument("--seed", type=int, default=0, help="of all networks")
-    parser.add_argument("--out", type=Path, default=Path("out/depth_vs_width"), help="where the results go")
+    parser.add_argument("--out", type=folder, default=Path("out/depth_vs_width"), help="where the results go")
     parser.add_argument("--quiet", action="store_true", help="no bar")
     args = parser.parse_args(argv)
     for name, least in LEAST.items():
@@ -98,7 +98,6 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
                 f"--{name} must be two to {len(COLOURS)} different numbers from {least} to {most}, got {told}"
             )
         setattr(args, name, values)
-    parser.check_out(args.out)
     return args
 
 

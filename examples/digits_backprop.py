@@ -42,7 +42,7 @@ from backprop_path import path
 from backprop_stochastic import stochastic
 from backprop_units import units
 from backprop_wishes import wishes
-from command_line import Parser
+from command_line import Parser, folder
 from matplotlib.backends.backend_pdf import PdfPages
 
 from metrics import files
@@ -79,7 +79,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         help=f"training images, and as many held-out ones; default: all digits, {MNIST_IMAGES} of MNIST",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches")
-    parser.add_argument("--out", type=Path, default=Path("out/digits_backprop"), help="where the results go")
+    parser.add_argument(
+        "--out", type=folder, default=Path("out/digits_backprop"), help="where the results go"
+    )
     parser.add_argument("--quiet", action="store_true", help="no bars")
     args = parser.parse_args(argv)
     for name, least in LEAST.items():
@@ -89,7 +91,6 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         network(args, 64)
     except ValueError as error:
         parser.error(str(error))
-    parser.check_out(args.out)
     return args
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import torch
-from command_line import Parser
+from command_line import Parser, folder
 from divergence_images import Part, Row, Setting, images
 from divergence_parts import between, costs, supports
 from matplotlib.figure import Figure
@@ -56,7 +56,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--repeats", type=int, help="draws of clouds, and timed runs (default: 5)")
     parser.add_argument("--seed", type=int, default=0, help="of all draws")
-    parser.add_argument("--out", type=Path, default=Path("out/divergences"), help="where the results go")
+    parser.add_argument("--out", type=folder, default=Path("out/divergences"), help="where the results go")
     parser.add_argument("--quick", action="store_true", help="few digits, points and repeats")
     parser.add_argument("--quiet", action="store_true", help="no bar")
     args = parser.parse_args(argv)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
-from command_line import Parser
+from command_line import Parser, folder
 
 import gan
 from gan import Data, losses
@@ -51,7 +51,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         help="losses trained at once, in processes; the default is one a core for small data",
     )
-    parser.add_argument("--out", type=Path, default=Path("out/gan_metrics"), help="where the results go")
+    parser.add_argument("--out", type=folder, default=Path("out/gan_metrics"), help="where the results go")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in OUT")
     parser.add_argument("--overwrite", action="store_true", help="begin anew in an OUT that has results")
     parser.add_argument("--amp", action="store_true", help="bfloat16 forward passes on CUDA")

@@ -28,9 +28,32 @@ from torch import Tensor
 
 from metrics import locks
 
-__all__ = ["read", "read_arrays", "read_json", "read_safetensors", "read_torch", "write", "write_text"]
+__all__ = [
+    "check_folder",
+    "read",
+    "read_arrays",
+    "read_json",
+    "read_safetensors",
+    "read_torch",
+    "write",
+    "write_text",
+]
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is none and cannot be made, before the work whose results shall go there.
+
+    >>> check_folder(Path(torch.__file__))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    NotADirectoryError: results go to a folder, or one that can be made, got ...: ...__init__.py is a file
+    """
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(
+            f"results go to a folder, or one that can be made, got {folder}: {there} is a file"
+        )
 
 
 def _write_whole(path: Path, *parts: bytes | memoryview) -> None:

@@ -105,6 +105,8 @@ def _told(names: list[str]) -> str:
 
 
 def _run(args: argparse.Namespace) -> None:
+    if args.out:
+        files.check_folder(args.out)
     names = [path.name or str(path) for path in args.fake]
     if len(set(names)) < len(names):
         names = [str(path) for path in args.fake]

@@ -207,6 +207,8 @@ def test_numbers_are_those_of_evaluate(rows, tmp_path):
             ["--measures", "authenticity"],
             "--measures authenticity must know the training data, got no --train",
         ),
+        (["--out", __file__], "results go to a folder, or one that can be made, got "),
+        (["--out", f"{__file__}/below"], "test_command.py is a file"),
         (["--budget", "0"], "budget must be finite and above 0"),
         (["--budget", "1e-12"], "budget must be enough for one measure"),
     ],
