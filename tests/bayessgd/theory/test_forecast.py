@@ -105,6 +105,10 @@ def test_is_silent_where_it_holds():
     assert cause.startswith("the noise grows away from the optimum (batches of 10 with row")
     assert len(replace(told, extremes=(1.0, 1.2), balance=(1.0, 1.2)).causes) == 1
     assert math.isfinite(told.tail_index)
+    # A part of the deficit is a cause from half of the tolerance on.
+    for share in (0.4, 0.6):
+        (cause,) = replace(told, extremes=(1.0, 1.2), skewed=share * told.tolerance).causes
+        assert ("log σ is skewed" in cause) == (share > 0.5), share
 
 
 def test_forecast_refusals():

@@ -265,3 +265,19 @@ def test_potentials_of_points_without_weight_solve_their_equations(p, gen):
     other_g = -eps * torch.logsumexp((f[:, None] - cost) / eps + (a / a.sum()).log()[:, None], 0)
     torch.testing.assert_close(f, other_f, rtol=0, atol=1e-9)
     torch.testing.assert_close(g, other_g, rtol=0, atol=1e-9)
+
+
+def test_the_least_eps_is_of_the_costs_of_centred_clouds(gen):
+    """A distance between the clouds is in no potential: ε may be as small as for clouds around one place."""
+    x, y = torch.randn(2, 6, 2, dtype=torch.float64, generator=gen).unbind()
+    eps = 1e-3
+    near, far = sinkhorn(x, y, eps=eps), sinkhorn(x, y + 1e4, eps=eps)  # 1e-9 of |1e4, 1e4|² is .2
+    moved = (x.mean(0) - y.mean(0) - 1e4).square().sum() - (x.mean(0) - y.mean(0)).square().sum()
+    assert far.value - moved == pytest.approx(float(near.value), abs=1e-7)
+    with pytest.raises(ValueError, match="eps must be at least 1e-09 of the mean cost of centred clouds"):
+        sinkhorn(x, y + 1e4, eps=1e-11)
+
+
+def test_a_result_is_told_in_a_line_without_its_plan(gen):
+    x, y = torch.randn(2, 6, 2, generator=gen).unbind()
+    assert "coupling" not in repr(sinkhorn(x, y))
