@@ -54,6 +54,20 @@ def test_the_error_of_the_area_is_its_scatter():
     assert abs(float(ratio) - 1) < 0.13  # a deviation over 300 sets is known to 4 %: three of them
 
 
+def test_the_error_of_few_data_is_that_of_their_influences_over_n_minus_one():
+    """√(n/(n − 1) Σ (w_i IF_i)²), IF_i the slope of the area in the weight of datum i: for a mean s/√n."""
+    confidence = torch.tensor([0.9, 0.8, 0.7, 0.6], dtype=torch.float64)
+    loss, w = torch.tensor([0.0, 1.0, 0.0, 1.0]).double(), torch.full((4,), 0.25).double().requires_grad_()
+    share = w / w.sum()
+    area = (share * (share * loss).cumsum(0) / share.cumsum(0)).sum()
+    (influence,) = torch.autograd.grad(area, w)
+    probs = torch.stack([confidence, 1 - confidence], 1)
+    curve = risk_coverage(probs, loss.long())
+    assert float(curve.area) == pytest.approx(area.item(), rel=1e-12)
+    want = (4 / 3 * (0.25 * influence).square().sum()).sqrt()
+    assert float(curve.stderr) == pytest.approx(float(want), rel=1e-12)
+
+
 def test_error_detection_agrees_with_sklearn_ties_included():
     for decimals in (None, 1):
         probs, labels = predictions(decimals=decimals)
