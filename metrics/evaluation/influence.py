@@ -24,7 +24,10 @@ The potentials of W_2 and of the Sinkhorn divergence in many dimensions follow e
 spread holds that noise, and errs to the safe side: between 500 points each of two Gaussians in 8 dimensions the errors
 come out about 13 % too large for W_2 and 21 % for S_ε. The jackknife over halves (`metrics.evaluation.jackknife`) has
 5 % and 10 %, but takes 80 solves in place of the one that the value needs anyway, and leaves the interval to
-Student's distribution, which makes it wider than these potentials do.
+Student's distribution, which makes it wider than these potentials do. The covariance with potentials of the half that
+does not hold the point, two small solves more, is right for S_ε where the clouds are apart (1.00 of the true error as
+a root mean square over 1000 trials of the same clouds, 1.19 without), but .53 of it at P = Q: it errs to the unsafe
+side where clouds are compared most.
 
 **At P = Q** every potential is constant and the first order vanishes: T then spreads by 1/n and not by 1/√n. The
 potentials of two samples are not constant, though, and what they give errs to the safe side: of the squared distance of
