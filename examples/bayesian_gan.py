@@ -90,8 +90,6 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"--steps must be at least 20 a member, {20 * args.members}, got {args.steps}")
     if not 0 <= args.temperature < float("inf"):
         parser.error(f"--temperature must be finite and at least 0, got {args.temperature}")
-    if args.out.exists() and not args.out.is_dir():
-        parser.error(f"--out must be a folder, got the file {args.out}; choose another name")
     args.loss = args.loss or LOSSES[args.data]
     return args
 

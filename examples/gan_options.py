@@ -93,9 +93,6 @@ def _check(args: argparse.Namespace) -> None:
 
 def _check_folder(args: argparse.Namespace) -> None:
     out = args.out
-    taken = next((p for p in (out, *out.parents) if p.exists() and not p.is_dir()), None)
-    if taken is not None:
-        raise ValueError(f"--out must be a folder, got the file {taken}; choose another name")
     if args.resume and args.overwrite:
         raise ValueError("--resume goes on and --overwrite begins anew; give one of them")
     if (out / "results.json").exists() and not (args.resume or args.overwrite):

@@ -47,12 +47,14 @@ def check_folder(folder: Path) -> None:
 
     >>> check_folder(Path(torch.__file__))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    NotADirectoryError: results go to a folder, or one that can be made, got ...: ...__init__.py is a file
+    NotADirectoryError: results go to a folder, or one that can be made, got ...: ...__init__.py is a file; \
+choose another name
     """
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir():
         raise NotADirectoryError(
-            f"results go to a folder, or one that can be made, got {folder}: {there} is a file"
+            f"results go to a folder, or one that can be made, got {folder}: {there} is a file; "
+            "choose another name"
         )
 
 

@@ -144,7 +144,7 @@ def test_shares_are_judged_by_their_distance_from_a_half(example):
         (("--draws", "1"), "--draws must be at least 2"),
         (("--data", "mnist"), "mnist"),
         (("--temperature", "-1"), "--temperature must be finite and at least 0"),
-        (("--out", __file__), "--out must be a folder"),
+        (("--out", __file__), "argument --out: results go to a folder, or one that can be made"),
     ],
 )
 def test_mistakes_are_refused_in_one_line(example, capsys, arguments, told):

@@ -172,7 +172,7 @@ def test_the_same_seed_gives_the_same_numbers(parts):
         (("--sizes", "50", "5000"), "--sizes must be at least two numbers from 10 to 890, got 50 5000"),
         (("--sizes", "50", "50"), "--sizes must be at least two numbers from 10 to 890, got 50 50"),
         (("--seed", "-1"), "--seed"),
-        (("--out", __file__), "--out must be a folder"),
+        (("--out", __file__), "argument --out: results go to a folder, or one that can be made"),
     ],
 )
 def test_mistakes_are_refused_in_one_line(script, capsys, arguments, told):

@@ -169,7 +169,7 @@ def test_a_file_of_points_and_what_a_second_run_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     beside = run(*arguments, "--out", str(tmp_path / "file"))
     assert beside.returncode == 2
-    assert "--out must be a folder" in beside.stderr
+    assert "argument --out: results go to a folder, or one that can be made" in beside.stderr
     assert "Traceback" not in again.stderr + shorter.stderr + beside.stderr
 
 
