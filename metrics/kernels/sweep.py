@@ -97,17 +97,26 @@ def _tiles(x: Tensor, y: Tensor) -> Iterator[tuple[slice, slice, Centred, Centre
     n, m, size = len(x), len(y), tiles.TILE
     places = [slice(s, min(s + size, n)) for s in range(0, n, size)]
     places += [slice(s, min(s + size, n + m)) for s in range(n, n + m, size)]
-    centre = (n / (n + m)) * mean_of(x) + (m / (n + m)) * mean_of(y)
-    sizes = torch.cat([squared_sizes(cloud, centre) for cloud in (x, y)])
+    own = mean_of(x), mean_of(y)
+    both = (n / (n + m)) * own[0] + (m / (n + m)) * own[1]
+    # Within a cloud from its own middle: from that of both, clouds far apart would lose digits, and be slow.
+    sizes = {
+        (cloud, centre is both): squared_sizes(points, centre)
+        for cloud, points in enumerate((x, y))
+        for centre in (own[cloud], both)
+    }
 
-    def points(at: slice) -> Centred:
-        own = x[at] if at.start < n else y[at.start - n : at.stop - n]
-        return Centred.of(own, centre, sizes[at])
+    def seen(at: slice, *, between: bool) -> Centred:
+        cloud = int(at.start >= n)
+        rows = slice(at.start - n, at.stop - n) if cloud else at
+        centre = both if between else own[cloud]
+        return Centred.of((x, y)[cloud][rows], centre, sizes[cloud, between][rows])
 
     for i, rows in enumerate(places):
-        a = points(rows)
+        views = [seen(rows, between=between) for between in (False, True)]
         for columns in places[i:]:
-            yield rows, columns, a, points(columns)
+            between = (rows.start < n) != (columns.start < n)
+            yield rows, columns, views[between], seen(columns, between=between)
 
 
 def _centre(x: Tensor, y: Tensor, kernel: Kernel) -> float:

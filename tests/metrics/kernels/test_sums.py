@@ -94,3 +94,18 @@ def test_distances_by_a_product_keep_ten_digits(gen, offset):
 
 def want_of(x, y):
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+@pytest.mark.usefixtures("_tile")
+def test_tiles_of_one_cloud_are_seen_from_its_own_middle(gen):
+    """From the middle of two clouds far apart all distances within one would be close, and computed one by one."""
+    x, y = torch.randn(11, 20, generator=gen) + 1e4, torch.randn(7, 20, generator=gen)
+    for rows, columns, a, b in _tiles(x, y):
+        far = 20 * (5e3**2) if (rows.start < 11) != (columns.start < 11) else 0.0
+        assert float(a.sizes.max()) < 1.5 * far + 200
+        for tile in (a, b):
+            torch.testing.assert_close(tile.sizes, tile.centred.square().sum(1), rtol=1e-12, atol=0)
+        apart = (a.points.double()[:, None] - b.points.double()).square().sum(2)
+        torch.testing.assert_close(
+            (a.centred[:, None] - b.centred).square().sum(2), apart, rtol=1e-9, atol=1e-9
+        )
