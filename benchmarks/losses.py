@@ -1,7 +1,7 @@
 """Every loss by its recipe, judged by every measure: which wins under which, and does training on D win under D?
 
-    python benchmarks/losses.py [--data ring grid digits] [--losses js wgan-gp ...] [--seeds 5] [--steps N]
-        [--tries 4] [--folder DIR] [--out DIR]
+    python benchmarks/losses.py [--data ring grid digits mnist] [--losses js wgan-gp ...] [--seeds 5] [--steps N]
+        [--tries 4] [--data-dir DIR] [--folder DIR] [--out DIR]
 
 Each loss has the same budget of tuning: `--tries` configurations, the recipe the first of them, trained for a quarter
 of the steps (`losses_tuning.py`); the best of them is trained for all seeds, and the scores of all are told.
@@ -31,7 +31,12 @@ from gan.recipes.recipe import Recipe
 from metrics import files
 from metrics.kernels import Gaussian, median_heuristic
 
-DATA = {"ring": lambda: datasets.ring(2500), "grid": lambda: datasets.grid(2500), "digits": datasets.digits}
+DATA = {
+    "ring": lambda: datasets.ring(2500),
+    "grid": lambda: datasets.grid(2500),
+    "digits": datasets.digits,
+    "mnist": datasets.mnist,
+}
 CRITICS = {
     "KL by a critic": gan.losses.KL(),
     "JS by a critic": gan.losses.JensenShannon(),
@@ -145,6 +150,7 @@ def main() -> None:
     parser.add_argument(
         "--tries", type=int, default=4, help="configurations a loss is tuned over; 1: its recipe"
     )
+    parser.add_argument("--data-dir", type=Path, help="folder of the MNIST IDX files, for --data mnist")
     parser.add_argument("--folder", type=Path, default=Path("out/losses"))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -158,7 +164,8 @@ def main() -> None:
         f"W1 is descended by {', '.join(n for n, d in DESCENDS.items() if d == 'W1')}.",
     ]
     for data_name in args.data:
-        data, found, scores = DATA[data_name](), {}, {}
+        data = datasets.mnist(args.data_dir) if data_name == "mnist" else DATA[data_name]()
+        found, scores = {}, {}
         for name in tqdm(args.losses, disable=None, desc=data_name):
             chosen, scores[name] = tuned(name, data, args)
             try:

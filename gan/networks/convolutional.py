@@ -2,6 +2,11 @@
 
 A picture is halved (generator: doubled) by convolutions of kernel 4 and stride 2 until its sides are odd or at most 4:
 8 → 4, 28 → 14 → 7, 32 → 16 → 8 → 4; the channels double at each halving.
+
+After two halvings a critic's features see ten pixels, and a score that is linear in them is a sum of judgements of
+small parts: it tells strokes from noise, and cannot tell whether the strokes make a digit. `hidden` layers of all
+pixels between the convolutions and the score can; the networks of Chen et al. (2016, InfoGAN; openai/InfoGAN,
+`regularized_gan.py`) for MNIST have one of 1024 in either player.
 """
 
 from collections.abc import Sequence
@@ -50,6 +55,7 @@ def conv_generator(
     shape: Sequence[int] | None = None,
     latent_dim: int = 64,
     channels: int = 32,
+    hidden: Sequence[int] = (),
     bounded: bool = True,
     num_classes: int = 0,
     seed: int = 0,
@@ -60,6 +66,7 @@ def conv_generator(
         shape: (c, h, w) of an image; None for 28×28 grey ones, flattened to [n, 784].
         latent_dim: The length of z.
         channels: The channels at half the size; twice as many at each smaller one.
+        hidden: Widths of layers between the latent and the smallest size.
         bounded: End with tanh, for pixels in [−1, 1].
         num_classes: Above 0 for a generator G(z, y) of classes.
         seed: What the weights are drawn from.
@@ -73,11 +80,8 @@ def conv_generator(
     width = channels * 2 ** (len(sizes) - 2)
     height, across = sizes[-1]
     first = latent_dim + (EMBEDDING if num_classes else 0)
-    layers: list[nn.Module] = [
-        skip_init(nn.Linear, first, width * height * across),
-        nn.LeakyReLU(SLOPE),
-        nn.Unflatten(1, (width, height, across)),
-    ]
+    layers = _all_pixels(first, [*_widths(hidden), width * height * across])
+    layers.append(nn.Unflatten(1, (width, height, across)))
     for _ in sizes[2:]:
         layers += [_doubled(width, width // 2), nn.LeakyReLU(SLOPE)]
         width //= 2
@@ -99,6 +103,7 @@ def conv_critic(
     shape: Sequence[int] | None = None,
     output_dim: int = 1,
     channels: int = 32,
+    hidden: Sequence[int] = (),
     spread: bool = False,
     num_classes: int = 0,
     seed: int = 0,
@@ -109,7 +114,8 @@ def conv_critic(
         shape: (c, h, w) of an image; None for 28×28 grey ones, flattened to [n, 784].
         output_dim: 1 for a score, more for an embedding.
         channels: The channels at half the size; twice as many at each smaller one.
-        spread: Append the minibatch's standard deviation before the last layer (`MinibatchStd`).
+        hidden: Widths of layers of all pixels between the convolutions and the output.
+        spread: Append the minibatch's standard deviation after the convolutions (`MinibatchStd`).
         num_classes: Above 0 for a projection critic v(x, y).
         seed: What the weights are drawn from.
 
@@ -126,7 +132,9 @@ def conv_critic(
         before, width = width, 2 * width
     layers += [MinibatchStd()] if spread else []
     length = (before + spread) * sizes[-1][0] * sizes[-1][1]
-    layers.append(nn.Flatten())
+    widths = _widths(hidden)
+    layers += [nn.Flatten(), *_all_pixels(length, widths)]
+    length = widths[-1] if widths else length
     if not num_classes:
         output = skip_init(nn.Linear, length, check_count(output_dim, "output_dim"))
         return initialise(nn.Sequential(*layers, output), "networks.critic", seed)
@@ -142,3 +150,16 @@ def _halved(before: int, after: int) -> nn.Module:
 
 def _doubled(before: int, after: int) -> nn.Module:
     return skip_init(nn.ConvTranspose2d, before, after, kernel_size=4, stride=2, padding=1)
+
+
+def _widths(hidden: Sequence[int]) -> list[int]:
+    return [check_count(width, "hidden") for width in hidden]
+
+
+def _all_pixels(before: int, widths: Sequence[int]) -> list[nn.Module]:
+    """Linear layers of these widths, each with its rectifier."""
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [skip_init(nn.Linear, before, width), nn.LeakyReLU(SLOPE)]
+        before = width
+    return layers

@@ -21,13 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.distances import product_distances
-from metrics.evaluation.influence import (
-    Influence,
-    frechet_influence,
-    sinkhorn_influence,
-    sliced_influence,
-    transport_influence,
-)
+from metrics.evaluation.influence import Influence, frechet_influence, sliced_influence
 from metrics.evaluation.measures import Measure, ReportRow, Work
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import (
@@ -37,6 +31,7 @@ from metrics.evaluation.permutation import (
     mmd2_permuted,
     nearest_neighbour_permuted,
 )
+from metrics.evaluation.potentials import sinkhorn_influence, transport_influence
 from metrics.evaluation.shared import kernel_sums_of, neighbours_of, once, pooled_kernels, reference_kernel
 from metrics.kernels.energy import energy_of_sums
 from metrics.kernels.kernel import NegativeDistance

@@ -28,6 +28,18 @@ def test_pair_for_digits():
     assert slopes == [0.2, 0.2]
 
 
+def test_layers_of_all_pixels_stand_between_the_convolutions_and_the_score():
+    """28 → 14 → 7 of 64 channels: 3136 numbers, which 256 and 8 neurons see whole; G the other way round."""
+    linear = [layer for layer in conv_critic(hidden=(256, 8)) if isinstance(layer, nn.Linear)]
+    assert [layer.weight.shape for layer in linear] == [(256, 3136), (8, 256), (1, 8)]
+    linear = [layer for layer in conv_generator(hidden=(8, 256)).modules() if isinstance(layer, nn.Linear)]
+    assert [layer.weight.shape for layer in linear] == [(8, 64), (256, 8), (3136, 256)]
+    of_classes = conv_critic(shape=(1, 8, 8), num_classes=3, hidden=(5,))
+    assert of_classes(torch.zeros(2, 1, 8, 8), torch.tensor([0, 2])).shape == (2, 1)
+    with pytest.raises(ValueError, match="hidden must be at least 1"):
+        conv_critic(hidden=(0,))
+
+
 @pytest.mark.parametrize("make", GENERATORS.values(), ids=GENERATORS)
 def test_generator_maps_latents_to_samples(make, gen):
     network = make()

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import metrics
-from metrics.evaluation.influence import sinkhorn_influence, transport_influence
 from metrics.evaluation.jackknife import jackknife
 from metrics.evaluation.measuring import Settings, _one
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import block_sums, p_value
+from metrics.evaluation.potentials import sinkhorn_influence, transport_influence
 from metrics.evaluation.standard import standard_measures
 from metrics.kernels.kernel import Gaussian, median_kernel
 from metrics.kernels.mmd import mmd2_from_grams
