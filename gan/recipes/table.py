@@ -194,11 +194,11 @@ def _of_points(shape: tuple[int, ...], samples: Tensor, row: Row, num_classes: i
 
 
 def _of_images(shape: tuple[int, ...], samples: Tensor, row: Row, num_classes: int) -> tuple[Build, Build]:
-    """A convolutional pair."""
+    """A convolutional pair whose score sees the picture whole."""
     picture = None if len(shape) == 1 else shape
-    generator = partial(networks.conv_generator, shape=picture, num_classes=num_classes)
-    outputs = max(row.critic_outputs, 1)
-    critic = partial(networks.conv_critic, shape=picture, output_dim=outputs, num_classes=num_classes)
+    rest = {"shape": picture, "hidden": (256,), "num_classes": num_classes}
+    generator = partial(networks.conv_generator, **rest)
+    critic = partial(networks.conv_critic, output_dim=max(row.critic_outputs, 1), **rest)
     return _seeded(generator), _seeded(critic)
 
 
@@ -275,7 +275,7 @@ KINDS = (
         "images",
         lambda shape, image, modes: len(shape) == 3 or image == (28, 28),
         _of_images,
-        _rows(TrainingSettings(), steps=5000),
+        _rows(TrainingSettings(final_learning_rate=2e-5, generator_rate=2.0), gamma=0.01, steps=5000),
         tuned_on="MNIST",
     ),
     Kind("vectors", lambda shape, image, modes: len(shape) == 1, _multilayer, _rows(TrainingSettings())),

@@ -49,6 +49,9 @@ __all__ = [
 TINY = 1e-300
 """Values that are not divided by."""
 
+LEAST = 0.6
+"""Of the first-order variance, told where covariances are lower (`metrics.evaluation.potentials` says why)."""
+
 BLOCK = 2**22
 """Projections of points that are held at once: 32 MiB in float64."""
 
@@ -74,11 +77,7 @@ class Influence:
 
     @property
     def stderr(self) -> Float[Tensor, ""]:
-        """√(Var f/n + Var g/m), with covariances Cov(f, f°) in the variances' place where there are others apart.
-
-        A covariance may come out near 0 or below. Where all variance is of second order Var f/n is twice of it, and no
-        less is told than this half.
-        """
+        """√(Var f/n + Var g/m); of what is told apart, covariances Cov(f, f°), and no less than .6 of the variances."""
         first = self.x.var() / len(self.x) + self.y.var() / len(self.y)
         if self.apart is None:
             return first.sqrt()
@@ -86,7 +85,7 @@ class Influence:
             (f - f.mean()) @ (other - other.mean()) / (len(f) * (len(f) - 1))
             for f, other in zip((self.x, self.y), self.apart, strict=True)
         )
-        return torch.maximum(torch.as_tensor(crossed), first / 2).sqrt()
+        return torch.maximum(torch.as_tensor(crossed), LEAST * first).sqrt()
 
     @property
     def root_variance(self) -> Float[Tensor, ""]:

@@ -37,8 +37,6 @@ def test_a_halfs_potential_is_the_derivative_for_the_weight_of_a_point_that_it_d
 
     found = transport_influence(product_distances(x, y)) if name == "transport" else sinkhorn_influence(x, y)
     apart = found.apart[0]
-    if name == "sinkhorn":  # half of it is the potential of all points
-        apart = 2 * apart - found.x
     scale = 12 / 11  # what centring twelve numbers takes
     told = float(apart[first[0]] - apart[first[1]]) / scale
     assert told == pytest.approx((cost(first[0]) - cost(first[1])) / h, rel=1e-2)
@@ -51,9 +49,9 @@ def test_covariances_take_the_place_of_variances():
     assert float(found.stderr) == pytest.approx(1.0)
     # √4 has the slope ¼, which both potentials get.
     assert float(found.root().stderr) == pytest.approx(0.25)
-    # Never below half the variance of first order: ½·1/3.
+    # Never below .6 of the variance of first order: .6·1/3.
     negative = Influence(torch.tensor(4.0), f, torch.zeros(2), apart=(-other, torch.zeros(2)))
-    assert float(negative.stderr) == pytest.approx((1 / 6) ** 0.5)
+    assert float(negative.stderr) == pytest.approx(0.2**0.5)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -72,7 +70,7 @@ def test_where_clouds_are_of_one_distribution_the_error_is_told_well_enough(name
         whole.append((found.x.var() + found.y.var()) / 60)
     spread, error, plain = torch.stack(values).std(), *(torch.stack(v).mean().sqrt() for v in (told, whole))
     assert 0.8 < float(error / spread) < 1.4, error / spread
-    assert float(error / plain) < 0.95
+    assert float(error / plain) < (0.95 if name == "transport" else 0.8)
 
 
 @pytest.mark.parametrize("name", ["transport", "sinkhorn"])
