@@ -29,7 +29,7 @@ A source is a folder of pictures, or a .npy, .npz or .safetensors file with one 
 features [n, d], which are compared as they are. Every number comes with its standard error, beside the floor that a
 perfect model would score at these sizes."""
 
-COPYING = ["nearer_train", "authenticity", "data_copying"]
+COPYING = ["nearer_train", "authenticity", "data_copying", "feature_likelihood"]
 """Measures that know the training data."""
 
 SCORE = "inception_score"

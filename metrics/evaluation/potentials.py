@@ -9,7 +9,8 @@ random, a half of the one with a half of the other has potentials of its own, an
 
 At P = Q the potentials of S_ε are little else than what each point did to its own, and their covariance with those of
 a half is near 0. Where it was below .6 Var f, the truth was .43 to .68 of Var f in all clouds of
-`benchmarks/potentials.py`. There are the variances that are told over that of the values, 1 being right, of 200 points each, ± .07:
+`benchmarks/potentials.py`. There are the variances that are told over that of the values, 1 being right, of 200 points
+each, ± .07:
 
     clouds                     W_2²: Var f   Cov   told     S_ε: Var f   Cov   told
     Gaussians, d = 2, apart        1.21      1.19  1.19         1.24     1.19  1.19

@@ -18,6 +18,7 @@ from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import polynomial_permuted
 from metrics.evaluation.shared import kernel_sums_of, once
 from metrics.gaussians.extrapolated import frechet_distance_infinity
+from metrics.gaussians.feature_likelihood import CENTRES, EPOCHS, feature_likelihood_divergence
 from metrics.inputs import check_cloud
 from metrics.kernels.aggregated import AggregatedTest, aggregated_mmd_test
 from metrics.kernels.inception_distance import kernel_inception_distance
@@ -136,11 +137,11 @@ def copying_measures(train: Float[Tensor, "k d"]) -> list[Measure]:
 
     Returns:
         nearer_train (share of samples nearer to training than to held-out points; its chance is the best value),
-        authenticity, and C_T with Z scores in three cells of k-means. They have no floor: true samples that come from
-        the training set are copies.
+        authenticity, C_T with Z scores in three cells of k-means, and FLD. They have no floor: true samples that come
+        from the training set are copies.
 
     >>> [row.name for measure in copying_measures(torch.zeros(5, 2)) for row in measure.rows]
-    ['nearer_train', 'authenticity', 'data_copying']
+    ['nearer_train', 'authenticity', 'data_copying', 'feature_likelihood']
     """
     check_cloud(train, "train", least=2)
 
@@ -157,8 +158,15 @@ def copying_measures(train: Float[Tensor, "k d"]) -> list[Measure]:
         found = data_copying_test(pair.x, train=train.to(pair.x), held_out=pair.y)
         return found.statistic[None], found.stderr[None]
 
+    def likely(pair: Pair) -> tuple[Tensor, Tensor]:
+        found = feature_likelihood_divergence(pair.x, train=train.to(pair.x), held_out=pair.y)
+        return found.value[None], found.stderr[None]
+
     def search(work: Work) -> float:
         return work.n * (work.m + len(train)) * (1e-8 + 1e-10 * work.d)
+
+    def fit(work: Work) -> float:
+        return len(train) * min(work.n, CENTRES) * (1e-8 * EPOCHS + 2e-10 * work.d)
 
     rows = (
         ReportRow("nearer_train", 1.0, "share of samples nearest to a training point / its chance"),
@@ -169,11 +177,15 @@ def copying_measures(train: Float[Tensor, "k d"]) -> list[Measure]:
             share=True,
         ),
         ReportRow("data_copying", 0.0, "C_T, far below 0 for copies, above for samples far away; 3 cells"),
+        ReportRow(
+            "feature_likelihood", "lower", "FLD, hundredths of a nat per dimension; 0 for true samples"
+        ),
     )
     tests = (
         lambda pair: memorisation(pair.x, train=train.to(pair.x), held_out=pair.y).p_value[None],
         None,
         lambda pair: data_copying_test(pair.x, train=train.to(pair.x), held_out=pair.y).p_value[None],
+        None,
     )
     return [
         Measure(
@@ -184,9 +196,9 @@ def copying_measures(train: Float[Tensor, "k d"]) -> list[Measure]:
             p_values=test,
             floor=False,
             most=COPIED,
-            seconds=search,
+            seconds=fit if both is likely else search,
         )
-        for row, both, test in zip(rows, (nearer, authentic, copied), tests, strict=True)
+        for row, both, test in zip(rows, (nearer, authentic, copied, likely), tests, strict=True)
     ]
 
 

@@ -22,6 +22,15 @@ So that points far from all samples have a bounded pull, a component of *weight 
 training mean, which each point sees at nine tenths of its distance, is added in the fit alone. With responsibilities
 r_ij the slopes are ∂NLL/∂ℓ_j = −(1/nd) Σ_i r_ij (‖x_i − y_j‖²/s_j − d)/2. The number hangs on this recipe as the
 Inception score hangs on its network.
+
+**The error** is that of other samples and other held-out points beside the same training data, which is what models
+of one training set are compared by. To first order a sample adds its share of the mixture, r̄_j = mean over held-out
+points of r_ij, so that
+
+    Var FLD ≈ 100² ( Var_i(ln q_base(z_i) − ln q(z_i)) / (m d²) + Var_j(M r̄_j) / (M d²) );
+
+the refit of the other variances is left out of it. Over 80 fresh samples and held-out sets beside one training set, in
+2 to 16 dimensions, it was .89 to 1.19 times the spread, ± .08.
 """
 
 import math
@@ -65,6 +74,7 @@ class FeatureLikelihood:
 
     Attributes:
         value: FLD, in hundredths of a nat per dimension; 0 for samples as good as training data.
+        stderr: Its standard error over samples and held-out data, given the training data.
         gap: 100 · (NLL(train) − NLL(held-out)); far below 0 where the training data are memorised.
         nll: Of the held-out data under the samples' mixture, nats per dimension.
         baseline: The same under a mixture around one half of the training data, fitted to the other.
@@ -72,6 +82,7 @@ class FeatureLikelihood:
     """
 
     value: Float[Tensor, ""]
+    stderr: Float[Tensor, ""]
     gap: Float[Tensor, ""]
     nll: Float[Tensor, ""]
     baseline: Float[Tensor, ""]
@@ -95,7 +106,8 @@ def feature_likelihood_divergence(
             10 000, in the features of DINOv2.
         train: What the model was trained on, [k, d], k ≥ 2.
         held_out: Data that it was not trained on, [m, d], m ≥ 2, no column constant.
-        baseline: `FeatureLikelihood.baseline` of another model's samples, as many, with the same data; None fits it.
+        baseline: `FeatureLikelihood.baseline` of another model's samples, as many, with the same data; None fits it. A
+            number says nothing of single points, and the error is then that without their likeness: too large.
         generator: For subsets, halves and batches; `None` is seeded with 0.
 
     Returns:
@@ -126,14 +138,17 @@ def feature_likelihood_divergence(
     y, x, z = ((cloud.double() - mean) / std for cloud in (samples, train, held_out))
     y = _shuffled(y, random)[:CENTRES] if len(y) > CENTRES else y
     logs = _fitted(y, x, random)
-    nll, on_train = _nll(z, y, logs), _nll(x, y, logs)
+    (each, share), (on_train, _) = _nll(z, y, logs), _nll(x, y, logs)
+    nll, beside = each.mean(), each
     if baseline is None:
         mixed, half = _shuffled(x, random), min(len(y), len(x) // 2)
         centres = mixed[:half]
-        base = _nll(z, centres, _fitted(centres, mixed[half:], random))
+        of_base, _ = _nll(z, centres, _fitted(centres, mixed[half:], random))
+        base, beside = of_base.mean(), each - of_base
     else:
         base = nll.new_tensor(float(baseline))
-    found = 100 * (nll - base), 100 * (on_train - nll), nll, base, logs.exp()
+    stderr = (beside.var() / len(z) + share.var() / (len(y) * x.shape[1] ** 2)).sqrt()
+    found = 100 * (nll - base), 100 * stderr, 100 * (on_train.mean() - nll), nll, base, logs.exp()
     return FeatureLikelihood(*(t.to(samples.dtype) for t in found))
 
 
@@ -184,12 +199,15 @@ def _step(
     return loss, slope, of_origin
 
 
-def _nll(x: Tensor, centres: Tensor, logs: Tensor) -> Float[Tensor, ""]:
-    """−(1/d) mean ln q, without the extra component."""
-    d, total = x.shape[1], x.new_zeros(())
+def _nll(x: Tensor, centres: Tensor, logs: Tensor) -> tuple[Float[Tensor, " n"], Float[Tensor, " centres"]]:
+    """−(1/d) ln q at each point, without the extra component, and M times each centre's mean responsibility."""
+    d, share, each = x.shape[1], torch.zeros_like(logs), []
     for _, squares in _blocks(x, centres, None):
-        total -= (_log_densities(squares, logs, d).logsumexp(1) - math.log(len(logs))).sum()
-    return total / (len(x) * d)
+        log_p = _log_densities(squares, logs, d)
+        total = log_p.logsumexp(1)
+        each.append((math.log(len(logs)) - total) / d)
+        share += (log_p - total[:, None]).exp_().sum(0)
+    return torch.cat(each), share * (len(logs) / len(x))
 
 
 def _log_densities(squares: Tensor, logs: Tensor, d: int) -> Tensor:

@@ -68,7 +68,9 @@ def test_copies_of_the_training_data_are_told_and_have_no_floor(clouds):
     assert copied["authenticity"].value < 0.05 < 0.3 < honest["authenticity"].value
     for name in ("nearer_train", "data_copying"):
         assert copied[name].p_value < 1e-6
-    assert list(honest.estimates) == ["nearer_train", "authenticity", "data_copying", "energy_distance"]
+    assert copied["feature_likelihood"].value > 100 > honest["feature_likelihood"].value
+    rows = ["nearer_train", "authenticity", "data_copying", "feature_likelihood", "energy_distance"]
+    assert list(honest.estimates) == rows
 
 
 def test_no_tests_without_permutations(clouds):

@@ -41,8 +41,12 @@ def slow(centres, x):
 
 
 def nll(x, centres, logs):
+    return at_each(x, centres, logs).mean()
+
+
+def at_each(x, centres, logs):
     found = (normals(centres, logs).log_prob(x[:, None]) - math.log(len(centres))).logsumexp(1)
-    return -found.mean() / x.shape[1]
+    return -found / x.shape[1]
 
 
 def test_is_its_definition(gen):
@@ -62,6 +66,29 @@ def test_is_its_definition(gen):
     base = nll(z, x[:20], slow(x[:20], x[20:]))
     torch.testing.assert_close(found.baseline, base, rtol=1e-10, atol=0)
     torch.testing.assert_close(found.value, 100 * (found.nll - base), rtol=1e-9, atol=0)
+    # The error: of held-out points those of the difference at each, of samples those of their shares in the mixture.
+    apart = at_each(z, y, logs) - at_each(z, x[:20], slow(x[:20], x[20:]))
+    shares = 30 * normals(y, logs).log_prob(z[:, None]).softmax(1).mean(0)
+    error = 100 * (apart.var() / 25 + shares.var() / 30 / 3**2).sqrt()
+    torch.testing.assert_close(found.stderr, error, rtol=1e-7, atol=0)
+    given = feature_likelihood_divergence(
+        samples, train=train, held_out=held_out, baseline=base, generator=torch.Generator().manual_seed(7)
+    )
+    alone = 100 * (at_each(z, y, logs).var() / 25 + shares.var() / 30 / 3**2).sqrt()
+    torch.testing.assert_close(given.stderr, alone, rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("d", [pytest.param(2, marks=pytest.mark.slow), 6])
+def test_the_error_is_that_of_fresh_samples_and_held_out_points(d):
+    """One training set, 50 times the rest: the spread has an error of 10 %."""
+    random = torch.Generator().manual_seed(3)
+    train = torch.randn(150, d, generator=random, dtype=torch.float64)
+    found = []
+    for _ in range(50):
+        samples, held_out = torch.randn(2, 100, d, generator=random, dtype=torch.float64)
+        found.append(feature_likelihood_divergence(samples + 0.2, train=train, held_out=held_out))
+    told = torch.stack([f.stderr for f in found]).square().mean().sqrt()
+    assert 0.65 < float(told / torch.stack([f.value for f in found]).std()) < 1.35
 
 
 def test_is_what_the_authors_code_gives():
