@@ -242,6 +242,12 @@ _DIGITS_ROWS["sinkhorn"] = replace(
     _DIGITS_ROWS["sinkhorn"], loss=partial(blurred, blur=0.05, split=0.8), steps=2400, augment=False
 )
 
+_IMAGES = TrainingSettings(final_learning_rate=2e-5, generator_rate=2.0)
+_IMAGES_ROWS = _rows(_IMAGES, gamma=0.01, steps=5000)
+_IMAGES_ROWS["sinkhorn"] = replace(
+    _IMAGES_ROWS["sinkhorn"], loss=partial(blurred, blur=0.05, split=0.8), steps=2500
+)
+
 _GRID = {name: replace(row, steps=14_000) for name, row in _POINTS.items()}
 # With a single step a batch the potentials of 25 modes fall behind the generator.
 _GRID["sinkhorn"] = replace(
@@ -275,7 +281,7 @@ KINDS = (
         "images",
         lambda shape, image, modes: len(shape) == 3 or image == (28, 28),
         _of_images,
-        _rows(TrainingSettings(final_learning_rate=2e-5, generator_rate=2.0), gamma=0.01, steps=5000),
+        _IMAGES_ROWS,
         tuned_on="MNIST",
     ),
     Kind("vectors", lambda shape, image, modes: len(shape) == 1, _multilayer, _rows(TrainingSettings())),
