@@ -78,19 +78,24 @@ class Influence:
     @property
     def stderr(self) -> Float[Tensor, ""]:
         """√(Var f/n + Var g/m); of what is told apart, covariances Cov(f, f°), and no less than .6 of the variances."""
-        first = self.x.var() / len(self.x) + self.y.var() / len(self.y)
-        if self.apart is None:
-            return first.sqrt()
-        crossed = sum(
-            (f - f.mean()) @ (other - other.mean()) / (len(f) * (len(f) - 1))
-            for f, other in zip((self.x, self.y), self.apart, strict=True)
-        )
-        return torch.maximum(torch.as_tensor(crossed), LEAST * first).sqrt()
+        # Potentials of clouds far apart may have squares beyond float64.
+        largest = torch.maximum(self.x.abs().amax(), self.y.abs().amax())
+        unit = torch.frexp(largest).exponent.to(largest.dtype).exp2()
+        f, g = self.x / unit, self.y / unit
+        variance = f.var() / len(f) + g.var() / len(g)
+        if self.apart is not None:
+            crossed = sum(
+                (own - own.mean()) @ (other / unit - (other / unit).mean()) / (len(own) * (len(own) - 1))
+                for own, other in zip((f, g), self.apart, strict=True)
+            )
+            variance = torch.maximum(torch.as_tensor(crossed), LEAST * variance)
+        return unit * variance.sqrt()
 
     @property
     def root_variance(self) -> Float[Tensor, ""]:
         """The variance of the statistic's square root, Var T/4T; 0 at T ≤ 0, where that has no slope."""
-        return torch.where(self.value > 0, self.stderr.square() / (4 * self.value.clamp(min=TINY)), 0.0)
+        root = self.value.clamp(min=TINY).sqrt()
+        return torch.where(self.value > 0, (self.stderr / (2 * root)).square(), 0.0)
 
     def root(self) -> "Influence":
         """Of the statistic's square root; at 0, where that has no slope, as of the statistic's own."""

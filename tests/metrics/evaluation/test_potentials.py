@@ -91,3 +91,10 @@ def test_of_too_few_points_no_half_is_taken():
     x, y = clouds(3, 40, 2)
     assert transport_influence(product_distances(x, y)).apart is None
     assert sinkhorn_influence(x, y).apart is None
+
+
+def test_errors_grow_with_the_clouds_to_the_end_of_float64():
+    x, y = clouds(40, 40, 2, shift=1.0)
+    one, large = (sinkhorn_influence(scale * x, scale * y) for scale in (1.0, 1e120))
+    assert float(large.stderr) == pytest.approx(1e240 * float(one.stderr), rel=1e-3)
+    assert float(large.root_variance) == pytest.approx(1e240 * float(one.root_variance), rel=1e-3)
