@@ -92,7 +92,8 @@ def _potentials(costs: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor, Tensor]:
     a, b = (costs.new_full((k,), 1 / k).requires_grad_() for k in costs.shape)
     with torch.enable_grad():
         value = transport_cost(costs, a, b)
-    return (value.detach(), *torch.autograd.grad(value, (a, b)))
+    f, g = torch.autograd.grad(value, (a, b))
+    return value.detach(), f, g
 
 
 def _weighed(x: Tensor, y: Tensor, a: Tensor, b: Tensor, memory: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,7 +101,8 @@ def _weighed(x: Tensor, y: Tensor, a: Tensor, b: Tensor, memory: float) -> tuple
     a, b = ((w / w.sum()).requires_grad_() for w in (a, b))
     with torch.enable_grad():
         value = sinkhorn_divergence(x, y, weights_x=a, weights_y=b, memory=memory)
-    return (value.detach(), *torch.autograd.grad(value, (a, b)))
+    f, g = torch.autograd.grad(value, (a, b))
+    return value.detach(), f, g
 
 
 def _halves(
