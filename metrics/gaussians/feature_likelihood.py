@@ -74,7 +74,7 @@ class FeatureLikelihood:
 
     Attributes:
         value: FLD, in hundredths of a nat per dimension; 0 for samples as good as training data.
-        stderr: Its standard error over samples and held-out data, given the training data.
+        stderr: Its standard error over samples and held-out data, given the training data; infinite of one sample.
         gap: 100 · (NLL(train) − NLL(held-out)); far below 0 where the training data are memorised.
         nll: Of the held-out data under the samples' mixture, nats per dimension.
         baseline: The same under a mixture around one half of the training data, fitted to the other.
@@ -147,7 +147,9 @@ def feature_likelihood_divergence(
         base, beside = of_base.mean(), each - of_base
     else:
         base = nll.new_tensor(float(baseline))
-    stderr = (beside.var() / len(z) + share.var() / (len(y) * x.shape[1] ** 2)).sqrt()
+    # One sample does not say how samples differ.
+    of_samples = share.var() if len(y) > 1 else share.new_tensor(math.inf)
+    stderr = (beside.var() / len(z) + of_samples / (len(y) * x.shape[1] ** 2)).sqrt()
     found = 100 * (nll - base), 100 * stderr, 100 * (on_train.mean() - nll), nll, base, logs.exp()
     return FeatureLikelihood(*(t.to(samples.dtype) for t in found))
 

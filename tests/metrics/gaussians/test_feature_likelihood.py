@@ -76,6 +76,9 @@ def test_is_its_definition(gen):
     )
     alone = 100 * (at_each(z, y, logs).var() / 25 + shares.var() / 30 / 3**2).sqrt()
     torch.testing.assert_close(given.stderr, alone, rtol=1e-7, atol=0)
+    one = feature_likelihood_divergence(samples[:1], train=train, held_out=held_out)
+    assert one.value.isfinite()
+    assert one.stderr == math.inf
 
 
 @pytest.mark.parametrize("d", [pytest.param(2, marks=pytest.mark.slow), 6])
