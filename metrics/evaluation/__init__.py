@@ -7,7 +7,12 @@ from metrics.evaluation.evaluate import Features, evaluate
 from metrics.evaluation.measures import Measure, ReportRow, measure, memorisation_measure, mode_measure
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.predictions import PredictionAccumulator, PredictionComparison, evaluate_predictions
-from metrics.evaluation.published import copying_measures, inception_measure, published_measures
+from metrics.evaluation.published import (
+    copying_measures,
+    feature_likelihood_measure,
+    inception_measure,
+    published_measures,
+)
 from metrics.evaluation.report import Comparison, Report
 from metrics.evaluation.standard import standard_measures
 
@@ -27,6 +32,7 @@ __all__ = [
     "evaluate",
     "evaluate_conditional",
     "evaluate_predictions",
+    "feature_likelihood_measure",
     "inception_measure",
     "joint_cloud",
     "measure",

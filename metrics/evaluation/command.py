@@ -13,7 +13,12 @@ from torch import Tensor
 from metrics import files
 from metrics.evaluation.evaluate import LEAST, evaluate
 from metrics.evaluation.measures import Measure
-from metrics.evaluation.published import copying_measures, inception_measure, published_measures
+from metrics.evaluation.published import (
+    copying_measures,
+    feature_likelihood_measure,
+    inception_measure,
+    published_measures,
+)
 from metrics.evaluation.report import Comparison, Report
 from metrics.evaluation.standard import standard_measures
 from metrics.features.classifier import cache_folder
@@ -229,7 +234,8 @@ def _measures(names: Sequence[str] | None, train: Tensor | None, seen: Map | Non
         )
     every = [*standard_measures(), *published_measures()]
     every += [inception_measure(seen)] if isinstance(seen, InceptionFeatures) else []
-    every += copying_measures(train) if copying and train is not None else []
+    if copying and train is not None:
+        every += [*copying_measures(train), feature_likelihood_measure(train)]
     return [m for m in every if any(row.name in names for row in m.rows)]
 
 

@@ -2,7 +2,8 @@
 
 `published_measures` compare samples with the reference: KID, of all points and over its published subsets, CMMD, MIND,
 FD∞, and the accuracy of a small network that is trained to tell the clouds apart. `copying_measures` ask whether a
-model repeats its training data, with the reference as the held-out data. `inception_measure` asks a classifier.
+model repeats its training data, with the reference as the held-out data; so does `feature_likelihood_measure`, FLD.
+`inception_measure` asks a classifier.
 Their numbers hang on the features: KID, MIND and FD∞ are quoted in Inception's, CMMD in CLIP's.
 """
 
@@ -18,7 +19,7 @@ from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import polynomial_permuted
 from metrics.evaluation.shared import kernel_sums_of, once
 from metrics.gaussians.extrapolated import frechet_distance_infinity
-from metrics.gaussians.feature_likelihood import CENTRES, EPOCHS, feature_likelihood_divergence
+from metrics.gaussians.feature_likelihood import CENTRES, EPOCHS, KEPT, feature_likelihood_divergence
 from metrics.inputs import check_cloud
 from metrics.kernels.aggregated import AggregatedTest, aggregated_mmd_test
 from metrics.kernels.inception_distance import kernel_inception_distance
@@ -31,7 +32,7 @@ from metrics.predictions.binning import binomial_stderr
 from metrics.predictions.inception_score import inception_score
 from metrics.transport.mind import monge_inception_distance
 
-__all__ = ["copying_measures", "inception_measure", "published_measures"]
+__all__ = ["copying_measures", "feature_likelihood_measure", "inception_measure", "published_measures"]
 
 CLASSIFIED = 5000
 """Points of either cloud that the network is trained and tested on at most."""
@@ -137,11 +138,11 @@ def copying_measures(train: Float[Tensor, "k d"]) -> list[Measure]:
 
     Returns:
         nearer_train (share of samples nearer to training than to held-out points; its chance is the best value),
-        authenticity, C_T with Z scores in three cells of k-means, and FLD. They have no floor: true samples that come
-        from the training set are copies.
+        authenticity, and C_T with Z scores in three cells of k-means. They have no floor: true samples that come from
+        the training set are copies.
 
     >>> [row.name for measure in copying_measures(torch.zeros(5, 2)) for row in measure.rows]
-    ['nearer_train', 'authenticity', 'data_copying', 'feature_likelihood']
+    ['nearer_train', 'authenticity', 'data_copying']
     """
     check_cloud(train, "train", least=2)
 
@@ -158,15 +159,8 @@ def copying_measures(train: Float[Tensor, "k d"]) -> list[Measure]:
         found = data_copying_test(pair.x, train=train.to(pair.x), held_out=pair.y)
         return found.statistic[None], found.stderr[None]
 
-    def likely(pair: Pair) -> tuple[Tensor, Tensor]:
-        found = feature_likelihood_divergence(pair.x, train=train.to(pair.x), held_out=pair.y)
-        return found.value[None], found.stderr[None]
-
     def search(work: Work) -> float:
         return work.n * (work.m + len(train)) * (1e-8 + 1e-10 * work.d)
-
-    def fit(work: Work) -> float:
-        return len(train) * min(work.n, CENTRES) * (1e-8 * EPOCHS + 2e-10 * work.d)
 
     rows = (
         ReportRow("nearer_train", 1.0, "share of samples nearest to a training point / its chance"),
@@ -177,15 +171,11 @@ def copying_measures(train: Float[Tensor, "k d"]) -> list[Measure]:
             share=True,
         ),
         ReportRow("data_copying", 0.0, "C_T, far below 0 for copies, above for samples far away; 3 cells"),
-        ReportRow(
-            "feature_likelihood", "lower", "FLD, hundredths of a nat per dimension; 0 for true samples"
-        ),
     )
     tests = (
         lambda pair: memorisation(pair.x, train=train.to(pair.x), held_out=pair.y).p_value[None],
         None,
         lambda pair: data_copying_test(pair.x, train=train.to(pair.x), held_out=pair.y).p_value[None],
-        None,
     )
     return [
         Measure(
@@ -196,10 +186,39 @@ def copying_measures(train: Float[Tensor, "k d"]) -> list[Measure]:
             p_values=test,
             floor=False,
             most=COPIED,
-            seconds=fit if both is likely else search,
+            seconds=search,
         )
-        for row, both, test in zip(rows, (nearer, authentic, copied, likely), tests, strict=True)
+        for row, both, test in zip(rows, (nearer, authentic, copied), tests, strict=True)
     ]
+
+
+def feature_likelihood_measure(train: Float[Tensor, "k d"]) -> Measure:
+    """Return FLD of the samples with its error; the reference of `evaluate` is the held-out data.
+
+    Args:
+        train: What the model was trained on, [k, d], as the measures see the points: features where they see features.
+            No column may be constant in the reference, as the corners of pictures are: FLD is a number of features.
+
+    >>> feature_likelihood_measure(torch.zeros(5, 2)).rows[0].name
+    'feature_likelihood'
+    """
+    check_cloud(train, "train", least=2)
+
+    def with_stderr(pair: Pair) -> tuple[Tensor, Tensor]:
+        found = feature_likelihood_divergence(pair.x, train=train.to(pair.x), held_out=pair.y)
+        return found.value[None], found.stderr[None]
+
+    row = ReportRow("feature_likelihood", "lower", "FLD, hundredths of a nat a dimension; 0 for true samples")
+    return Measure(
+        (row,),
+        lambda pair: with_stderr(pair)[0],
+        on_points=True,
+        with_stderr=with_stderr,
+        floor=False,
+        most=COPIED,
+        seconds=lambda w: len(train) * min(w.n, CENTRES) * (2e-8 * EPOCHS + 2e-10 * w.d),
+        bytes=lambda w: 8 * min(len(train) * min(w.n, CENTRES), KEPT),
+    )
 
 
 @runtime_checkable

@@ -133,7 +133,8 @@ def feature_likelihood_divergence(
     mean, std = held_out.double().mean(0), held_out.double().std(0)
     if not bool((std > 0).all()):
         raise ValueError(
-            f"held_out must vary in every column, got {int((std == 0).sum())} constant ones; leave them out"
+            f"held_out must vary in every column, got {int((std == 0).sum())} constant ones; leave them "
+            "out, or compare features of a network"
         )
     y, x, z = ((cloud.double() - mean) / std for cloud in (samples, train, held_out))
     y = _shuffled(y, random)[:CENTRES] if len(y) > CENTRES else y

@@ -1,11 +1,18 @@
 """Published measures in `evaluate`: their numbers are the plain functions', in one pass, with errors that hold."""
 
+import math
+
 import pytest
 import torch
 
 import metrics
 from metrics.evaluation.pair import Pair
-from metrics.evaluation.published import copying_measures, inception_measure, published_measures
+from metrics.evaluation.published import (
+    copying_measures,
+    feature_likelihood_measure,
+    inception_measure,
+    published_measures,
+)
 from metrics.kernels import Polynomial, sweep
 
 
@@ -58,7 +65,11 @@ def test_all_sums_over_pairs_are_one_pass(clouds, monkeypatch):
 
 def test_copies_of_the_training_data_are_told_and_have_no_floor(clouds):
     _, y, train = clouds
-    measures = [*copying_measures(train), *metrics.standard_measures()[4:5]]
+    measures = [
+        *copying_measures(train),
+        feature_likelihood_measure(train),
+        *metrics.standard_measures()[4:5],
+    ]
     honest = metrics.evaluate(clouds[0] - 0.4, y, measures=measures, train=train)
     copied = metrics.evaluate(train[:140] + 1e-3, y, measures=measures, train=train)
     assert honest["nearer_train"].floor is None
@@ -75,8 +86,21 @@ def test_copies_of_the_training_data_are_told_and_have_no_floor(clouds):
 
 def test_no_tests_without_permutations(clouds):
     x, y, train = clouds
-    report = metrics.evaluate(x, y, measures=copying_measures(train), permutations=0)
+    measures = [*copying_measures(train), feature_likelihood_measure(train)]
+    report = metrics.evaluate(x, y, measures=measures, permutations=0)
     assert all(e.p_value is None for e in report.estimates.values())
+
+
+def test_copies_of_pictures_whose_corners_are_always_black_are_told():
+    """FLD divides by each column's deviation, and has a measure of its own, so that it does not stop the others."""
+    split = metrics.load_digits_split()
+    x, y, train = split.held_x[:150], split.held_x[150:300], split.train_x[:150]
+    report = metrics.evaluate(x, y, measures=copying_measures(train), permutations=0)
+    assert all(math.isfinite(e.value) and math.isfinite(e.stderr) for e in report.estimates.values())
+    with pytest.raises(
+        ValueError, match=r"held_out must vary in every column, got .* constant ones; leave them"
+    ):
+        metrics.evaluate(x, y, measures=[feature_likelihood_measure(train)], permutations=0)
 
 
 def test_the_inception_score_of_digits_is_that_of_their_classes():
