@@ -1,17 +1,17 @@
 """Three digits as the three channels of one picture: 1000 classes, on which dropped modes are counted.
 
-After Stacked MNIST (Srivastava et al. 2017; Lin et al. 2018), of scikit-learn's 8 × 8 digits. A picture's class is the
-number whose decimal digits its channels show. Training pictures are stacked of the training half of the digits alone,
-held-out ones of the other half.
+After Stacked MNIST (Srivastava et al. 2017; Lin et al. 2018), of scikit-learn's 8 × 8 digits, or of MNIST itself where
+its files are given. A picture's class is the number whose decimal digits its channels show. Training pictures are
+stacked of the training part of the digits alone, held-out ones of the other.
 """
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from gan.data.sets import Data
+from gan.data.sets import Data, digits
 from gan.seeds import stream
-from metrics.features import ImageClassifier, digits_classifier, load_digits_split
+from metrics.features import ImageClassifier, digits_classifier
 from metrics.inputs import check_count
 
 __all__ = ["stacked_digits", "stacked_labels"]
@@ -19,15 +19,20 @@ __all__ = ["stacked_digits", "stacked_labels"]
 CHANNELS = 3
 
 
-def stacked_digits(n: int, *, seed: int = 0) -> Data:
-    """Return n training and n held-out pictures [n, 3, 8, 8] in [−1, 1], with labels 0 … 999.
+def stacked_digits(n: int, *, of: Data | None = None, seed: int = 0) -> Data:
+    """Return n training and n held-out pictures [n, 3, height, width] in [−1, 1], with labels 0 … 999.
 
     Each channel is a digit drawn with replacement and apart from the others, so that the classes are equally likely but
     for the digits' own shares, which are near .1.
 
     Args:
-        n: Pictures in each part.
+        n: Pictures in each part; 4·3·28·28 bytes each are .47 GB for 50 000 of MNIST.
+        of: Grey images of the ten digits with their labels, `mnist(folder)` for Stacked MNIST; None is `digits()`,
+            [n, 3, 8, 8].
         seed: What they are drawn by.
+
+    Raises:
+        ValueError: Digits that are no grey images, have no labels, or other classes than 0 … 9.
 
     >>> data = stacked_digits(10)
     >>> data.train.shape, data.held_out.shape, bool((data.train_labels < 1000).all())
@@ -35,20 +40,20 @@ def stacked_digits(n: int, *, seed: int = 0) -> Data:
     """
     n = check_count(n, "n")
     random = stream("data.stacked", seed)
-    train, train_labels, held_out, held_out_labels = load_digits_split()
-    first = _stacked(train, train_labels, n, random)
-    second = _stacked(held_out, held_out_labels, n, random)
-    return Data("stacked digits", first[0], second[0], first[1], second[1])
+    source = digits() if of is None else of
+    first, second = (_stacked(*part, n, random) for part in _parts(source))
+    return Data(f"stacked {source.name}", first[0], second[0], first[1], second[1])
 
 
 def stacked_labels(
-    pictures: Float[Tensor, "n c h w"], *, classifier: ImageClassifier | None = None
+    pictures: Shaped[Tensor, "n c h w"], *, classifier: ImageClassifier | None = None
 ) -> Int64[Tensor, " n"]:
     """Return the class 0 … 999 of each picture, by a classifier of one digit applied to each channel.
 
     Args:
-        pictures: [n, 3, 8, 8], pixels in [−1, 1].
-        classifier: With `logits` of 10 classes; None is `metrics.features.digits_classifier()`.
+        pictures: [n, 3, height, width], pixels in [−1, 1], or the bytes that stand for them.
+        classifier: With `logits` of 10 classes of flat images; None is `metrics.features.digits_classifier()`, of
+            8 × 8 pixels. For MNIST it is `digits_classifier(data.train, data.train_labels)` of `data = mnist(folder)`.
 
     >>> data = stacked_digits(100)
     >>> bool((stacked_labels(data.train) == data.train_labels).double().mean() > 0.9)
@@ -59,14 +64,45 @@ def stacked_labels(
             f"pictures must have shape [n, 3, height, width], got {list(pictures.shape)}; unflatten them"
         )
     judge = digits_classifier() if classifier is None else classifier
+    images = pictures.flatten(2).flatten(0, 1)
+    if images.dtype == torch.uint8:
+        images = images.float().div_(127.5).sub_(1)
+    if images.shape[1] != judge.weights[0].shape[1]:
+        height, width = pictures.shape[2:]
+        raise ValueError(
+            f"classifier knows digits of {judge.weights[0].shape[1]} pixels, got pictures of {height} × {width}; train "
+            f"one of this size: digits_classifier(data.train, data.train_labels) with data = gan.data.mnist(folder)"
+        )
     with torch.no_grad():
-        digits = judge.logits(pictures.flatten(2).flatten(0, 1)).argmax(1)
-    return _number(digits.unflatten(0, (-1, CHANNELS)))
+        shown = judge.logits(images).argmax(1)
+    return _number(shown.unflatten(0, (-1, CHANNELS)))
+
+
+def _parts(of: Data) -> list[tuple[Tensor, Tensor]]:
+    """The images [n, height, width] of both parts with their digits."""
+    parts = []
+    for images, labels in ((of.train, of.train_labels), (of.held_out, of.held_out_labels)):
+        if of.image_shape is not None:
+            grey = images.unflatten(1, of.image_shape)
+        elif images.ndim == 4 and images.shape[1] == 1:
+            grey = images[:, 0]
+        else:
+            raise ValueError(
+                f"of must hold grey images, got samples of shape {list(images.shape[1:])}; give [n, 1, height, width], "
+                f"or image_shape=(height, width) with flattened ones"
+            )
+        if labels is None or not bool(((labels >= 0) & (labels < 10)).all()):
+            told = "none" if labels is None else f"classes to {int(labels.max())}"
+            raise ValueError(
+                f"of must have labels 0 … 9 in both parts, got {told}; gan.data.mnist(folder) has them"
+            )
+        parts.append((grey, labels))
+    return parts
 
 
 def _stacked(images: Tensor, labels: Tensor, n: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
     index = torch.randint(len(images), (n, CHANNELS), generator=random)
-    return images[index].unflatten(2, (8, 8)), _number(labels[index])
+    return images[index], _number(labels[index])
 
 
 def _number(digits: Tensor) -> Tensor:

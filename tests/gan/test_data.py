@@ -1,6 +1,7 @@
 import gzip
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from gan import data
 from gan.data.mnist import read_idx
+from metrics.features import digits_classifier
 
 IMAGES = "train-images-idx3-ubyte"
 
@@ -261,6 +263,47 @@ def test_stacked_labels_read_each_channel():
     assert (turned == backwards).double().mean() == right
     with pytest.raises(ValueError, match="unflatten"):
         data.stacked_labels(stacked.train[:, :2])
+
+
+@pytest.fixture
+def patches():
+    """Ten patterns of 6 × 7 pixels, in grey levels that are bytes, each with its number."""
+    images = torch.randint(256, (10, 42), generator=torch.Generator().manual_seed(0)) / 127.5 - 1
+    labels = torch.arange(10)
+    return data.Data("patches", images, images.flip(0), labels, labels.flip(0), image_shape=(6, 7))
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_stacks_other_images_and_reads_them_by_their_classifier(patches, flat):
+    known = digits_classifier(patches.train.repeat(20, 1), patches.train_labels.repeat(20))
+    if not flat:
+        train, held_out = (part.unflatten(1, (1, 6, 7)) for part in (patches.train, patches.held_out))
+        patches = replace(patches, train=train, held_out=held_out, image_shape=None)
+    stacked = data.stacked_digits(200, of=patches, seed=3)
+    assert stacked.name == "stacked patches"
+    for pictures, numbers in (
+        (stacked.train, stacked.train_labels),
+        (stacked.held_out, stacked.held_out_labels),
+    ):
+        assert pictures.shape == (200, 3, 6, 7)
+        assert torch.equal(data.stacked_labels(pictures, classifier=known), numbers)
+        as_bytes = ((pictures + 1) * 127.5).round().to(torch.uint8)
+        assert torch.equal(data.stacked_labels(as_bytes, classifier=known), numbers)
+    with pytest.raises(ValueError, match=r"knows digits of 64 pixels, got pictures of 6 × 7; train one"):
+        data.stacked_labels(stacked.train)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train_labels": None}, "labels 0 … 9 in both parts, got none"),
+        ({"held_out_labels": torch.arange(1, 11)}, "labels 0 … 9 in both parts, got classes to 10"),
+        ({"image_shape": None}, r"grey images, got samples of shape \[42\]"),
+    ],
+)
+def test_stacks_no_other_things(patches, change, message):
+    with pytest.raises(ValueError, match=message):
+        data.stacked_digits(5, of=replace(patches, **change))
 
 
 def test_spiral_is_even_along_its_curve():
