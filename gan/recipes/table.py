@@ -247,7 +247,7 @@ _IMAGES_ROWS = _rows(_IMAGES, gamma=0.01, steps=5000)
 # Three critic steps are three times the work of convolutions: a third of the steps in a time, and far worse for it.
 _IMAGES_ROWS |= {name: replace(_IMAGES_ROWS[name], settings=_IMAGES) for name in ("wgan-gp", "wgan-lp")}
 _IMAGES_ROWS["sinkhorn"] = replace(
-    _IMAGES_ROWS["sinkhorn"], loss=partial(blurred, blur=0.05, split=0.8), steps=2500
+    _IMAGES_ROWS["sinkhorn"], loss=partial(blurred, blur=0.05, split=0.96), steps=2500
 )
 
 _GRID = {name: replace(row, steps=14_000) for name, row in _POINTS.items()}
