@@ -1,7 +1,7 @@
 """Three digits as the channels of a picture: how many of 1000 classes a GAN draws, by the parts of R3GAN.
 
-    python benchmarks/stacked_digits.py [--variants rpgan ns rpgan-r1] [--setting plain|weak|mnist] [--gamma 3] [--seeds 1]
-        [--steps 4000] [--data-dir DIR] [--out FILE]
+    python benchmarks/stacked_digits.py [--variants rpgan ns rpgan-r1] [--setting plain|weak|mnist] [--gamma 3]
+        [--seeds 1] [--steps 4000] [--data-dir DIR] [--out FILE]
 
 The order to look for is that of Huang et al. 2024 on stacked MNIST: relativistic pairs with R1 and R2 had 1000 classes
 and a KL of .078, the plain loss with both 693 and .93. Here the digits have 8 × 8 pixels and networks are multilayer;
@@ -157,7 +157,8 @@ def main() -> None:
     kind = f"{args.setting}-{setting.gamma:g}-{setting.steps}"
     lines = [
         f"{machine()}; one thread; {setting.steps} generator steps, γ = {setting.gamma:g}, "
-        f"{'channels' if isinstance(setting.critic, int) else 'a critic of'} {setting.critic}; seconds of the processor",
+        f"{'channels' if isinstance(setting.critic, int) else 'a critic of'} {setting.critic}; "
+        "seconds of the processor",
         "",
         "| stacked digits | seeds | classes of 1000 | KL, nats | seconds |",
         "|---|---|---|---|---|",
