@@ -18,6 +18,7 @@ import math
 import statistics
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -91,9 +92,20 @@ def players(shape: tuple[int, ...], setting: Setting, seed: int) -> tuple[nn.Mod
     return generator, networks.mlp_critic(d, hidden=setting.critic, seed=seed)
 
 
-def one(name: str, seed: int, setting: Setting, data: Data, classifier: ImageClassifier) -> dict[str, float]:
+@cache
+def pictures(data_dir: Path | None) -> tuple[Data, ImageClassifier]:
+    """The stacked pictures and the classifier of one channel."""
+    if data_dir is None:
+        return datasets.stacked_digits(PICTURES), digits_classifier()
+    mnist = datasets.mnist(data_dir)
+    assert mnist.train_labels is not None
+    return datasets.stacked_digits(PICTURES, of=mnist), digits_classifier(mnist.train, mnist.train_labels)
+
+
+def one(name: str, seed: int, setting: Setting, data_dir: Path | None) -> dict[str, float]:
     """Train and judge one variant; a run that diverges has no classes."""
     _, loss, penalties = VARIANTS[name]
+    data, classifier = pictures(data_dir)
     shape = tuple(data.train.shape[1:])
     flat = not isinstance(setting.critic, int)
     model = GAN(
@@ -120,15 +132,6 @@ def one(name: str, seed: int, setting: Setting, data: Data, classifier: ImageCla
     return {"modes": float(found.modes), "kl": float(found.kl), "seconds": seconds}
 
 
-def pictures(data_dir: Path | None) -> tuple[Data, ImageClassifier]:
-    """The stacked pictures and the classifier of one channel."""
-    if data_dir is None:
-        return datasets.stacked_digits(PICTURES), digits_classifier()
-    mnist = datasets.mnist(data_dir)
-    assert mnist.train_labels is not None
-    return datasets.stacked_digits(PICTURES, of=mnist), digits_classifier(mnist.train, mnist.train_labels)
-
-
 def told(values: list[float]) -> str:
     """A mean with its standard error over seeds."""
     if len(values) == 1:
@@ -151,7 +154,6 @@ def main() -> None:
     if (args.setting == "mnist") != (args.data_dir is not None):
         parser.error("--setting mnist and --data-dir need each other")
     torch.set_num_threads(1)
-    data, classifier = pictures(args.data_dir)
     base = SETTINGS[args.setting]
     setting = replace(base, gamma=args.gamma or base.gamma, steps=args.steps or base.steps)
     kind = f"{args.setting}-{setting.gamma:g}-{setting.steps}"
@@ -168,7 +170,7 @@ def main() -> None:
         for seed in tqdm(range(args.seeds), disable=None, desc=name):
             path = args.folder / f"{name}-{seed}-{kind}.json"
             if not path.exists():
-                files.write_text(path, json.dumps(one(name, seed, setting, data, classifier)))
+                files.write_text(path, json.dumps(one(name, seed, setting, args.data_dir)))
             runs.append(json.loads(path.read_text()))
         cells = [told([run[key] for run in runs]) for key in ("modes", "kl", "seconds")]
         lines.append(f"| {title(name)} | {len(runs)} | {' | '.join(cells)} |")

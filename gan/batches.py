@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gan.data.sets import check_classes
 
-__all__ = ["Batch", "check_batch", "check_samples", "looks_like_bytes", "no_batch", "pair_of"]
+__all__ = ["Batch", "check_batch", "check_samples", "no_batch", "pair_of"]
 
 Batch = tuple[Tensor, Tensor | None]
 """Samples and, where there are any, their classes."""
@@ -81,14 +81,4 @@ def no_batch(error: Exception) -> TypeError:
     return TypeError(
         f"data must give tensors or arrays of one shape, or pairs with a class ({told}); turn pictures into tensors in "
         "the dataset's __getitem__, torch.from_numpy(numpy.array(picture)), resized to one shape"
-    )
-
-
-def looks_like_bytes(samples: Tensor) -> bool:
-    """Return whether images of floats hold whole numbers from 0 to 255."""
-    if samples.ndim != 4 or not samples.is_floating_point():
-        return False
-    some = samples[:100]
-    return bool(
-        (some == some.round()).all() and (some >= 0).all() and (some <= 255).all() and (some > 1).any()
     )

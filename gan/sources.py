@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
-from gan.batches import Batch, check_batch, check_samples, looks_like_bytes, no_batch, pair_of
-from gan.data.sets import Data, check_classes
+from gan.batches import Batch, check_batch, check_samples, no_batch, pair_of
+from gan.data.sets import Data, check_classes, looks_like_bytes
 from gan.distributed import part_of
 from gan.seeds import stream
 from metrics.features import fingerprint

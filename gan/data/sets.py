@@ -15,7 +15,7 @@ from gan.seeds import stream
 from metrics.features import load_digits_split
 from metrics.inputs import check_fraction, from_array
 
-__all__ = ["Data", "check_classes", "digits", "split"]
+__all__ = ["Data", "check_classes", "digits", "looks_like_bytes", "split"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,16 @@ def check_classes(labels: object, n: int, name: str) -> Int64[Tensor, " n"]:
     if n and bool((classes < 0).any()):
         raise ValueError(f"{name} must be 0 or more, got {int(classes.min())}; number the classes from 0")
     return classes.long()
+
+
+def looks_like_bytes(samples: Tensor) -> bool:
+    """Return whether images of floats hold whole numbers from 0 to 255."""
+    if samples.ndim != 4 or not samples.is_floating_point():
+        return False
+    some = samples[:100]
+    return bool(
+        (some == some.round()).all() and (some >= 0).all() and (some <= 255).all() and (some > 1).any()
+    )
 
 
 def digits() -> Data:

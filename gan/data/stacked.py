@@ -5,14 +5,16 @@ its files are given. A picture's class is the number whose decimal digits its ch
 stacked of the training part of the digits alone, held-out ones of the other.
 """
 
+import math
+
 import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from gan.data.sets import Data, digits
+from gan.data.sets import Data, check_classes, digits, looks_like_bytes
 from gan.seeds import stream
 from metrics.features import ImageClassifier, digits_classifier
-from metrics.inputs import check_count
+from metrics.inputs import check_count, check_entries, check_type, from_array
 
 __all__ = ["stacked_digits", "stacked_labels"]
 
@@ -59,14 +61,9 @@ def stacked_labels(
     >>> bool((stacked_labels(data.train) == data.train_labels).double().mean() > 0.9)
     True
     """
-    if pictures.ndim != 4 or pictures.shape[1] != CHANNELS:
-        raise ValueError(
-            f"pictures must have shape [n, 3, height, width], got {list(pictures.shape)}; unflatten them"
-        )
+    pictures = _pixels(pictures)
     judge = digits_classifier() if classifier is None else classifier
     images = pictures.flatten(2).flatten(0, 1)
-    if images.dtype == torch.uint8:
-        images = images.float().div_(127.5).sub_(1)
     if images.shape[1] != judge.weights[0].shape[1]:
         height, width = pictures.shape[2:]
         raise ValueError(
@@ -78,25 +75,52 @@ def stacked_labels(
     return _number(shown.unflatten(0, (-1, CHANNELS)))
 
 
+def _pixels(pictures: object) -> Tensor:
+    """Pictures [n, 3, height, width] as floats in [−1, 1]; bytes are scaled, numbers to 255 refused."""
+    found = from_array(pictures, "pictures")
+    if found.ndim != 4 or found.shape[1] != CHANNELS:
+        raise ValueError(
+            f"pictures must have shape [n, 3, height, width], got {list(found.shape)}; unflatten them"
+        )
+    if found.dtype == torch.uint8:
+        return found.float().div_(127.5).sub_(1)
+    whole = not found.is_floating_point()
+    if whole or looks_like_bytes(found):
+        raise ValueError(
+            f"pictures must be pixels in [−1, 1], got {'whole numbers' if whole else 'values from 0 to 255'}; pass "
+            f"pictures as uint8, or pictures / 127.5 - 1"
+        )
+    return check_entries(check_type(found, "pictures"), "pictures")
+
+
 def _parts(of: Data) -> list[tuple[Tensor, Tensor]]:
     """The images [n, height, width] of both parts with their digits."""
+    if not isinstance(of, Data):
+        raise TypeError(f"of must be a gan.Data, got {type(of).__name__}; write of=gan.data.mnist(folder)")
     parts = []
     for images, labels in ((of.train, of.train_labels), (of.held_out, of.held_out_labels)):
-        if of.image_shape is not None:
-            grey = images.unflatten(1, of.image_shape)
-        elif images.ndim == 4 and images.shape[1] == 1:
+        shape = of.image_shape
+        if shape is not None and tuple(images.shape[1:]) == (math.prod(shape),):
+            grey = images.unflatten(1, shape)
+        elif shape is None and images.ndim == 4 and images.shape[1] == 1:
             grey = images[:, 0]
         else:
             raise ValueError(
-                f"of must hold grey images, got samples of shape {list(images.shape[1:])}; give [n, 1, height, width], "
-                f"or image_shape=(height, width) with flattened ones"
+                f"of must hold grey images, got samples of shape {list(images.shape[1:])} with image_shape={shape}; "
+                f"give [n, 1, height, width], or image_shape=(height, width) with flattened ones"
             )
-        if labels is None or not bool(((labels >= 0) & (labels < 10)).all()):
-            told = "none" if labels is None else f"classes to {int(labels.max())}"
+        if len(images) == 0:
+            raise ValueError("of must hold images in both parts, got none in one of them; see gan.data.split")
+        if labels is None:
             raise ValueError(
-                f"of must have labels 0 … 9 in both parts, got {told}; gan.data.mnist(folder) has them"
+                "of must have labels 0 … 9 in both parts, got none; gan.data.mnist(folder) has them"
             )
-        parts.append((grey, labels))
+        classes = check_classes(labels, len(images), "labels of `of`")
+        if int(classes.max()) > 9:
+            raise ValueError(
+                f"of must have labels 0 … 9, got classes to {int(classes.max())}; keep the images of ten classes"
+            )
+        parts.append((grey, classes))
     return parts
 
 

@@ -3,16 +3,12 @@
 from metrics.evaluation.classification import ClassificationAccuracy, classification_accuracy_score
 from metrics.evaluation.conditional import evaluate_conditional, joint_cloud
 from metrics.evaluation.conditional_report import ConditionalReport
+from metrics.evaluation.copying import copying_measures, feature_likelihood_measure
 from metrics.evaluation.evaluate import Features, evaluate
 from metrics.evaluation.measures import Measure, ReportRow, measure, memorisation_measure, mode_measure
 from metrics.evaluation.pair import Pair
 from metrics.evaluation.predictions import PredictionAccumulator, PredictionComparison, evaluate_predictions
-from metrics.evaluation.published import (
-    copying_measures,
-    feature_likelihood_measure,
-    inception_measure,
-    published_measures,
-)
+from metrics.evaluation.published import inception_measure, published_measures
 from metrics.evaluation.report import Comparison, Report
 from metrics.evaluation.standard import standard_measures
 

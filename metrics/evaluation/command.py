@@ -11,14 +11,10 @@ import torch
 from torch import Tensor
 
 from metrics import files
+from metrics.evaluation.copying import copying_measures, feature_likelihood_measure
 from metrics.evaluation.evaluate import LEAST, evaluate
 from metrics.evaluation.measures import Measure
-from metrics.evaluation.published import (
-    copying_measures,
-    feature_likelihood_measure,
-    inception_measure,
-    published_measures,
-)
+from metrics.evaluation.published import inception_measure, published_measures
 from metrics.evaluation.report import Comparison, Report
 from metrics.evaluation.standard import standard_measures
 from metrics.features.classifier import cache_folder

@@ -1,16 +1,14 @@
 """Measures as `evaluate` takes them, beyond the standard ones: what papers and other tools report.
 
 `published_measures` compare samples with the reference: KID, of all points and over its published subsets, CMMD, MIND,
-FD∞, and the accuracy of a small network that is trained to tell the clouds apart. `copying_measures` ask whether a
-model repeats its training data, with the reference as the held-out data; so does `feature_likelihood_measure`, FLD.
-`inception_measure` asks a classifier.
+FD∞, and the accuracy of a small network that is trained to tell the clouds apart. `inception_measure` asks a
+classifier. What asks for copies of the training data is in `copying.py`.
 Their numbers hang on the features: KID, MIND and FD∞ are quoted in Inception's, CMMD in CLIP's.
 """
 
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from metrics.evaluation.influence import frechet_influence, sliced_influence
@@ -19,29 +17,21 @@ from metrics.evaluation.pair import Pair
 from metrics.evaluation.permutation import polynomial_permuted
 from metrics.evaluation.shared import kernel_sums_of, once
 from metrics.gaussians.extrapolated import frechet_distance_infinity
-from metrics.gaussians.feature_likelihood import CENTRES, EPOCHS, KEPT, feature_likelihood_divergence
-from metrics.inputs import check_cloud
 from metrics.kernels.aggregated import AggregatedTest, aggregated_mmd_test
 from metrics.kernels.inception_distance import kernel_inception_distance
 from metrics.kernels.kernel import Gaussian, Polynomial
-from metrics.neighbours.authenticity import authenticity
-from metrics.neighbours.copying import data_copying_test
-from metrics.neighbours.memorisation import memorisation
 from metrics.neighbours.two_sample import ClassifierTest, classifier_two_sample_test
 from metrics.predictions.binning import binomial_stderr
 from metrics.predictions.inception_score import inception_score
 from metrics.transport.mind import monge_inception_distance
 
-__all__ = ["copying_measures", "feature_likelihood_measure", "inception_measure", "published_measures"]
+__all__ = ["inception_measure", "published_measures"]
 
 CLASSIFIED = 5000
 """Points of either cloud that the network is trained and tested on at most."""
 
 AGGREGATED = 1000
 """Points of either cloud that MMDAgg takes at most: 2000 relabellings of 20 kernels of so many take some 10 s."""
-
-COPIED = 50_000
-"""Points of either cloud that are searched for copies at most."""
 
 CLIP = Gaussian(10.0)
 
@@ -128,97 +118,6 @@ def published_measures() -> list[Measure]:
             seconds=lambda w: 50 * (w.n + w.m) * (1e-5 + 1e-7 * w.d),
         ),
     ]
-
-
-def copying_measures(train: Float[Tensor, "k d"]) -> list[Measure]:
-    """Return measures of copying the training data; the reference of `evaluate` is the held-out data.
-
-    Args:
-        train: What the model was trained on, [k, d], as the measures see the points: features where they see features.
-
-    Returns:
-        nearer_train (share of samples nearer to training than to held-out points; its chance is the best value),
-        authenticity, and C_T with Z scores in three cells of k-means. They have no floor: true samples that come from
-        the training set are copies.
-
-    >>> [row.name for measure in copying_measures(torch.zeros(5, 2)) for row in measure.rows]
-    ['nearer_train', 'authenticity', 'data_copying']
-    """
-    check_cloud(train, "train", least=2)
-
-    def nearer(pair: Pair) -> tuple[Tensor, Tensor]:
-        found = memorisation(pair.x, train=train.to(pair.x), held_out=pair.y)
-        # The chance depends on the sizes: the row is the share over its expectation.
-        return (found.nearer_train / found.expected)[None], (found.stderr / found.expected)[None]
-
-    def authentic(pair: Pair) -> tuple[Tensor, Tensor]:
-        found = authenticity(pair.x, train=train.to(pair.x))
-        return found.share[None], found.stderr[None]
-
-    def copied(pair: Pair) -> tuple[Tensor, Tensor]:
-        found = data_copying_test(pair.x, train=train.to(pair.x), held_out=pair.y)
-        return found.statistic[None], found.stderr[None]
-
-    def search(work: Work) -> float:
-        return work.n * (work.m + len(train)) * (1e-8 + 1e-10 * work.d)
-
-    rows = (
-        ReportRow("nearer_train", 1.0, "share of samples nearest to a training point / its chance"),
-        ReportRow(
-            "authenticity",
-            "neither",
-            "share farther from the data than those are from each other",
-            share=True,
-        ),
-        ReportRow("data_copying", 0.0, "C_T, far below 0 for copies, above for samples far away; 3 cells"),
-    )
-    tests = (
-        lambda pair: memorisation(pair.x, train=train.to(pair.x), held_out=pair.y).p_value[None],
-        None,
-        lambda pair: data_copying_test(pair.x, train=train.to(pair.x), held_out=pair.y).p_value[None],
-    )
-    return [
-        Measure(
-            (row,),
-            lambda pair, both=both: both(pair)[0],
-            on_points=True,
-            with_stderr=both,
-            p_values=test,
-            floor=False,
-            most=COPIED,
-            seconds=search,
-        )
-        for row, both, test in zip(rows, (nearer, authentic, copied), tests, strict=True)
-    ]
-
-
-def feature_likelihood_measure(train: Float[Tensor, "k d"]) -> Measure:
-    """Return FLD of the samples with its error; the reference of `evaluate` is the held-out data.
-
-    Args:
-        train: What the model was trained on, [k, d], as the measures see the points: features where they see features.
-            No column may be constant in the reference, as the corners of pictures are: FLD is a number of features.
-
-    >>> feature_likelihood_measure(torch.zeros(5, 2)).rows[0].name
-    'feature_likelihood'
-    """
-    check_cloud(train, "train", least=2)
-
-    def with_stderr(pair: Pair) -> tuple[Tensor, Tensor]:
-        found = feature_likelihood_divergence(pair.x, train=train.to(pair.x), held_out=pair.y)
-        return found.value[None], found.stderr[None]
-
-    row = ReportRow("feature_likelihood", "lower", "FLD, hundredths of a nat a dimension; 0 for true samples")
-    return Measure(
-        (row,),
-        lambda pair: with_stderr(pair)[0],
-        on_points=True,
-        with_stderr=with_stderr,
-        floor=False,
-        most=COPIED,
-        seconds=lambda w: len(train) * min(w.n, CENTRES) * (2e-8 * EPOCHS + 2e-10 * w.d),
-        bytes=lambda w: 8 * min(len(train) * min(w.n, CENTRES), KEPT),
-    )
 
 
 @runtime_checkable

@@ -297,13 +297,41 @@ def test_stacks_other_images_and_reads_them_by_their_classifier(patches, flat):
     ("change", "message"),
     [
         ({"train_labels": None}, "labels 0 … 9 in both parts, got none"),
-        ({"held_out_labels": torch.arange(1, 11)}, "labels 0 … 9 in both parts, got classes to 10"),
-        ({"image_shape": None}, r"grey images, got samples of shape \[42\]"),
+        ({"held_out_labels": torch.arange(1, 11)}, "labels 0 … 9, got classes to 10"),
+        ({"train_labels": torch.arange(9)}, r"whole numbers \[10\], one a sample, got torch.int64 \[9\]"),
+        ({"image_shape": None}, r"grey images, got samples of shape \[42\] with image_shape=None"),
+        ({"image_shape": (7, 7)}, r"grey images, got samples of shape \[42\] with image_shape=\(7, 7\)"),
+        (
+            {"held_out": torch.zeros(0, 42), "held_out_labels": torch.zeros(0).long()},
+            "images in both parts, got none in one of them",
+        ),
     ],
 )
 def test_stacks_no_other_things(patches, change, message):
     with pytest.raises(ValueError, match=message):
         data.stacked_digits(5, of=replace(patches, **change))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_stacks_a_data_set_and_nothing_else():
+    with pytest.raises(TypeError, match=r"of must be a gan.Data, got str; write of=gan.data.mnist\(folder\)"):
+        data.stacked_digits(5, of="mnist")  # pyright: ignore[reportArgumentType]
+
+
+def test_stacked_labels_of_pixels_to_255_are_those_of_the_remedies():
+    stacked = data.stacked_digits(50)
+    numbers = data.stacked_labels(stacked.train)
+    levels = ((stacked.train + 1) * 127.5).round()
+    for pixels, words in ((levels, "values from 0 to 255"), (levels.long(), "whole numbers")):
+        with pytest.raises(ValueError, match=f"{words}; pass pictures as uint8, or pictures / 127.5 - 1"):
+            data.stacked_labels(pixels)
+    for mended in (levels.to(torch.uint8), levels / 127.5 - 1, levels.long() / 127.5 - 1):
+        assert torch.equal(data.stacked_labels(mended), numbers)
+    assert torch.equal(data.stacked_labels(stacked.train.double()), numbers)
+    with pytest.raises(ValueError, match="pictures must not be empty"):
+        data.stacked_labels(stacked.train[:0])
+    with pytest.raises(ValueError, match="pictures must be finite, got 192 NaN"):
+        data.stacked_labels(stacked.train[:1] * math.nan)
 
 
 def test_spiral_is_even_along_its_curve():

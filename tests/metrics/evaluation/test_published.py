@@ -6,13 +6,9 @@ import pytest
 import torch
 
 import metrics
+from metrics.evaluation.copying import copying_measures, feature_likelihood_measure
 from metrics.evaluation.pair import Pair
-from metrics.evaluation.published import (
-    copying_measures,
-    feature_likelihood_measure,
-    inception_measure,
-    published_measures,
-)
+from metrics.evaluation.published import inception_measure, published_measures
 from metrics.kernels import Polynomial, sweep
 
 
