@@ -2,7 +2,8 @@
 
 `GAN.fit` plays the game of `gan.game`; `GAN.sample` draws from the exponential moving average of the generator,
 which is less noisy than its last iterate (Yazıcı et al. 2019). The average's half-life is told in images, not in
-steps, so that it does not depend on the batch size: the decay of a step with batch b is `ema ** (b / 128)`.
+steps, so that it does not depend on the batch size: the decay of a step with batch b is `ema ** (b / 128)`. It begins
+with a shorter memory, so that a short training is not remembered by its first steps (`gan.average`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,7 +51,8 @@ class GAN:
             `num_classes` as the generator.
         loss: A score loss or a sample loss from `gan.losses`; sample losses without a critic see samples flattened.
         penalties: Regularisers of the critic from `gan.penalties`.
-        ema: Decay of the generator's moving average per 128 images drawn, in [0, 1); 0 turns it off.
+        ema: Decay of the generator's moving average per 128 images drawn, in [0, 1); 0 turns it off. While fewer steps
+            have been done than four times what the decay remembers, the memory is a quarter of them.
 
     Raises:
         TypeError: A loss or a penalty that is none; the message says what to write.

@@ -1,12 +1,15 @@
 """The loop: seeds, checkpoints, divergence, the moving average and the refusals."""
 
+import math
 from dataclasses import dataclass
 
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 import gan
 from gan import GAN, Data, TrainingDivergedError, TrainingSettings, losses, networks, penalties
+from gan.average import MovingAverage
 from gan.game import Game
 from gan.settings import TrainingSettings as Settings
 
@@ -143,8 +146,8 @@ def test_the_last_step_leaves_no_weight_that_is_not_finite(look):
         fit(GAN(small_generator(), loss=Slopeless(), ema=0.0), steps=1, on_step=look, on_step_every=1)
 
 
-def test_the_moving_average_has_a_half_life_in_images():
-    """After the first step copies, each step keeps ema^(batch/128) of the average."""
+def test_the_moving_average_begins_fast_and_then_has_a_half_life_in_images():
+    """Step t counts 4 / (t + 3) until that is less than 1 − ema^(batch/128), here .5, from step 5 on."""
     weights = []
     step = Game.step
 
@@ -155,15 +158,27 @@ def test_the_moving_average_has_a_half_life_in_images():
 
     Game.step = spy
     try:
-        model = fit(GAN(small_generator(), loss=losses.Energy(), ema=0.9), steps=4, batch_size=64)
+        model = fit(GAN(small_generator(), loss=losses.Energy(), ema=0.25), steps=7, batch_size=64)
     finally:
         Game.step = step
-    decay = 0.9**0.5
-    expected = weights[0]
-    for later in weights[1:]:
-        expected = [decay * old + (1 - decay) * new for old, new in zip(expected, later, strict=True)]
-    for got, want in zip(model.averaged.module.parameters(), expected, strict=True):
-        torch.testing.assert_close(got, want)
+    counts = [1, 4 / 5, 4 / 6, 4 / 7, 0.5, 0.5, 0.5]
+    shares = [w * math.prod(1 - later for later in counts[k + 1 :]) for k, w in enumerate(counts)]
+    for k, got in enumerate(model.averaged.module.parameters()):
+        torch.testing.assert_close(got, sum(s * each[k] for s, each in zip(shares, weights, strict=True)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_first_half_of_a_short_run_is_a_sixteenth_of_its_average(dtype):
+    """θ_s counts as s³ in polynomial-decay averaging with η = 3: Σ_{s ≤ T/2} s³ / Σ s³ → 2⁻⁴."""
+    player = torch.nn.Linear(1, 1, dtype=dtype)
+    average = AveragedModel(player, multi_avg_fn=MovingAverage(0.9999))
+    for step in range(400):
+        torch.nn.init.constant_(player.weight, 16.0 if step < 200 else 0.0)
+        average.update_parameters(player)
+    # The weight of θ_s is that of s (s + 1) (s + 2), whose sums are T (T + 1) (T + 2) (T + 3) / 4.
+    expected = 16 * 200 * 201 * 202 * 203 / (400 * 401 * 402 * 403)
+    got = average.module.weight.detach().squeeze()
+    torch.testing.assert_close(got, torch.tensor(expected, dtype=dtype), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +195,6 @@ def test_the_moving_average_has_a_half_life_in_images():
 def test_learns_the_mean_and_the_spread_of_a_gaussian(make):
     """N((1, 1), ¼ I), learned from 64 points: their own mean is known to 0.06, and the game adds its noise."""
     model = make()
-    model.ema = 0.95
     fit(model, steps=400, batch_size=64, settings=TrainingSettings(critic_steps=2))
     drawn = model.sample(2000, seed=0)
     torch.testing.assert_close(drawn.mean(0), CLOUD.mean(0), rtol=0, atol=0.2)
