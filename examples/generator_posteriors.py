@@ -27,7 +27,6 @@ from bayessgd.optim import SGHMC
 from gan import GAN, Data, Recipe
 from gan.penalties import R1, R2, Penalty
 from gan.settings import TrainingSettings
-from gan.train import EMA_BATCH
 
 __all__ = ["HELD", "SNAPSHOTS", "Held", "Plan", "average", "ensemble", "mixture", "of_one_run"]
 
@@ -85,16 +84,9 @@ class Plan:
 
 
 def average(plan: Plan, seed: int, steps: int | None = None) -> GAN:
-    """Train once by the recipe; sampling from it takes its moving average, whose memory is at most a tenth of the run.
-
-    A short run's average would otherwise still hold the weights that it began with.
-    """
+    """Train once by the recipe; sampling from it takes its moving average."""
     steps = plan.steps if steps is None else steps
-    per_step = max(0.0, 1 - 10 / steps)
-    # The recipe's decay is per EMA_BATCH samples.
-    ema = min(plan.recipe.ema, per_step ** (EMA_BATCH / plan.recipe.settings.batch_size))
-    recipe = replace(plan.recipe, ema=ema)
-    model = GAN.from_recipe(recipe, *recipe.players(seed=1000 * seed))
+    model = GAN.from_recipe(plan.recipe, *plan.recipe.players(seed=1000 * seed))
     return model.fit(plan.data, steps=steps, seed=seed, device=plan.device, progress=False)
 
 
