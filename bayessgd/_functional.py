@@ -12,7 +12,21 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["elementary", "functional", "lending", "unfused", "writing_module", "written_copies"]
+from bayessgd.params import clean_name
+
+__all__ = [
+    "State",
+    "elementary",
+    "functional",
+    "lending",
+    "of_network",
+    "unfused",
+    "writing_module",
+    "written_copies",
+]
+
+State = dict[str, Tensor]
+"""Parameters or buffers by name; of a bank, each [draws, *shape]."""
 
 
 def functional(
@@ -65,6 +79,36 @@ def _places(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, tuple[
             name = f"{path}.{key}" if path else key
             if name in state:
                 found[name] = (cast(dict[str, Any], module._buffers), key)
+    return found
+
+
+def of_network(draws: Mapping[str, Tensor], network: nn.Module) -> State:
+    """Return draws of parameters and buffers under the network's own names, in its types and on its devices."""
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    own = {clean_name(name): (name, p) for name, p in tensors}
+    # A state dict names a tied parameter at each of its places; the network knows it by the first.
+    first = {id(p): name for name, p in tensors}
+    places = [
+        *network.named_parameters(remove_duplicate=False),
+        *network.named_buffers(remove_duplicate=False),
+    ]
+    alias = {clean_name(name): clean_name(first[id(p)]) for name, p in places}
+    unknown = sorted(set(draws) - set(alias))
+    if unknown:
+        raise ValueError(
+            f"posterior must be of the model's parameters {sorted(own)}, got unknown {unknown}; it is of another "
+            "network"
+        )
+    found = {}
+    for name, drawn in draws.items():
+        key, like = own[alias[name]]
+        if drawn.shape[1:] != like.shape:
+            raise ValueError(
+                f"posterior must have the shape {list(like.shape)} of the model's {name}, got "
+                f"{list(drawn.shape[1:])}; it is of another network"
+            )
+        if name == alias[name] or alias[name] not in draws:
+            found[key] = drawn.to(like)
     return found
 
 
