@@ -25,7 +25,7 @@ from bayessgd._functional import lending, unfused
 from bayessgd._inputs import Inputs, Output, Targets, arguments, mapped, parted, picked, rows, tensors
 from bayessgd._over import Told, over, telling
 from bayessgd._unfit import telling_unfit
-from bayessgd.params import named_buffers, unwrap
+from bayessgd.params import clean_name, named_buffers, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.starts import jittered_starts, reset_starts
 from metrics.inputs import check_count
@@ -103,18 +103,19 @@ class Chains(nn.Module):
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the stacked parameters `[chains, ...]` under the model's names, as a collector wants them.
+        """Yield the stacked parameters `[chains, ...]` under the bare model's names, as a collector wants them.
 
         They are leaf tensors for any elementwise optimizer; frozen parameters are not among them.
         """
         lead = prefix + "." * bool(prefix)
-        yield from ((lead + name, self.network.get_parameter(name)) for name in self._stacked)
+        yield from ((lead + clean_name(name), self.network.get_parameter(name)) for name in self._stacked)
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
-        """Yield the stacked buffers `[chains, ...]` under the model's names."""
-        yield from self.network.named_buffers(prefix, recurse, remove_duplicate)
+        """Yield the stacked buffers `[chains, ...]` under the bare model's names."""
+        buffers = self.network.named_buffers(prefix, recurse, remove_duplicate)
+        yield from ((clean_name(name), buffer) for name, buffer in buffers)
 
     def forward(self, x: Inputs, *, shared: bool = False, output: Output | None = None) -> Tensor:
         """Return the networks' outputs `[chains, batch, ...]`.
@@ -237,8 +238,7 @@ class Chains(nn.Module):
         if index >= self.num_chains:
             raise ValueError(f"index must be below the number of chains, {self.num_chains}, got {index}")
         model = copy.deepcopy(self.network)
-        tensors = [*self.named_parameters(), *self.named_buffers()]
-        _replace(model, {name: t.detach()[index].clone() for name, t in tensors})
+        _replace(model, {name: t.detach()[index].clone() for name, t in self._tensors().items()})
         return model
 
     def posterior(self) -> Ensemble:
@@ -248,7 +248,9 @@ class Chains(nn.Module):
         return Ensemble(draws, buffers=buffers)
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        """Return what is stacked under the network's own names, with those of compiled parts."""
+        parameters = {name: self.network.get_parameter(name) for name in self._stacked}
+        return {**parameters, **dict(self.network.named_buffers())}
 
     def _check_batch(self, x: object, name: str, *, shared: bool) -> None:
         found = tensors(x) if isinstance(x, Tensor | tuple | Mapping) else {}

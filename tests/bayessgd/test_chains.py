@@ -9,6 +9,7 @@ from bayessgd.chains import Chains
 from bayessgd.collectors import IterateAverage
 from bayessgd.likelihoods import Categorical, FlatPrior, Gaussian, GaussianPrior, mean_negative_log_joint
 from bayessgd.optim import SGHMC, SGLD
+from bayessgd.predict import predict
 
 CHAINS, BATCH = 4, 6
 
@@ -258,3 +259,26 @@ def test_chains_of_a_compiled_network_have_the_bare_names():
     bare, compiled = (Chains(model, 2, seed=0) for model in (net, torch.compile(net, backend="eager")))
     assert [name for name, _ in compiled.named_parameters()] == ["weight", "bias"]
     assert torch.equal(compiled.posterior().draws["weight"], bare.posterior().draws["weight"])
+
+
+class Wrapped(nn.Module):
+    """A layer under the name that torch.compile gives it."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self._orig_mod = layer
+
+    def forward(self, x):
+        return self._orig_mod(x)
+
+
+def test_chains_of_a_network_with_a_wrapped_layer_have_the_bare_names():
+    layer = nn.BatchNorm1d(2)
+    net = nn.Sequential(nn.Linear(2, 2), Wrapped(layer))
+    chains, x = Chains(net, 2, jitter=0.1).eval(), torch.randn(5, 2)
+    names = ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert [name for name, _ in chains.named_parameters()] == names
+    assert [name for name, _ in chains.named_buffers()] == [f"1.{name}" for name, _ in layer.named_buffers()]
+    law = chains.posterior()
+    torch.testing.assert_close(predict(nn.Sequential(net[0], layer), law, x), chains(x, shared=True))
+    torch.testing.assert_close(chains.chain(1)(x), chains(x, shared=True)[1])
