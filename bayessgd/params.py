@@ -12,7 +12,7 @@ parameter is a DTensor; this process's shard is what is collected, and `gather` 
 processes. A frozen parameter (`requires_grad=False`) is no part of θ, and a tied one appears once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 __all__ = [
+    "bare_state",
     "clean_name",
     "flat_rows",
     "flatten",
@@ -62,6 +63,23 @@ def clean_name(name: str) -> str:
     'body.0.weight'
     """
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
+def bare_state(state: Mapping[str, Tensor], known: Collection[str]) -> dict[str, Tensor]:
+    """Return a state dict under the bare module's names.
+
+    Args:
+        state: From name to tensor; what wrapped the network may have put its prefixes before the names.
+        known: The network's own names, where they are known; it may have a child of the name that DDP puts in front.
+
+    >>> state = {"module.weight": torch.zeros(1)}
+    >>> list(bare_state(state, [])), list(bare_state(state, ["module.weight"]))
+    (['weight'], ['module.weight'])
+    """
+    bare = {clean_name(name): tensor for name, tensor in state.items()}
+    if bare and not set(known) & set(bare) and all(name.startswith("module.") for name in bare):
+        return {name.removeprefix("module."): tensor for name, tensor in bare.items()}
+    return bare
 
 
 def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from bayessgd.params import clean_name, named_buffers, named_parameters, unwrap
+from bayessgd.params import bare_state, clean_name, named_buffers, named_parameters, unwrap
 
 __all__ = ["members"]
 
@@ -48,10 +48,8 @@ def _of_networks(networks: list[nn.Module]) -> tuple[States, States]:
 
 
 def _of_states(given: list[Mapping[str, Tensor]], model: nn.Module | None) -> tuple[States, States]:
-    states = [
-        {clean_name(n.removeprefix("module.")): t for n, t in s.items() if isinstance(t, Tensor)}
-        for s in given
-    ]
+    known = () if model is None else [clean_name(n) for n in unwrap(model).state_dict()]
+    states = [bare_state({n: t for n, t in s.items() if isinstance(t, Tensor)}, known) for s in given]
     if model is None:
         names = {name for name, t in states[0].items() if t.is_floating_point()}
         rest = set(states[0]) - names
@@ -61,7 +59,8 @@ def _of_states(given: list[Mapping[str, Tensor]], model: nn.Module | None) -> tu
         missing = sorted(set(trained) - set(states[0]))
         if missing:
             raise ValueError(
-                f"modules must have all parameters of model, but lack {missing}; pass its own model"
+                f"modules must have all parameters of model, but lack {missing}; pass its own model, and the names "
+                "without what a trainer put before them, such as 'net.'"
             )
         frozen = {
             n for n in set(own) - set(trained) if any(not torch.equal(s[n], own[n]) for s in states if n in s)
