@@ -22,7 +22,7 @@ from bayessgd._spectral import needs_vectors, vectors
 from bayessgd._unfit import telling_unfit
 from bayessgd.batches import Data
 from bayessgd.batchnorm import fresh_statistics, refresh_batches, refreshing, statistics, too_few
-from bayessgd.params import clean_name
+from bayessgd.params import check_shaped, clean_name
 from bayessgd.posteriors import Ensemble
 from bayessgd.posteriors.base import Draws, Posterior
 
@@ -62,6 +62,7 @@ def stream(
     Yields:
         The number of the batch, the draws of the chunk, and their outputs [chunk, batch, ...].
     """
+    check_shaped(network)
     own = {clean_name(name): p for name, p in network.named_parameters()}
     if isinstance(posterior, Posterior):
         shapes = {name: own[name] for name in posterior.names if name in own}

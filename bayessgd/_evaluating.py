@@ -24,7 +24,13 @@ KEPT = ("training", "momentum")
 def evaluating(network: nn.Module) -> Iterator["Attributes"]:
     """Put every module into evaluation mode, and each back into its own state afterwards."""
     modes = [(module, module.training) for module in network.modules()]
-    network.eval()
+    try:
+        network.eval()
+    except NotImplementedError as error:
+        raise TypeError(
+            f"model must have an evaluation mode, got {type(network).__name__}: {error}; pass the module that was "
+            "exported"
+        ) from error
     attributes = Attributes(network)
     try:
         yield attributes

@@ -41,6 +41,8 @@ but got Double and Float; convert them to torch.float32, the type of its paramet
     except (UnfitError, torch.OutOfMemoryError):
         raise
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        if isinstance(network, torch.jit.ScriptModule):
+            raise  # it has said what to pass
         if (is_together() and isinstance(error, RuntimeError)) or _runs(network, args, keywords):
             raise
         raise UnfitError(

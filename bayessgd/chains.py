@@ -25,7 +25,7 @@ from bayessgd._functional import lending, unfused
 from bayessgd._inputs import Inputs, Output, Targets, arguments, mapped, parted, picked, rows, tensors
 from bayessgd._over import Told, over, telling
 from bayessgd._unfit import telling_unfit
-from bayessgd.params import clean_name, named_buffers, unwrap
+from bayessgd.params import check_shaped, clean_name, named_buffers, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.starts import jittered_starts, reset_starts
 from metrics.inputs import check_count
@@ -80,6 +80,7 @@ class Chains(nn.Module):
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         model = unwrap(model)  # names are the bare network's, and a copy of what wraps it is none
+        check_shaped(model)
         num_chains = check_count(num_chains, "num_chains")
         which = _part(num_chains, part)
         seed = check_count(seed, "seed", least=0)

@@ -22,6 +22,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 __all__ = [
     "bare_state",
+    "check_shaped",
     "clean_name",
     "flat_rows",
     "flatten",
@@ -65,6 +66,17 @@ def clean_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
+def check_shaped(network: nn.Module) -> None:
+    """Refuse a network with lazy layers that no batch has gone through, frozen ones and buffers too."""
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        _check_shaped(name, tensor)
+
+
+def _check_shaped(name: str, tensor: Tensor) -> None:
+    if isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer):
+        raise ValueError(f"model must have its shapes, but {name} is lazy; run one batch through it first")
+
+
 def bare_state(state: Mapping[str, Tensor], known: Collection[str]) -> dict[str, Tensor]:
     """Return a state dict under the bare module's names.
 
@@ -99,10 +111,7 @@ def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     for name, parameter in unwrap(model).named_parameters():
         if not parameter.requires_grad:
             continue
-        if isinstance(parameter, nn.UninitializedParameter):
-            raise ValueError(
-                f"model must have its shapes, but {name} is lazy; run one batch through it first"
-            )
+        _check_shaped(name, parameter)
         if "_fsdp_wrapped_module" in name or name.endswith("_flat_param"):
             raise ValueError(
                 f"model must not be wrapped in FullyShardedDataParallel, whose {name} is a flat shard; "

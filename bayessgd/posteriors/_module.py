@@ -12,7 +12,7 @@ from bayessgd._over import warn
 from bayessgd._spectral import vectors
 from bayessgd.batches import Data
 from bayessgd.batchnorm import refresh_batches, refreshing, statistics, too_few
-from bayessgd.params import unwrap
+from bayessgd.params import check_shaped, unwrap
 
 __all__ = ["with_values"]
 
@@ -29,6 +29,7 @@ def with_values(
         refresh_batchnorm: Batches for BatchNorm's statistics; `None` leaves those of the copy.
         mean: Whether the values are means over draws, to which no statistics belong.
     """
+    check_shaped(unwrap(model))
     network = copy.deepcopy(unwrap(model)).eval()
     state = of_network({name: t[None] for name, t in values.items()}, network)
     state |= vectors(network, state)

@@ -35,6 +35,9 @@ ROUNDING = 1e-6
 LAWS = {"likelihood": Categorical(), "prior": GaussianPrior(1.0)}
 
 
+ONE = Ensemble({"0.weight": torch.ones(2, 1, 1)})
+
+
 def normed():
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
 
@@ -411,6 +414,21 @@ def test_bfloat16_predicts_and_is_refused_where_its_rounding_decides(gen):
             ),
             ValueError,
             r"lack \['bias', 'weight'\].* the names without what a trainer put before them, such as 'net\.'",
+        ),
+        *[
+            (job, ValueError, "is lazy; run one batch through it first")
+            for job in (
+                lambda: predict(nn.Sequential(nn.Linear(1, 1), nn.LazyLinear(2)), ONE, torch.ones(2, 1)),
+                lambda: ONE.module(nn.Sequential(nn.Linear(1, 1), nn.LazyBatchNorm1d(affine=False))),
+                lambda: Chains(nn.Sequential(nn.Linear(1, 1), nn.LazyBatchNorm1d(affine=False)), 2),
+            )
+        ],
+        (
+            lambda: predict(
+                torch.export.export(nn.Linear(1, 1), (torch.ones(2, 1),)).module(), ONE, torch.ones(2, 1)
+            ),
+            TypeError,
+            "must have an evaluation mode, got GraphModule: .* pass the module that was exported",
         ),
         (
             lambda: Ensemble({"w": torch.ones(2, 1)}, buffers={"b": torch.ones(3)}),
