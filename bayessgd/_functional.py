@@ -6,15 +6,17 @@ Here every place is noted first and all are put back.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils import checkpoint
 
 from bayessgd.params import clean_name
 
 __all__ = [
+    "RecomputingError",
     "State",
     "elementary",
     "functional",
@@ -41,12 +43,49 @@ def functional(
         return network(*args, **keywords)
 
 
+CHECKPOINTED = (
+    "model must not recompute activations (checkpointing) where weights are lent to it: its backward pass would take "
+    "its own weights again; turn that off, as by gradient_checkpointing_disable(), or pass the network without it"
+)
+
+
+class RecomputingError(ValueError):
+    """Activation checkpointing where it would give wrong gradients."""
+
+
+class _Recomputing:
+    """In the place of torch's reentrant checkpointing."""
+
+    @staticmethod
+    def apply(*_: object) -> None:
+        raise RuntimeError(CHECKPOINTED)
+
+
+@contextmanager
+def _not_recomputing() -> Iterator[None]:
+    """Refuse activation checkpointing, which runs parts of a forward pass again when what was lent is gone."""
+    reentrant = checkpoint.CheckpointFunction
+    checkpoint.CheckpointFunction = _Recomputing  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        with torch.autograd.graph.disable_saved_tensors_hooks(CHECKPOINTED):
+            yield
+    except RuntimeError as error:
+        if CHECKPOINTED not in str(error):
+            raise
+        raise RecomputingError(CHECKPOINTED) from error
+    finally:
+        checkpoint.CheckpointFunction = reentrant
+
+
 @contextmanager
 def lending(network: nn.Module, state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """Put other tensors in the places of the named ones for a while.
 
     Yields:
         A dict that afterwards holds the buffers of these names as the network left them.
+
+    Raises:
+        RecomputingError: The network checkpoints activations, with other weights than its own and gradients.
     """
     if isinstance(network, torch.jit.ScriptModule):
         raise TypeError("model must be a Python module, got a ScriptModule; pass the module it was made from")
@@ -54,6 +93,7 @@ def lending(network: nn.Module, state: Mapping[str, Tensor]) -> Iterator[dict[st
         [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
     )
     new = {id(named[name]): tensor for name, tensor in state.items()}
+    strange = any(isinstance(named[n], nn.Parameter) and named[n] is not t for n, t in state.items())
     places: list[tuple[dict[str, Any], dict[str, Any]]] = []
     names = {(id(d), key): name for name, (d, key) in _places(network, state).items()}
     left: dict[str, Tensor] = {}
@@ -64,7 +104,8 @@ def lending(network: nn.Module, state: Mapping[str, Tensor]) -> Iterator[dict[st
                 for key, tensor in place.items():
                     if id(tensor) in new:
                         place[key] = new[id(tensor)]
-        yield left
+        with _not_recomputing() if strange and torch.is_grad_enabled() else nullcontext():
+            yield left
     finally:
         for place, before in places:
             left.update({names[id(place), k]: t for k, t in place.items() if (id(place), k) in names})

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayessgd._functional import functional, written_copies
+from bayessgd._functional import RecomputingError, functional, written_copies
 from bayessgd._over import is_together
 
 __all__ = ["UnfitError", "telling_unfit"]
@@ -38,7 +38,7 @@ but got Double and Float; convert them to torch.float32, the type of its paramet
     """
     try:
         yield
-    except (UnfitError, torch.OutOfMemoryError):
+    except (UnfitError, RecomputingError, torch.OutOfMemoryError):
         raise
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         if isinstance(network, torch.jit.ScriptModule):
