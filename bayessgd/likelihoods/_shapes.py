@@ -14,7 +14,9 @@ def check_output(output: Tensor) -> None:
         raise ValueError("output must have shape [n, ...], got []; the first dimension counts the data")
 
 
-def check_same_shape(output: Tensor, target: Tensor, what: str = "the output") -> None:
+def check_same_shape(
+    output: Tensor, target: Tensor, what: str = "the output", remedy: str | None = None
+) -> None:
     """Refuse shapes that differ: `[n]` against `[n, 1]` would broadcast to `[n, n]` in silence."""
     check_output(output)
     if not isinstance(target, Tensor):
@@ -22,8 +24,18 @@ def check_same_shape(output: Tensor, target: Tensor, what: str = "the output") -
     if output.shape != target.shape:
         raise ValueError(
             f"target must have the shape of {what}, {list(output.shape)}, got {list(target.shape)}; "
-            "reshape it"
+            f"{remedy or _fitting(output, target)}"
         )
+
+
+def _fitting(output: Tensor, target: Tensor) -> str:
+    """Say how a target fits; to reshape another order of dimensions would mix the data."""
+    own, given = ([size for size in t.shape if size != 1] for t in (output, target))
+    if own == given:
+        return "reshape it"
+    if sorted(own) == sorted(given):
+        return "its dimensions come in another order: permute them"
+    return "there must be one for each output of the network"
 
 
 def summed(terms: Tensor) -> Tensor:
