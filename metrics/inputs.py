@@ -59,9 +59,16 @@ def from_array(x: object, name: str) -> Tensor:
         return torch.from_numpy(np.array(x, dtype=x.dtype.newbyteorder("="), order="C"))
     if isinstance(x, SupportsDLPack):
         return torch.from_dlpack(x)
-    frame = callable(getattr(x, "to_numpy", None))  # pandas', polars'
-    remedy = f"pass {name}.to_numpy()" if frame else "use torch.as_tensor"
-    raise TypeError(f"{name} must be a tensor or an array, got {type(x).__name__}; {remedy}")
+    raise TypeError(f"{name} must be a tensor or an array, got {type(x).__name__}; {_made_tensor(x, name)}")
+
+
+def _made_tensor(x: object, name: str) -> str:
+    """Say how people make a tensor of what they have."""
+    if callable(getattr(x, "to_numpy", None)):  # pandas', polars'
+        return f"pass {name}.to_numpy()"
+    if isinstance(x, list | tuple) and x and all(isinstance(part, Tensor) for part in x):
+        return f"put its tensors together with torch.stack({name}), or torch.cat where they are batches"
+    return "use torch.as_tensor"
 
 
 def as_tensor(x: object, name: str) -> Tensor:
