@@ -5,6 +5,7 @@ both places back in the order in which it took them), and buffers that a forward
 Here every place is noted first and all are put back.
 """
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, cast
@@ -18,6 +19,7 @@ from bayessgd.params import clean_name
 __all__ = [
     "RecomputingError",
     "State",
+    "copied",
     "elementary",
     "functional",
     "lending",
@@ -41,6 +43,17 @@ def functional(
     """
     with lending(network, state):
         return network(*args, **keywords)
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """Return a deep copy, also of a network that holds what it has computed (older weight norms, pruning)."""
+    computed = [
+        value
+        for module in network.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]
+    return copy.deepcopy(network, {id(value): value.detach().clone() for value in computed})
 
 
 CHECKPOINTED = (

@@ -12,7 +12,6 @@ clipping by the total norm couple the chains. `bayessgd.optim.PreconditionedSGD`
 `stacked=True`.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -21,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bayessgd._evaluating import Attributes
-from bayessgd._functional import lending, unfused
+from bayessgd._functional import copied, lending, unfused
 from bayessgd._inputs import Inputs, Output, Targets, arguments, mapped, parted, picked, rows, tensors
 from bayessgd._over import Told, over, telling
 from bayessgd._unfit import telling_unfit
@@ -94,7 +93,7 @@ class Chains(nn.Module):
         else:
             starts = jittered_starts(model, num_chains, seed=seed, scale=jitter, which=which)
         # The copy holds the stacked tensors in the places of its own, so that torch moves, saves and loads them.
-        self.network = copy.deepcopy(model)
+        self.network = copied(model)
         names = {*self._stacked, *(name for name, _ in model.named_buffers())}
         _replace(self.network, {name: torch.stack([start[name] for start in starts]) for name in names})
 
@@ -238,7 +237,7 @@ class Chains(nn.Module):
         index = check_count(index, "index", least=0)
         if index >= self.num_chains:
             raise ValueError(f"index must be below the number of chains, {self.num_chains}, got {index}")
-        model = copy.deepcopy(self.network)
+        model = copied(self.network)
         _replace(model, {name: t.detach()[index].clone() for name, t in self._tensors().items()})
         return model
 

@@ -1,12 +1,11 @@
 """A draw, or the mean, as an ordinary network: a copy with other weights, and BatchNorm's statistics made for them."""
 
-import copy
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from bayessgd._functional import of_network
+from bayessgd._functional import copied, of_network
 from bayessgd._inputs import arguments, moved, size
 from bayessgd._over import warn
 from bayessgd._spectral import vectors
@@ -30,7 +29,7 @@ def with_values(
         mean: Whether the values are means over draws, to which no statistics belong.
     """
     check_shaped(unwrap(model))
-    network = copy.deepcopy(unwrap(model)).eval()
+    network = copied(unwrap(model)).eval()
     state = of_network({name: t[None] for name, t in values.items()}, network)
     state |= vectors(network, state)
     places = {**dict(network.named_parameters()), **dict(network.named_buffers())}

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.parallel import DataParallel
+from torch.nn.utils import prune
 
 import bayessgd
 from bayessgd import Ensemble, LowRankGaussian
@@ -123,6 +124,26 @@ def test_spectral_norms_vectors_are_those_of_the_drawn_weights():
     net = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(3, 8)), nn.Linear(8, 1)).eval()
     law, x = bank(net), torch.randn(5, 3)
     torch.testing.assert_close(law.module(net, draw=1)(x), bayessgd.predict(net, law, x)[1])
+
+
+@pytest.mark.parametrize(
+    "computing",
+    [
+        lambda layer: prune.random_unstructured(layer, "weight", 0.5),
+        nn.utils.spectral_norm,
+        pytest.param(
+            nn.utils.weight_norm, marks=pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
+        ),
+    ],
+)
+def test_networks_that_hold_what_they_have_computed_are_copied(computing):
+    net = nn.Sequential(computing(nn.Linear(3, 8)), nn.Linear(8, 1))
+    law, x = bank(net), torch.randn(5, 3)
+    net(x)  # leaves a weight with a graph
+    net.eval()
+    torch.testing.assert_close(law.module(net, draw=1)(x), bayessgd.predict(net, law, x)[1])
+    chains = bayessgd.Chains(net, 2, jitter=0.0).eval()
+    torch.testing.assert_close(chains(x, shared=True)[1], net(x))
 
 
 class Tied(nn.Module):
