@@ -84,6 +84,8 @@ class Sequence:
     def start(self, state: Mapping[str, Tensor], x: Inputs) -> Any:
         """Return what the layers in front make of the input, or the input where there are none."""
         args, keywords = arguments(x)
+        if not args and list(keywords) == ["input"]:  # forward's own name for it
+            args, keywords = (keywords["input"],), {}
         if keywords or len(args) != 1:
             return functional(self.network, state, args, keywords)  # which says what is wrong
         return self._through(range(self.frozen), state, args[0])

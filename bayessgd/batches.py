@@ -136,7 +136,8 @@ def _split(batch: Any, network: nn.Module) -> Batch:
 
 
 def _targets(rest: Any) -> Any:
-    rest = tuple(part for part in rest if part is not None)
+    # A DataLoader makes lists of the pairs (y, w) that a dataset returns.
+    rest = tuple(tuple(part) if isinstance(part, list) else part for part in rest if part is not None)
     return None if not rest else rest[0] if len(rest) == 1 else rest
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-__all__ = ["check_output", "check_same_shape", "summed"]
+__all__ = ["check_output", "check_same_shape", "check_target", "summed"]
 
 
 def check_output(output: Tensor) -> None:
@@ -14,13 +14,23 @@ def check_output(output: Tensor) -> None:
         raise ValueError("output must have shape [n, ...], got []; the first dimension counts the data")
 
 
+def check_target(target: object) -> None:
+    """Refuse what is no tensor, such as all that a batch has beside its inputs."""
+    if isinstance(target, tuple):
+        raise TypeError(
+            f"target must be a torch.Tensor, got {len(target)} of them; of pairs (y, weights) take "
+            "Weighted(likelihood), and leave out what is no target, such as an index"
+        )
+    if not isinstance(target, Tensor):
+        raise TypeError(f"target must be a torch.Tensor, got {type(target).__name__}; use torch.as_tensor")
+
+
 def check_same_shape(
     output: Tensor, target: Tensor, what: str = "the output", remedy: str | None = None
 ) -> None:
     """Refuse shapes that differ: `[n]` against `[n, 1]` would broadcast to `[n, n]` in silence."""
     check_output(output)
-    if not isinstance(target, Tensor):
-        raise TypeError(f"target must be a torch.Tensor, got {type(target).__name__}; use torch.as_tensor")
+    check_target(target)
     if output.shape != target.shape:
         raise ValueError(
             f"target must have the shape of {what}, {list(output.shape)}, got {list(target.shape)}; "

@@ -17,7 +17,7 @@ from torch.distributions import Bernoulli as BernoulliLaw
 from torch.distributions import Categorical as CategoricalLaw
 from torch.distributions import Distribution, Independent
 
-from bayessgd.likelihoods._shapes import check_output, check_same_shape, summed
+from bayessgd.likelihoods._shapes import check_output, check_same_shape, check_target, summed
 from metrics.inputs import check_positive
 
 __all__ = ["Bernoulli", "Categorical"]
@@ -103,10 +103,7 @@ class Categorical:
     def terms(self, output: Float[Tensor, "n ..."], target: Shaped[Tensor, "..."]) -> Float[Tensor, "n ..."]:
         """Return the log-likelihood of every label, of the labels' shape; 0 where a label is ignored."""
         logits = self._logits(output)
-        if not isinstance(target, Tensor):
-            raise TypeError(
-                f"target must be a torch.Tensor, got {type(target).__name__}; use torch.as_tensor"
-            )
+        check_target(target)
         logs = logits.log_softmax(-1)
         if self.class_weights is not None:
             weights = logits.new_tensor(self.class_weights)
