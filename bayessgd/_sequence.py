@@ -113,8 +113,9 @@ class Sequence:
             draws: From the network's names to [draws, *shape]; what it leaves out is the network's own.
             hidden: What `start` returned, [batch, in].
         """
-        # By identity, for a tied parameter has one name and several places.
-        drawn = {id(p): draws[name] for name, p in self.network.named_parameters() if name in draws}
+        # By identity, for a tied parameter has one name and several places; a frozen weight may be a buffer.
+        own = [*self.network.named_parameters(), *self.network.named_buffers()]
+        drawn = {id(p): draws[name] for name, p in own if name in draws}
         count = len(next(iter(draws.values())))
 
         def stacked(p: Tensor) -> Tensor:

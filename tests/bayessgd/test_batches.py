@@ -162,7 +162,9 @@ def test_a_pair_of_targets_from_a_loader_is_a_pair(data):
 def test_what_is_no_target_is_refused_and_to_be_left_out(data):
     net, (x, _, y) = nn.Linear(3, 2), data
     params, index = dict(net.named_parameters()), torch.arange(10)
-    with pytest.raises(TypeError, match=r"take Weighted.*, and leave out what is no target, such as an index"):
+    with pytest.raises(
+        TypeError, match=r"take Weighted.*, and leave out what is no target, such as an index"
+    ):
         mean_negative_log_joint(net, params, [(x, y, index)], **LAWS, num_data=10)
     obeyed = mean_negative_log_joint(net, params, [(x, y)], **LAWS, num_data=10)
     assert torch.equal(obeyed, mean_negative_log_joint(net, params, x, y, **LAWS, num_data=10))

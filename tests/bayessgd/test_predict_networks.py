@@ -99,6 +99,16 @@ class Around(nn.Module):
         return self.module(x)
 
 
+def test_a_linearised_ensemble_has_no_statistics_of_its_own(gen):
+    nets, x = trained(2, gen), torch.randn(5, 3, generator=gen)
+    law = Ensemble.of_modules(nets)
+    with pytest.warns(UserWarning, match="model has BatchNorm, whose running statistics"):
+        predict(nets[0], law, x, linearised=True)
+    mean = law.module(nets[0], refresh_batchnorm=x)
+    found = predict(nets[0], law, x, linearised=True, refresh_batchnorm=x).mean(0)  # the deviations sum to 0
+    torch.testing.assert_close(found, mean(x).detach())
+
+
 @pytest.mark.parametrize("wrap", [lambda net: net, nn.DataParallel])
 def test_a_child_named_module_is_no_wrapper(wrap, gen):
     nets, x = [Around(), Around()], torch.randn(5, 3, generator=gen)

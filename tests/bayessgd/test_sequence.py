@@ -78,6 +78,19 @@ def hooked(kind):
     return net
 
 
+def test_a_weight_that_is_a_buffer_is_the_members_own(gen):
+    nets, x = (
+        [nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)) for _ in range(3)],
+        torch.randn(5, 4, generator=gen),
+    )
+    for net in nets:
+        weight = net[0].weight.detach()
+        del net[0].weight
+        net[0].register_buffer("weight", weight)
+    found = bayessgd.predict(nets[0], bayessgd.Ensemble.of_modules(nets), x)
+    torch.testing.assert_close(found, torch.stack([net(x).detach() for net in nets]))
+
+
 def patched(pick):
     """A network with a forward of its own in one object, as libraries that hook into layers write it."""
     net = nn.Sequential(nn.Linear(4, 2))
