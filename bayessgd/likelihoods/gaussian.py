@@ -155,4 +155,9 @@ class LearnedScale(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return `[n, ..., 2k]` of the network's own arguments."""
         output = self.model(*args, **kwargs)
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"model must return one tensor for LearnedScale, got {type(output).__name__}; wrap it in a module that "
+                "returns its means"
+            )
         return torch.cat([output, self.log_scale.expand_as(output)], -1)

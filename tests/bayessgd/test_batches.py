@@ -199,6 +199,23 @@ class Conditional(nn.Module):
         return x + label
 
 
+class Masked(nn.Linear):
+    def forward(self, input, mask=None):
+        return super().forward(input if mask is None else input * mask)
+
+
+def test_what_might_be_an_optional_input_is_told(data, recwarn):
+    (x, z, y), net = data, Masked(3, 2)
+    mask = (z > 0).float()
+    bank = Ensemble({n: p.detach()[None] for n, p in net.named_parameters()})
+    with pytest.warns(UserWarning, match=r"if one is its mask, yield \(\(x, mask\), y\), or dicts"):
+        dropped = predict(net, bank, [(x, mask, y)])
+    torch.testing.assert_close(dropped, predict(net, bank, [(x, y)]))
+    found = predict(net, bank, [((x, mask), y)])
+    torch.testing.assert_close(found, predict(net, bank, {"input": x, "mask": mask}))
+    assert not recwarn
+
+
 def test_a_label_that_is_an_input_is_no_target():
     x, label, y = torch.zeros(4, 1), torch.ones(4, 1), torch.zeros(4)
     [batch] = batches_of({"x": x, "label": label, "target": y}, Conditional())
