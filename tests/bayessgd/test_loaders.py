@@ -43,7 +43,6 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("dataset", [tensors(), Squares()], ids=["tensors", "items"])
 class Augmented(TensorDataset):
     """Which shifts every datum by itself, and names what it returns."""
 
@@ -56,6 +55,7 @@ def test_a_dataset_of_ones_own_is_asked_for_one_datum_at_a_time():
     assert len(batch["x"].unique()) == 5
 
 
+@pytest.mark.parametrize("dataset", [tensors(), Squares()], ids=["tensors", "items"])
 def test_batches_are_full_and_repeat_items(dataset):
     batches = list(iid_loader(dataset, batch_size=20, num_batches=3, generator=seeded()))
     assert len(batches) == 3
