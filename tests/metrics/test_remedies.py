@@ -143,6 +143,29 @@ def test_draws_of_counts_are_told_from_probabilities(gen):
     assert found == pytest.approx(float((draws.double().mean(0) - y).square().mean().sqrt()), rel=1e-5)
 
 
+def test_probabilities_that_no_softmax_made_are_refused_and_not_sent_through_one(gen):
+    logits, y = 3 * torch.randn(50, 3, generator=gen), torch.randint(3, (50,), generator=gen)
+    with pytest.raises(
+        ValueError, match=r"the logits themselves through .softmax\(-1\), not sigmoids of them"
+    ):
+        calibration_error(logits.sigmoid(), y)
+    calibration_error(logits.softmax(-1), y)
+    draws, binary = torch.rand(7, 50, generator=gen), torch.randint(2, (50,), generator=gen)
+    with pytest.raises(ValueError, match=r"p = probs.mean\(0\), torch.stack\(\[1 - p, p\], 1\)"):
+        metrics.categorical_nll(draws, binary)
+    p = draws.mean(0)
+    right = -torch.where(binary == 1, p, 1 - p).log().mean()
+    torch.testing.assert_close(metrics.categorical_nll(torch.stack([1 - p, p], 1), binary), right)
+
+
+def test_distributions_of_classes_are_refused_with_their_probabilities(gen):
+    p, y = torch.randn(5, 40, 3, generator=gen).softmax(-1), torch.randint(3, (40,), generator=gen)
+    law = torch.distributions.Categorical(probs=p)
+    with pytest.raises(TypeError, match=r"got Categorical; pass predictions.probs"):
+        evaluate_predictions(law, y)
+    assert nll(law.probs, y) == pytest.approx(nll(p, y), rel=1e-6)
+
+
 def test_lists_of_tensors_and_moments_are_refused_with_what_to_pass(gen):
     p, y = torch.randn(5, 40, 3, generator=gen).softmax(-1), torch.randint(3, (40,), generator=gen)
     with pytest.raises(TypeError, match=r"torch.stack\(predictions\)"):

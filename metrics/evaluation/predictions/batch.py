@@ -62,7 +62,9 @@ def reduced_batch(batch: Batch, settings: Settings, groups: Tensor | None = None
             )
         kept = y != settings.ignore_index
         if not bool(kept.any()):
-            raise ValueError(f"y must hold a label other than ignore_index={settings.ignore_index}, got none")
+            raise ValueError(
+                f"y must hold a label other than ignore_index={settings.ignore_index}, got none; leave this batch out"
+            )
         keep = None if bool(kept.all()) else kept
     picked = y if keep is None else y[keep]
     outcome = kind.outcomes(picked)
