@@ -216,7 +216,7 @@ class Chains(nn.Module):
         attributes = Attributes(self.network)
         try:
             first = x if shared else rows(x, 0)
-            with telling_unfit(self.network, *arguments(first)), telling(self._told), unfused():
+            with telling_unfit(self.network, *arguments(first), self._first), telling(self._told), unfused():
                 found, rebound = over(
                     one,
                     (self._tensors(), inputs, targets),
@@ -231,6 +231,10 @@ class Chains(nn.Module):
             for name, value in rebound.items():
                 buffers[name].copy_(value)
         return found
+
+    def _first(self) -> dict[str, Tensor]:
+        """Return copies of the first chain's tensors: the network itself holds all of them stacked."""
+        return {name: t.detach()[0].clone() for name, t in self._tensors().items()}
 
     def chain(self, index: int) -> nn.Module:
         """Return a copy of the model with the parameters and buffers of one chain."""

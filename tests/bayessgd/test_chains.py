@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 from bayessgd.chains import Chains
 from bayessgd.collectors import IterateAverage
@@ -282,3 +282,11 @@ def test_chains_of_a_network_with_a_wrapped_layer_have_the_bare_names():
     law = chains.posterior()
     torch.testing.assert_close(predict(nn.Sequential(net[0], layer), law, x), chains(x, shared=True))
     torch.testing.assert_close(chains.chain(1)(x), chains(x, shared=True)[1])
+
+
+def test_a_loss_that_fails_is_not_blamed_on_the_inputs():
+    chains, x = Chains(nn.Linear(3, 1), 2), torch.randn(5, 3)
+    with pytest.raises(ValueError, match=r"^Target size"):  # torch's, of a function of the user's own
+        chains.loss(binary_cross_entropy_with_logits, x, torch.zeros(5), shared=True)
+    with pytest.raises(ValueError, match=r"model cannot take inputs torch.float32 \[5, 2\]"):
+        chains.loss(binary_cross_entropy_with_logits, x[:, :2], torch.zeros(5, 1), shared=True)
