@@ -125,7 +125,7 @@ class _Run:
         self.sequence = Sequence.of(network, given)
         self.starts: dict[int, Any] = {}
         # A used iterator has nothing left for the second chunk.
-        if self.refresh is not None and iter(self.refresh) is self.refresh:
+        if isinstance(self.refresh, Iterator):
             self.refresh = list(self.refresh)
 
     def __call__(self, state: State, *, fresh: bool) -> Iterator[Tensor]:

@@ -13,12 +13,16 @@ States = list[dict[str, Tensor]]
 
 
 def members(
-    modules: Sequence[nn.Module | Mapping[str, Tensor]], model: nn.Module | None
+    modules: Sequence[nn.Module | Mapping[str, Tensor]] | nn.ModuleList, model: nn.Module | None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return draws and buffers of networks or state dicts, [m, *shape] by name; copies."""
-    given = list(modules) if isinstance(modules, Sequence) else [modules]
+    given = list(modules) if isinstance(modules, Sequence | nn.ModuleList) else [modules]
     if not given:
         raise ValueError("modules must not be empty; pass at least one trained network")
+    if any(isinstance(m, Mapping | nn.ModuleDict) and _holds_networks(m) for m in given):
+        raise TypeError(
+            "modules must be a list of torch.nn.Modules, got a dict of them; pass list(modules.values())"
+        )
     if all(isinstance(m, nn.Module) for m in given):
         parameters, buffers = _of_networks([m for m in given if isinstance(m, nn.Module)])
     elif all(isinstance(m, Mapping) for m in given):
@@ -27,6 +31,10 @@ def members(
         kinds = sorted({type(m).__name__ for m in given})
         raise TypeError(f"modules must be a list of torch.nn.Modules, or of state dicts, got {kinds}")
     return _stacked(parameters, "parameters"), _stacked(buffers, "buffers")
+
+
+def _holds_networks(found: Mapping[str, object] | nn.ModuleDict) -> bool:
+    return any(isinstance(value, nn.Module) for value in found.values())
 
 
 def _of_networks(networks: list[nn.Module]) -> tuple[States, States]:

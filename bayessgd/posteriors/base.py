@@ -171,6 +171,10 @@ def check_named(
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise TypeError(f"{name}[{key!r}] must be a floating tensor, got {kind}; convert with .float()")
+        if tensor.is_meta:
+            raise TypeError(
+                f"{name}[{key!r}] must hold numbers, got a tensor on the meta device; take a real one"
+            )
         if tensor.ndim < lead:
             raise ValueError(f"{name}[{key!r}] must have shape [n, ...], got {list(tensor.shape)}")
         # The extremes show NaN and infinity without a mask of the tensor's size: it may be a mapped file.

@@ -69,7 +69,7 @@ class Ensemble(Posterior):
     @classmethod
     def of_modules(
         cls,
-        modules: Sequence[nn.Module | Mapping[str, Tensor]],
+        modules: Sequence[nn.Module | Mapping[str, Tensor]] | nn.ModuleList,
         *,
         model: nn.Module | None = None,
         chains: int = 1,

@@ -99,6 +99,13 @@ class Around(nn.Module):
         return self.module(x)
 
 
+def test_members_in_a_module_list_are_members(gen):
+    nets, x = trained(3, gen), torch.randn(5, 3, generator=gen)
+    torch.testing.assert_close(
+        predict(nets[0], Ensemble.of_modules(nn.ModuleList(nets)), x), outputs(nets, x)
+    )
+
+
 def test_a_linearised_ensemble_has_no_statistics_of_its_own(gen):
     nets, x = trained(2, gen), torch.randn(5, 3, generator=gen)
     law = Ensemble.of_modules(nets)
@@ -408,6 +415,22 @@ def test_bfloat16_predicts_and_is_refused_where_its_rounding_decides(gen):
     [
         (lambda: Ensemble.of_modules([]), ValueError, "modules must not be empty"),
         (lambda: Ensemble.of_modules([1]), TypeError, "list of torch.nn.Modules, or of state dicts, got"),
+        (
+            lambda: Ensemble.of_modules({"a": normed()}),
+            TypeError,
+            r"a dict of them; pass list\(modules.values\(\)\)",
+        ),
+        (lambda: ONE.to(device="meta"), TypeError, "must hold numbers, got a tensor on the meta device"),
+        (
+            lambda: predict(
+                nn.BatchNorm1d(1),
+                Ensemble({"weight": torch.ones(1, 1)}),
+                torch.ones(2, 1),
+                refresh_batchnorm=True,
+            ),
+            TypeError,
+            "or an iterable of batches, got bool",
+        ),
         (
             lambda: Ensemble.of_modules([nn.Linear(1, 1), nn.Linear(2, 1)]),
             ValueError,
