@@ -14,14 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from bayessgd._evaluating import Attributes, evaluating
+from bayessgd._functional import State, of_network
 from bayessgd._inputs import Inputs, Output, arguments, call, mapped, moved, size, tensors
 from bayessgd._over import over, warn
 from bayessgd._sequence import Sequence
 from bayessgd._spectral import needs_vectors, vectors
 from bayessgd._unfit import telling_unfit
 from bayessgd.batches import Data
-from bayessgd.batchnorm import fresh_statistics, refresh_batches, refreshing, statistics
-from bayessgd.params import clean_name
+from bayessgd.batchnorm import fresh_statistics, refresh_batches, refreshing, statistics, too_few
+from bayessgd.params import check_shaped, clean_name
 from bayessgd.posteriors import Ensemble
 from bayessgd.posteriors.base import Draws, Posterior
 
@@ -33,9 +34,6 @@ BUDGET_BYTES = {"cpu": 2**22}
 OTHER_BUDGET_BYTES = 2**30
 WEIGHTS_BYTES = 2**26
 """For the draws of one chunk themselves, on a CPU; elsewhere `OTHER_BUDGET_BYTES`."""
-
-State = dict[str, Tensor]
-"""Parameters or buffers by name; of a bank, each [draws, *shape]."""
 
 
 def stream(
@@ -64,6 +62,7 @@ def stream(
     Yields:
         The number of the batch, the draws of the chunk, and their outputs [chunk, batch, ...].
     """
+    check_shaped(network)
     own = {clean_name(name): p for name, p in network.named_parameters()}
     if isinstance(posterior, Posterior):
         shapes = {name: own[name] for name in posterior.names if name in own}
@@ -126,7 +125,7 @@ class _Run:
         self.sequence = Sequence.of(network, given)
         self.starts: dict[int, Any] = {}
         # A used iterator has nothing left for the second chunk.
-        if self.refresh is not None and iter(self.refresh) is self.refresh:
+        if isinstance(self.refresh, Iterator):
             self.refresh = list(self.refresh)
 
     def __call__(self, state: State, *, fresh: bool) -> Iterator[Tensor]:
@@ -193,14 +192,8 @@ class _Run:
         # BatchNorm writes into what it is given: copies, so that a pass that fails half-way has changed nothing.
         state = self._whole(own)
         copies = {name: state[name] for name in self.statistics}
-        try:
+        with too_few():
             call(self.network, state, given, lambda _: next(iter(copies.values())))
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise ValueError(
-                "refresh_batchnorm must have at least 2 data, for a variance over them, got 1; pass the training data"
-            ) from error
         return copies
 
 
@@ -233,33 +226,6 @@ def warn_of_statistics(network: nn.Module, given: Iterable[str]) -> None:
             "model has BatchNorm, whose running statistics belong to its own weights and not to the draws of "
             "the posterior; pass refresh_batchnorm=train_loader, or keep each member's own by Ensemble.of_modules",
         )
-
-
-def of_network(draws: Mapping[str, Tensor], network: nn.Module) -> State:
-    """Return draws of parameters and buffers under the network's own names, in its types and on its devices."""
-    tensors = [*network.named_parameters(), *network.named_buffers()]
-    own = {clean_name(name): (name, p) for name, p in tensors}
-    # A state dict names a tied parameter at each of its places; the network knows it by the first.
-    first = {id(p): name for name, p in tensors}
-    places = [
-        *network.named_parameters(remove_duplicate=False),
-        *network.named_buffers(remove_duplicate=False),
-    ]
-    alias = {clean_name(name): clean_name(first[id(p)]) for name, p in places}
-    unknown = sorted(set(draws) - set(alias))
-    if unknown:
-        raise ValueError(f"posterior must be of the model's parameters {sorted(own)}, got unknown {unknown}")
-    found = {}
-    for name, drawn in draws.items():
-        key, like = own[alias[name]]
-        if drawn.shape[1:] != like.shape:
-            raise ValueError(
-                f"posterior must have the shape {list(like.shape)} of the model's {name}, got "
-                f"{list(drawn.shape[1:])}; it is of another network"
-            )
-        if name == alias[name] or alias[name] not in draws:
-            found[key] = drawn.to(like)
-    return found
 
 
 def chunk_of(shapes: Mapping[str, Tensor], inputs: Inputs) -> int:

@@ -5,7 +5,8 @@ attribute. Parameters and buffers are lent to it as copies (`bayessgd._bank`); e
 noted here before and put back afterwards.
 """
 
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +24,13 @@ KEPT = ("training", "momentum")
 def evaluating(network: nn.Module) -> Iterator["Attributes"]:
     """Put every module into evaluation mode, and each back into its own state afterwards."""
     modes = [(module, module.training) for module in network.modules()]
-    network.eval()
+    try:
+        network.eval()
+    except NotImplementedError as error:
+        raise TypeError(
+            f"model must have an evaluation mode, got {type(network).__name__}: {error}; pass the module that was "
+            "exported"
+        ) from error
     attributes = Attributes(network)
     try:
         yield attributes
@@ -33,19 +40,34 @@ def evaluating(network: nn.Module) -> Iterator["Attributes"]:
             module.training = training
 
 
+OWN = set(vars(nn.Module()))
+"""Where a module has its parameters, buffers and children."""
+
+HOOKS = {name for name, value in vars(nn.Module()).items() if isinstance(value, OrderedDict)}
+"""What torch calls around a forward pass, and `refreshing` adds to meanwhile."""
+
+
 class Attributes:
-    """What the modules of a network hold beside parameters and buffers, to be put back."""
+    """What the modules of a network hold beside parameters and buffers, to be put back: one level of containers too."""
 
     def __init__(self, network: nn.Module) -> None:
         self._modules = [(m.__dict__, dict(m.__dict__), _ids(m.__dict__)) for m in network.modules()]
         self._containers: list[tuple[Any, Any, Any]] = []
         self._tensors: list[tuple[Tensor, int, Tensor]] = []
         for attributes, _, _ in self._modules:
-            for value in attributes.values():
-                if type(value) in (list, dict, set):
+            for name, value in attributes.items():
+                if isinstance(value, list | dict | set | deque) and name not in HOOKS:
                     self._containers.append((value, value.copy(), _ids(value) if value else ()))
-                elif isinstance(value, Tensor) and not value.is_inference():
-                    self._tensors.append((value, value._version, value.detach().clone()))
+                    if name not in OWN:
+                        self._note(value.values() if isinstance(value, dict) else value)
+                else:
+                    self._note([value])
+
+    def _note(self, values: Iterable[Any]) -> None:
+        for value in values:
+            # Parameters are lent as copies, wherever else they are named.
+            if isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and not value.is_inference():
+                self._tensors.append((value, value._version, value.detach().clone()))
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -58,7 +80,7 @@ class Attributes:
         for container, copy, ids in self._containers:
             if (container or copy) and _ids(container) != ids:
                 container.clear()
-                container.extend(copy) if isinstance(container, list) else container.update(copy)
+                container.extend(copy) if isinstance(container, list | deque) else container.update(copy)
         for i, (tensor, version, copy) in enumerate(self._tensors):
             if tensor._version != version:
                 tensor.data.copy_(copy)

@@ -5,14 +5,32 @@ both places back in the order in which it took them), and buffers that a forward
 Here every place is noted first and all are put back.
 """
 
+import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils import checkpoint
 
-__all__ = ["elementary", "functional", "lending", "unfused", "writing_module", "written_copies"]
+from bayessgd.params import clean_name
+
+__all__ = [
+    "RecomputingError",
+    "State",
+    "copied",
+    "elementary",
+    "functional",
+    "lending",
+    "of_network",
+    "unfused",
+    "writing_module",
+    "written_copies",
+]
+
+State = dict[str, Tensor]
+"""Parameters or buffers by name; of a bank, each [draws, *shape]."""
 
 
 def functional(
@@ -27,12 +45,60 @@ def functional(
         return network(*args, **keywords)
 
 
+def copied(network: nn.Module) -> nn.Module:
+    """Return a deep copy, also of a network that holds what it has computed (older weight norms, pruning)."""
+    computed = [
+        value
+        for module in network.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]
+    return copy.deepcopy(network, {id(value): value.detach().clone() for value in computed})
+
+
+CHECKPOINTED = (
+    "model must not recompute activations (checkpointing) where weights are lent to it: its backward pass would take "
+    "its own weights again; turn that off, as by gradient_checkpointing_disable(), or pass the network without it"
+)
+
+
+class RecomputingError(ValueError):
+    """Activation checkpointing where it would give wrong gradients."""
+
+
+class _Recomputing:
+    """In the place of torch's reentrant checkpointing."""
+
+    @staticmethod
+    def apply(*_: object) -> None:
+        raise RuntimeError(CHECKPOINTED)
+
+
+@contextmanager
+def _not_recomputing() -> Iterator[None]:
+    """Refuse activation checkpointing, which runs parts of a forward pass again when what was lent is gone."""
+    reentrant = checkpoint.CheckpointFunction
+    checkpoint.CheckpointFunction = _Recomputing  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        with torch.autograd.graph.disable_saved_tensors_hooks(CHECKPOINTED):
+            yield
+    except RuntimeError as error:
+        if CHECKPOINTED not in str(error):
+            raise
+        raise RecomputingError(CHECKPOINTED) from error
+    finally:
+        checkpoint.CheckpointFunction = reentrant
+
+
 @contextmanager
 def lending(network: nn.Module, state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """Put other tensors in the places of the named ones for a while.
 
     Yields:
         A dict that afterwards holds the buffers of these names as the network left them.
+
+    Raises:
+        RecomputingError: The network checkpoints activations, with other weights than its own and gradients.
     """
     if isinstance(network, torch.jit.ScriptModule):
         raise TypeError("model must be a Python module, got a ScriptModule; pass the module it was made from")
@@ -40,6 +106,7 @@ def lending(network: nn.Module, state: Mapping[str, Tensor]) -> Iterator[dict[st
         [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
     )
     new = {id(named[name]): tensor for name, tensor in state.items()}
+    strange = any(isinstance(named[n], nn.Parameter) and named[n] is not t for n, t in state.items())
     places: list[tuple[dict[str, Any], dict[str, Any]]] = []
     names = {(id(d), key): name for name, (d, key) in _places(network, state).items()}
     left: dict[str, Tensor] = {}
@@ -50,7 +117,8 @@ def lending(network: nn.Module, state: Mapping[str, Tensor]) -> Iterator[dict[st
                 for key, tensor in place.items():
                     if id(tensor) in new:
                         place[key] = new[id(tensor)]
-        yield left
+        with _not_recomputing() if strange and torch.is_grad_enabled() else nullcontext():
+            yield left
     finally:
         for place, before in places:
             left.update({names[id(place), k]: t for k, t in place.items() if (id(place), k) in names})
@@ -65,6 +133,36 @@ def _places(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, tuple[
             name = f"{path}.{key}" if path else key
             if name in state:
                 found[name] = (cast(dict[str, Any], module._buffers), key)
+    return found
+
+
+def of_network(draws: Mapping[str, Tensor], network: nn.Module) -> State:
+    """Return draws of parameters and buffers under the network's own names, in its types and on its devices."""
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    own = {clean_name(name): (name, p) for name, p in tensors}
+    # A state dict names a tied parameter at each of its places; the network knows it by the first.
+    first = {id(p): name for name, p in tensors}
+    places = [
+        *network.named_parameters(remove_duplicate=False),
+        *network.named_buffers(remove_duplicate=False),
+    ]
+    alias = {clean_name(name): clean_name(first[id(p)]) for name, p in places}
+    unknown = sorted(set(draws) - set(alias))
+    if unknown:
+        raise ValueError(
+            f"posterior must be of the model's parameters {sorted(own)}, got unknown {unknown}; it is of another "
+            "network"
+        )
+    found = {}
+    for name, drawn in draws.items():
+        key, like = own[alias[name]]
+        if drawn.shape[1:] != like.shape:
+            raise ValueError(
+                f"posterior must have the shape {list(like.shape)} of the model's {name}, got "
+                f"{list(drawn.shape[1:])}; it is of another network"
+            )
+        if name == alias[name] or alias[name] not in draws:
+            found[key] = drawn.to(like)
     return found
 
 

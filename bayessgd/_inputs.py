@@ -54,6 +54,10 @@ def picked(output: Any, pick: Output | None = None) -> Tensor:
     Raises:
         TypeError: It is not a tensor.
     """
+    if pick is not None and not callable(pick):
+        raise TypeError(
+            f"output must be a function that picks a tensor, got {pick!r}; such as lambda o: o.logits or lambda o: o[0]"
+        )
     found = output if pick is None else pick(output)
     if isinstance(found, Tensor):
         return found

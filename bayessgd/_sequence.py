@@ -84,6 +84,8 @@ class Sequence:
     def start(self, state: Mapping[str, Tensor], x: Inputs) -> Any:
         """Return what the layers in front make of the input, or the input where there are none."""
         args, keywords = arguments(x)
+        if not args and list(keywords) == ["input"]:  # forward's own name for it
+            args, keywords = (keywords["input"],), {}
         if keywords or len(args) != 1:
             return functional(self.network, state, args, keywords)  # which says what is wrong
         return self._through(range(self.frozen), state, args[0])
@@ -111,8 +113,9 @@ class Sequence:
             draws: From the network's names to [draws, *shape]; what it leaves out is the network's own.
             hidden: What `start` returned, [batch, in].
         """
-        # By identity, for a tied parameter has one name and several places.
-        drawn = {id(p): draws[name] for name, p in self.network.named_parameters() if name in draws}
+        # By identity, for a tied parameter has one name and several places; a frozen weight may be a buffer.
+        own = [*self.network.named_parameters(), *self.network.named_buffers()]
+        drawn = {id(p): draws[name] for name, p in own if name in draws}
         count = len(next(iter(draws.values())))
 
         def stacked(p: Tensor) -> Tensor:
@@ -136,4 +139,5 @@ class Sequence:
 
 
 def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    """Return whether a call does more than the class says: by hooks, or by a forward that was put into the object."""
+    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in module.__dict__

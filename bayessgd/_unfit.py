@@ -4,14 +4,14 @@ A forward pass that fails may have failed for its weights, for `vmap`, or for th
 with its own weights and without any transform as well are the data at fault; that is tried once, after the failure.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bayessgd._functional import functional, written_copies
+from bayessgd._functional import RecomputingError, functional, written_copies
 from bayessgd._over import is_together
 
 __all__ = ["UnfitError", "telling_unfit"]
@@ -22,10 +22,21 @@ class UnfitError(ValueError, RuntimeError):
 
 
 @contextmanager
-def telling_unfit(network: nn.Module, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Iterator[None]:
+def telling_unfit(
+    network: nn.Module,
+    args: tuple[Any, ...],
+    keywords: Mapping[str, Any],
+    state: Callable[[], Mapping[str, Tensor]] | None = None,
+) -> Iterator[None]:
     """Refuse the inputs where the network cannot be called with them, whatever its weights are.
 
     Within a `vmap` that may still become a loop nothing is tried: there the network may fail for the `vmap` alone.
+
+    Args:
+        network: The network.
+        args: Of its call.
+        keywords: Of its call.
+        state: Makes the weights that it is tried with; `None` are its own.
 
     Raises:
         UnfitError: The network fails with its own weights too.
@@ -38,10 +49,12 @@ but got Double and Float; convert them to torch.float32, the type of its paramet
     """
     try:
         yield
-    except (UnfitError, torch.OutOfMemoryError):
+    except (UnfitError, RecomputingError, torch.OutOfMemoryError):
         raise
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        if (is_together() and isinstance(error, RuntimeError)) or _runs(network, args, keywords):
+        if isinstance(network, torch.jit.ScriptModule):
+            raise  # it has said what to pass
+        if (is_together() and isinstance(error, RuntimeError)) or _runs(network, args, keywords, state):
             raise
         raise UnfitError(
             f"model cannot take inputs {_described(args, keywords)}: {_said(error)}; "
@@ -54,10 +67,15 @@ def _said(error: BaseException) -> str:
     return said.splitlines()[0].rstrip(".") if said else type(error).__name__
 
 
-def _runs(network: nn.Module, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> bool:
+def _runs(
+    network: nn.Module,
+    args: tuple[Any, ...],
+    keywords: Mapping[str, Any],
+    state: Callable[[], Mapping[str, Tensor]] | None,
+) -> bool:
     try:
         with torch.no_grad():
-            functional(network, written_copies(network), args, keywords)
+            functional(network, state() if state else written_copies(network), args, keywords)
     except Exception:  # whatever the forward of a stranger raises
         return False
     return True

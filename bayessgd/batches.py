@@ -6,9 +6,10 @@ r"""How data enter: one protocol for every function that runs a network.
     an iterable of batches      each of the above, or (inputs, targets), or a dict that holds both
 
 Of a batch (a, b, …) of tensors the network takes as many as its `forward` has positional arguments without a default,
-at least one, and the rest are targets; a pair whose first entry is itself a tuple or a dict is (inputs, targets). Of a
-dict the network takes what its `forward` names. What it does not name must be the target, under one of the names
-`TARGETS`; any other key, and a second target, is refused, for a misspelt mask would otherwise be left out in silence.
+at least one, and the rest are targets; where one of several might be an optional input it warns. A pair whose first
+entry is itself a tuple or a dict is (inputs, targets). Of a dict the network takes what its `forward` names. What it
+does not name must be the target, under one of the names `TARGETS`; any other key, and a second target, is refused, for
+a misspelt mask would otherwise be left out in silence.
 
 What a network returns is a tensor, or what `output=` picks from it: `output=lambda o: o.logits`.
 """
@@ -23,6 +24,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import Dataset
 
 from bayessgd._inputs import Inputs, Targets, joined, tensors
+from bayessgd._over import warn
 from bayessgd.params import unwrap
 
 __all__ = ["TARGETS", "Batch", "Data", "batches_of", "is_inputs", "whole"]
@@ -131,12 +133,20 @@ def _split(batch: Any, network: nn.Module) -> Batch:
             f"a batch must have the {count} inputs {_required(network)} of the model's forward, got {len(batch)} "
             "entries; yield ((x, z), y), or dicts"
         )
+    optional = [name for name, p in list(_positional(network).items())[count:] if p.default is None]
+    if len(batch) > count + 1 and optional:
+        warn(
+            "optional",
+            f"of a batch of {len(batch)} entries the model has {count}, what its forward asks for, and the rest are "
+            f"targets; if one is its {optional[0]}, yield ((x, {optional[0]}), y), or dicts",
+        )
     inputs = batch[0] if count == 1 else tuple(batch[:count])
     return Batch(_checked(inputs), _targets(batch[count:]))
 
 
 def _targets(rest: Any) -> Any:
-    rest = tuple(part for part in rest if part is not None)
+    # A DataLoader makes lists of the pairs (y, w) that a dataset returns.
+    rest = tuple(tuple(part) if isinstance(part, list) else part for part in rest if part is not None)
     return None if not rest else rest[0] if len(rest) == 1 else rest
 
 
@@ -190,9 +200,10 @@ def _parameters(network: nn.Module) -> dict[str, inspect.Parameter]:
         return {}
 
 
+def _positional(network: nn.Module) -> dict[str, inspect.Parameter]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return {name: p for name, p in _parameters(network).items() if p.kind in kinds}
+
+
 def _required(network: nn.Module) -> list[str]:
-    return [
-        name
-        for name, p in _parameters(network).items()
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-    ]
+    return [name for name, p in _positional(network).items() if p.default is p.empty]

@@ -19,7 +19,14 @@ from torch.nn.modules.batchnorm import _NormBase as BatchNorm  # InstanceNorm ma
 from bayessgd._inputs import Inputs, joined, size
 from bayessgd.batches import Data, batches_of
 
-__all__ = ["fresh_statistics", "has_statistics", "refresh_batches", "refreshing", "statistics"]
+__all__ = [
+    "fresh_statistics",
+    "has_statistics",
+    "refresh_batches",
+    "refreshing",
+    "statistics",
+    "too_few",
+]
 
 
 def _layers(model: nn.Module) -> dict[str, BatchNorm]:
@@ -62,6 +69,8 @@ def refresh_batches(data: Data, model: nn.Module) -> Iterator[Inputs]:
     held: Inputs | None = None
     single: Inputs | None = None
     for batch in batches_of(data, model):
+        if size(batch.inputs) == 0:
+            continue
         inputs = batch.inputs if single is None else joined([single, batch.inputs])
         if size(inputs) == 1:
             single = inputs
@@ -92,16 +101,32 @@ def fresh_statistics(model: nn.Module, num_draws: int) -> dict[str, Tensor]:
 
 
 class Refresh:
-    """Sets the momentum of every BatchNorm layer to that of a cumulative mean over the data."""
+    """Sets the momentum of every BatchNorm layer to that of a cumulative mean over the data.
+
+    A layer that a pass calls k times sees k·b data: each call counts them, and every pass over a batch, of which there
+    are several where draws run one by one, begins with the counts that the batch before it left.
+    """
 
     def __init__(self, layers: list[BatchNorm]) -> None:
-        self._layers, self.seen = layers, 0
+        self._layers, self.seen, self._size = layers, 0, 0
+        self._before, self._now = dict.fromkeys(layers, 0), dict.fromkeys(layers, 0)
 
     def next_batch(self, size: int) -> None:
         """Announce a batch of `size` data: it gets the weight size/(seen + size)."""
         self.seen += size
+        self._size, self._before = size, dict(self._now)
         for layer in self._layers:
             layer.momentum = size / self.seen
+
+    def begin(self, *_: object) -> None:
+        """Begin a pass over the batch."""
+        self._now = dict(self._before)
+
+    def count(self, layer: nn.Module, *_: object) -> None:
+        """Give a layer the momentum of its next call."""
+        assert isinstance(layer, BatchNorm)
+        self._now[layer] += self._size
+        layer.momentum = self._size / self._now[layer]
 
 
 @contextmanager
@@ -109,10 +134,28 @@ def refreshing(model: nn.Module) -> Iterator[Refresh]:
     """Put the BatchNorm layers, and nothing else, into training mode; leave the network as it was."""
     layers = list(_layers(model).values())
     before = [(layer.training, layer.momentum) for layer in layers]
+    refresh = Refresh(layers)
+    hooks = [model.register_forward_pre_hook(refresh.begin)]
+    hooks += [layer.register_forward_pre_hook(refresh.count) for layer in layers]
     try:
         for layer in layers:
             layer.training = True
-        yield Refresh(layers)
+        yield refresh
     finally:
+        for hook in hooks:
+            hook.remove()
         for layer, (training, momentum) in zip(layers, before, strict=True):
             layer.training, layer.momentum = training, momentum
+
+
+@contextmanager
+def too_few() -> Iterator[None]:
+    """Say in the library's words that a single datum has no variance."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            "refresh_batchnorm must have at least 2 data, for a variance over them, got 1; pass the training data"
+        ) from error

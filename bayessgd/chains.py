@@ -12,7 +12,6 @@ clipping by the total norm couple the chains. `bayessgd.optim.PreconditionedSGD`
 `stacked=True`.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -21,11 +20,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bayessgd._evaluating import Attributes
-from bayessgd._functional import lending, unfused
+from bayessgd._functional import copied, lending, unfused
 from bayessgd._inputs import Inputs, Output, Targets, arguments, mapped, parted, picked, rows, tensors
 from bayessgd._over import Told, over, telling
 from bayessgd._unfit import telling_unfit
-from bayessgd.params import named_buffers, unwrap
+from bayessgd.params import check_shaped, clean_name, named_buffers, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.starts import jittered_starts, reset_starts
 from metrics.inputs import check_count
@@ -80,6 +79,7 @@ class Chains(nn.Module):
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         model = unwrap(model)  # names are the bare network's, and a copy of what wraps it is none
+        check_shaped(model)
         num_chains = check_count(num_chains, "num_chains")
         which = _part(num_chains, part)
         seed = check_count(seed, "seed", least=0)
@@ -93,7 +93,7 @@ class Chains(nn.Module):
         else:
             starts = jittered_starts(model, num_chains, seed=seed, scale=jitter, which=which)
         # The copy holds the stacked tensors in the places of its own, so that torch moves, saves and loads them.
-        self.network = copy.deepcopy(model)
+        self.network = copied(model)
         names = {*self._stacked, *(name for name, _ in model.named_buffers())}
         _replace(self.network, {name: torch.stack([start[name] for start in starts]) for name in names})
 
@@ -103,18 +103,19 @@ class Chains(nn.Module):
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the stacked parameters `[chains, ...]` under the model's names, as a collector wants them.
+        """Yield the stacked parameters `[chains, ...]` under the bare model's names, as a collector wants them.
 
         They are leaf tensors for any elementwise optimizer; frozen parameters are not among them.
         """
         lead = prefix + "." * bool(prefix)
-        yield from ((lead + name, self.network.get_parameter(name)) for name in self._stacked)
+        yield from ((lead + clean_name(name), self.network.get_parameter(name)) for name in self._stacked)
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
-        """Yield the stacked buffers `[chains, ...]` under the model's names."""
-        yield from self.network.named_buffers(prefix, recurse, remove_duplicate)
+        """Yield the stacked buffers `[chains, ...]` under the bare model's names."""
+        buffers = self.network.named_buffers(prefix, recurse, remove_duplicate)
+        yield from ((clean_name(name), buffer) for name, buffer in buffers)
 
     def forward(self, x: Inputs, *, shared: bool = False, output: Output | None = None) -> Tensor:
         """Return the networks' outputs `[chains, batch, ...]`.
@@ -215,7 +216,7 @@ class Chains(nn.Module):
         attributes = Attributes(self.network)
         try:
             first = x if shared else rows(x, 0)
-            with telling_unfit(self.network, *arguments(first)), telling(self._told), unfused():
+            with telling_unfit(self.network, *arguments(first), self._first), telling(self._told), unfused():
                 found, rebound = over(
                     one,
                     (self._tensors(), inputs, targets),
@@ -231,14 +232,17 @@ class Chains(nn.Module):
                 buffers[name].copy_(value)
         return found
 
+    def _first(self) -> dict[str, Tensor]:
+        """Return copies of the first chain's tensors: the network itself holds all of them stacked."""
+        return {name: t.detach()[0].clone() for name, t in self._tensors().items()}
+
     def chain(self, index: int) -> nn.Module:
         """Return a copy of the model with the parameters and buffers of one chain."""
         index = check_count(index, "index", least=0)
         if index >= self.num_chains:
             raise ValueError(f"index must be below the number of chains, {self.num_chains}, got {index}")
-        model = copy.deepcopy(self.network)
-        tensors = [*self.named_parameters(), *self.named_buffers()]
-        _replace(model, {name: t.detach()[index].clone() for name, t in tensors})
+        model = copied(self.network)
+        _replace(model, {name: t.detach()[index].clone() for name, t in self._tensors().items()})
         return model
 
     def posterior(self) -> Ensemble:
@@ -248,7 +252,9 @@ class Chains(nn.Module):
         return Ensemble(draws, buffers=buffers)
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        """Return what is stacked under the network's own names, with those of compiled parts."""
+        parameters = {name: self.network.get_parameter(name) for name in self._stacked}
+        return {**parameters, **dict(self.network.named_buffers())}
 
     def _check_batch(self, x: object, name: str, *, shared: bool) -> None:
         found = tensors(x) if isinstance(x, Tensor | tuple | Mapping) else {}

@@ -90,6 +90,7 @@ def from_checkpoints(
 def _below(state: dict[str, Tensor], prefix: str | None) -> dict[str, Tensor]:
     if not prefix:
         return state
+    prefix = f"{prefix.rstrip('.')}."
     bare = {clean_name(name): tensor for name, tensor in state.items()}
     kept = {name.removeprefix(prefix): tensor for name, tensor in bare.items() if name.startswith(prefix)}
     if not kept:

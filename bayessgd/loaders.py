@@ -115,7 +115,7 @@ def iid_loader(
     num_data = len(dataset)  # pyright: ignore[reportArgumentType]  # torch's Dataset declares none
     if num_data == 0:
         raise ValueError("dataset must not be empty, got length 0")
-    tensors = isinstance(dataset, TensorDataset)
+    tensors = type(dataset) is TensorDataset  # a subclass may do anything with one index
     kind = _IidTensorBatches if tensors else IidBatchSampler
     batches = kind(num_data, batch_size=batch_size, num_batches=num_batches, generator=generator)
     # At every pass the loader draws a seed for workers; from here, so that no other generator moves.

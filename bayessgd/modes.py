@@ -21,7 +21,8 @@ from torch.func import grad, hessian
 
 from bayessgd._data import check_finite_data, check_laws, check_targets
 from bayessgd._evaluating import evaluating
-from bayessgd._over import warn
+from bayessgd._functional import elementary
+from bayessgd._over import quietly, warn
 from bayessgd._probabilities import told_of_probabilities
 from bayessgd.likelihoods import Likelihood, mean_negative_log_joint
 from bayessgd.noise import gradient_noise
@@ -194,7 +195,7 @@ def _newton(loss: Callable[[Tensor], Tensor], theta: Tensor, n: int, most: int) 
     enough = 1e-6 if theta.dtype == torch.float64 else 1e-3
     hidden, length = 0, 0.0
     for steps in range(1, most + 1):
-        A, gradient, value = hessian(loss)(theta), grad(loss)(theta), loss(theta)
+        A, gradient, value = _hessian(loss, theta), grad(loss)(theta), loss(theta)
         if not all(bool(t.isfinite().all()) for t in (A, gradient, value)):
             raise ValueError(
                 f"model must have finite derivatives and a finite loss where the search stands, got none (parameters "
@@ -217,6 +218,20 @@ def _newton(loss: Callable[[Tensor], Tensor], theta: Tensor, n: int, most: int) 
         f"model must have an optimum within max_iterations={most} Newton steps, the last was {length:.2g} of the "
         f"posterior's widths; take a prior that is not flat, start nearer to it, or {_wider(theta.dtype)}"
     )
+
+
+def _hessian(loss: Callable[[Tensor], Tensor], theta: Tensor) -> Tensor:
+    try:
+        with elementary(), quietly():
+            return hessian(loss)(theta)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, NotImplementedError) as error:
+        loss(theta)  # where the model itself is at fault, it says so better
+        raise ValueError(
+            "model must run under vmap and forward-mode differentiation for its curvature, got one that does not: "
+            f"{str(error).strip().splitlines()[0]}; use bayessgd.snapshots or reference.nuts"
+        ) from error
 
 
 def _descent(A: Tensor, gradient: Tensor) -> tuple[Tensor, bool]:

@@ -12,7 +12,7 @@ parameter is a DTensor; this process's shard is what is collected, and `gather` 
 processes. A frozen parameter (`requires_grad=False`) is no part of θ, and a tied one appears once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 __all__ = [
+    "bare_state",
+    "check_shaped",
     "clean_name",
     "flat_rows",
     "flatten",
@@ -64,6 +66,34 @@ def clean_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
+def check_shaped(network: nn.Module) -> None:
+    """Refuse a network with lazy layers that no batch has gone through, frozen ones and buffers too."""
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        _check_shaped(name, tensor)
+
+
+def _check_shaped(name: str, tensor: Tensor) -> None:
+    if isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer):
+        raise ValueError(f"model must have its shapes, but {name} is lazy; run one batch through it first")
+
+
+def bare_state(state: Mapping[str, Tensor], known: Collection[str]) -> dict[str, Tensor]:
+    """Return a state dict under the bare module's names.
+
+    Args:
+        state: From name to tensor; what wrapped the network may have put its prefixes before the names.
+        known: The network's own names, where they are known; it may have a child of the name that DDP puts in front.
+
+    >>> state = {"module.weight": torch.zeros(1)}
+    >>> list(bare_state(state, [])), list(bare_state(state, ["module.weight"]))
+    (['weight'], ['module.weight'])
+    """
+    bare = {clean_name(name): tensor for name, tensor in state.items()}
+    if bare and not set(known) & set(bare) and all(name.startswith("module.") for name in bare):
+        return {name.removeprefix("module."): tensor for name, tensor in bare.items()}
+    return bare
+
+
 def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the trainable parameters, by their names in the bare module, in its order.
 
@@ -81,10 +111,7 @@ def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     for name, parameter in unwrap(model).named_parameters():
         if not parameter.requires_grad:
             continue
-        if isinstance(parameter, nn.UninitializedParameter):
-            raise ValueError(
-                f"model must have its shapes, but {name} is lazy; run one batch through it first"
-            )
+        _check_shaped(name, parameter)
         if "_fsdp_wrapped_module" in name or name.endswith("_flat_param"):
             raise ValueError(
                 f"model must not be wrapped in FullyShardedDataParallel, whose {name} is a flat shard; "

@@ -145,13 +145,19 @@ def predict(
     sinks = [_Kept() if reduce is None else reducer(reduce)() for _ in inputs]
     with telling():
         if refresh_batchnorm is None:
-            warn_of_statistics(network, _names_of(posterior))
+            # A linearisation is around the mean, which has no statistics of its own.
+            warn_of_statistics(network, [] if linearised else _names_of(posterior))
         run = {"count": count, "generator": generator, "output": output, "refresh": refresh_batchnorm}
         if linearised:
             found = _linearised(network, posterior, inputs, chunk=chunk, **run)
         else:
             found = stream(network, posterior, inputs, chunk_size=chunk, **run)
         for i, draws, outputs in found:
+            if outputs.ndim < 2:
+                raise ValueError(
+                    "model must give outputs [batch, ...], got one number; a squeeze() in its forward drops a batch of "
+                    "one: write squeeze(-1)"
+                )
             sinks[i].add(outputs)
             del draws, outputs  # or they would be there beside the next ones
     return _together([sink.result() for sink in sinks], 1 if reduce is None else 0)

@@ -33,7 +33,7 @@ from bayessgd._over import warn
 from bayessgd._probabilities import told_of_probabilities
 from bayessgd.batches import Data
 from bayessgd.likelihoods import Likelihood
-from bayessgd.params import flatten, named_buffers, named_parameters, unflatten, unwrap
+from bayessgd.params import clean_name, flatten, named_buffers, named_parameters, unflatten, unwrap
 from bayessgd.posteriors import Ensemble
 from bayessgd.priors import Prior
 from bayessgd.starts import jittered_starts
@@ -172,7 +172,8 @@ def _starts(
     network: nn.Module, like: dict[str, Tensor], settings: _Settings, potential: FlatPotential
 ) -> list[Tensor]:
     named = jittered_starts(network, settings.chains, seed=settings.seed, scale=settings.jitter)
-    starts = [flatten({name: start[name] for name in like}) for start in named]
+    bare = [{clean_name(name): t for name, t in start.items()} for start in named]
+    starts = [flatten({name: start[name] for name in like}) for start in bare]
     for i, start in enumerate(starts):
         if not bool(start.isfinite().all()):
             raise ValueError(

@@ -7,7 +7,6 @@
 Chains start at the mode; the burn-in lets them forget it.
 """
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bayessgd._evaluating import evaluating
+from bayessgd._functional import copied
 from bayessgd._over import warn
 from bayessgd.chains import Chains
 from bayessgd.collectors import IterateAverage
@@ -120,7 +120,7 @@ def iterates(
 ) -> Tensor:
     """Return flat draws [chains, count, p] as they come: nothing is refused, whatever the chains do."""
     random = torch.Generator().manual_seed(seed)
-    network = copy.deepcopy(at.model)
+    network = copied(at.model)
     with torch.no_grad():
         for name, place in named_parameters(network).items():
             place.copy_(at.params[name])

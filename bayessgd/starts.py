@@ -5,12 +5,12 @@ Convergence can only be judged from chains that start further apart than the pos
 starts on every device, and leave torch's global seed alone.
 """
 
-import copy
 import math
 
 import torch
 from torch import Tensor, nn
 
+from bayessgd._functional import copied
 from metrics.inputs import check_number
 
 __all__ = ["jittered_starts", "reset_starts"]
@@ -34,7 +34,7 @@ def reset_starts(
     (torch.Size([1, 2]), False)
     """
     devices = {name: t.device for name, t in _values(model).items()}
-    model = copy.deepcopy(model).to("cpu")
+    model = copied(model).to("cpu")
     resets = []
     # Children first: where a parent has a rule for its children it overrides theirs.
     for name, module in reversed(list(model.named_modules())):
@@ -55,10 +55,26 @@ def reset_starts(
     with torch.random.fork_rng(devices=[]):
         for chain_seed in seeds:
             torch.default_generator.manual_seed(chain_seed)
+            before = {name: (p._version, p.data_ptr()) for name, p in model.named_parameters()}
             for reset in resets:
                 reset()
+            _check_reset(model, before)
             starts.append({name: t.to(devices[name]) for name, t in _values(model).items()})
     return starts
+
+
+def _check_reset(model: nn.Module, before: dict[str, tuple[int, int]]) -> None:
+    """Refuse starts that some parameters share, for no `reset_parameters` has written to them."""
+    left = [
+        name
+        for name, p in model.named_parameters()
+        if p.requires_grad and (p._version, p.data_ptr()) == before[name]
+    ]
+    if left:
+        raise ValueError(
+            f"model must know how to start anew, but its reset_parameters leave {left} as they are; write one that "
+            "does not, or pass jitter= to start from noisy copies"
+        )
 
 
 def jittered_starts(

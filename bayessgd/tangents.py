@@ -14,7 +14,6 @@ u^{2/3}: 4e-11 in float64, which a copy of the network is put into where it has 
 2e-5 in float32.
 """
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +25,7 @@ from torch.func import jvp, vmap
 
 from bayessgd._bank import State, chunk_of, evaluate, of_network
 from bayessgd._evaluating import evaluating
-from bayessgd._functional import elementary, writing_module
+from bayessgd._functional import copied, elementary, writing_module
 from bayessgd._inputs import Inputs, Output, call, mapped
 from bayessgd._over import quietly, telling, together
 from bayessgd._spectral import vectors
@@ -87,7 +86,7 @@ def tangents(
         rest = (refresh_batchnorm, chunk_size, output)
         if sum(p.numel() for p in network.parameters()) <= LARGEST_COPY:
             try:
-                double = copy.deepcopy(network).double()
+                double = copied(network).double()
                 state, along64 = ({name: t.double() for name, t in named.items()} for named in (at, along))
                 found = _central_difference(double, state, along64, _double(x), *_in_double(network, *rest))
                 like = next(iter(at.values()))

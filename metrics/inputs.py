@@ -59,9 +59,18 @@ def from_array(x: object, name: str) -> Tensor:
         return torch.from_numpy(np.array(x, dtype=x.dtype.newbyteorder("="), order="C"))
     if isinstance(x, SupportsDLPack):
         return torch.from_dlpack(x)
-    frame = callable(getattr(x, "to_numpy", None))  # pandas', polars'
-    remedy = f"pass {name}.to_numpy()" if frame else "use torch.as_tensor"
-    raise TypeError(f"{name} must be a tensor or an array, got {type(x).__name__}; {remedy}")
+    raise TypeError(f"{name} must be a tensor or an array, got {type(x).__name__}; {_made_tensor(x, name)}")
+
+
+def _made_tensor(x: object, name: str) -> str:
+    """Say how people make a tensor of what they have."""
+    if callable(getattr(x, "to_numpy", None)):  # pandas', polars'
+        return f"pass {name}.to_numpy()"
+    if isinstance(x, list | tuple) and x and all(isinstance(part, Tensor) for part in x):
+        return f"put its tensors together with torch.stack({name}), or torch.cat where they are batches"
+    if isinstance(getattr(x, "probs", None), Tensor):  # a distribution of classes
+        return f"pass {name}.probs"
+    return "use torch.as_tensor"
 
 
 def as_tensor(x: object, name: str) -> Tensor:
@@ -106,7 +115,7 @@ def check_tensor(x: object, name: str, *, shape: str, ndim: int) -> Tensor:
 def check_type(x: object, name: str) -> Tensor:
     """Return `x` if it is a dense float32 or float64 tensor."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}; use torch.as_tensor")
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}; {_made_tensor(x, name)}")
     if x.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name} must be float32 or float64, got {x.dtype}; convert with {name}.float()")
     return check_dense(x, name)

@@ -21,9 +21,9 @@ def check_probabilities(
     A sum may miss 1 by 1e-4: far above the rounding of a softmax in float32, far below what logits,
     percentages or a forgotten class would give.
 
-    >>> check_probabilities(torch.tensor([[0.5, 0.8]]))
+    >>> check_probabilities(torch.tensor([[0.5, 1.8]]))
     Traceback (most recent call last):
-    ValueError: probs must sum to 1 over the classes, got sums from 1.3 to 1.3; take logits through .softmax(-1)
+    ValueError: probs must sum to 1 over the classes, got sums from 2.3 to 2.3; take logits through .softmax(-1)
     """
     if isinstance(probs, Tensor) and probs.dtype in HALF:
         # Rounded probabilities miss 1 by more than the check below allows, and float() alone mends no rounding.
@@ -51,6 +51,14 @@ def check_probabilities(
         # What half precision rounds is off by less than 1 % a class; logits and counts are nowhere near.
         rounded = max(1 - low, high - 1) < 0.05
         remedy = f"renormalise with {name} / {name}.sum(-1, keepdim=True)" if rounded else LOGITS
+        if (
+            not rounded and float(p.detach().max()) <= 1
+        ):  # a softmax of probabilities would pass, and be nearly uniform
+            remedy = "take the logits themselves through .softmax(-1), not sigmoids of them"
+            if ndim == 2:
+                remedy += (
+                    f"; of draws of class 1's probability pass p = {name}.mean(0), torch.stack([1 - p, p], 1)"
+                )
         raise ValueError(
             f"{name} must sum to 1 over the classes, got sums from {low:.6g} to {high:.6g}; {remedy}"
         )

@@ -174,6 +174,10 @@ class Collector(ABC):
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take copies of the tensors of a state, after the counts were set."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the optimizer out of copies and pickles: a copy is attached to none."""
+        return self.__dict__ | {"_handle": None}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state, of tensors and plain numbers: `torch.load(..., weights_only=True)` reads it back.
 

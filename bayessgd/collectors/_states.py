@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from bayessgd.params import clean_name, unwrap
+from bayessgd.params import bare_state, clean_name, unwrap
 
 __all__ = ["Entries", "matched", "taken"]
 
@@ -42,7 +42,7 @@ def matched(state: object, entries: Entries, names: Sequence[str], like: Sequenc
             f"state must be a mapping from parameter names to tensors, got {type(state).__name__}; pass "
             "model.state_dict()"
         )
-    found = _bare(state, entries.known)
+    found = bare_state(state, entries.known)
     unknown = [name for name in found if name not in entries.known]
     given = {entries.alias[name]: t for name, t in found.items() if name in entries.alias}
     given |= {name: found[name] for name in names if name in found}  # before its aliases
@@ -53,14 +53,6 @@ def matched(state: object, entries: Entries, names: Sequence[str], like: Sequenc
             f"{_some(unknown)}; {_remedy(found, names)}"
         )
     return [_entry(name, given[name], parameter) for name, parameter in zip(names, like, strict=True)]
-
-
-def _bare(state: Mapping[str, Tensor], known: set[str]) -> dict[str, Tensor]:
-    bare = {clean_name(name): tensor for name, tensor in state.items()}
-    # DDP's and DataParallel's own, unless the network has a child of that name.
-    if bare and not known & set(bare) and all(name.startswith("module.") for name in bare):
-        bare = {name.removeprefix("module."): tensor for name, tensor in bare.items()}
-    return bare
 
 
 def _remedy(found: Mapping[str, Tensor], names: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from torch.distributions import Bernoulli as BernoulliLaw
 from torch.distributions import Categorical as CategoricalLaw
 from torch.distributions import Distribution, Independent
 
-from bayessgd.likelihoods._shapes import check_output, check_same_shape, summed
+from bayessgd.likelihoods._shapes import check_output, check_same_shape, check_target, summed
 from metrics.inputs import check_positive
 
 __all__ = ["Bernoulli", "Categorical"]
@@ -103,10 +103,7 @@ class Categorical:
     def terms(self, output: Float[Tensor, "n ..."], target: Shaped[Tensor, "..."]) -> Float[Tensor, "n ..."]:
         """Return the log-likelihood of every label, of the labels' shape; 0 where a label is ignored."""
         logits = self._logits(output)
-        if not isinstance(target, Tensor):
-            raise TypeError(
-                f"target must be a torch.Tensor, got {type(target).__name__}; use torch.as_tensor"
-            )
+        check_target(target)
         logs = logits.log_softmax(-1)
         if self.class_weights is not None:
             weights = logits.new_tensor(self.class_weights)
@@ -117,14 +114,16 @@ class Categorical:
                 )
             logs = logs * weights
         if target.is_floating_point():
-            check_same_shape(output, target)
+            labels = target.shape == logits.shape[:-1]
+            check_same_shape(output, target, remedy="of labels pass target.long()" if labels else None)
             return (target.movedim(self.class_dim, -1) * logs).sum(-1)
         if target.dtype != torch.int64:
             raise TypeError(
                 f"target must hold int64 labels or class probabilities, got {target.dtype}; "
                 f"convert with target.long()"
             )
-        check_same_shape(logits[..., 0], target, "the output without its classes")
+        remedy = self._remedy(output, target)
+        check_same_shape(logits[..., 0], target, "the output without its classes", remedy)
         kept = target != self.ignore_index
         picked = torch.where(kept, target, 0).unsqueeze(-1)
         try:
@@ -138,6 +137,17 @@ class Categorical:
             ) from error
         return torch.where(kept, found, 0.0)
 
+    def _remedy(self, output: Tensor, target: Tensor) -> str | None:
+        """Say how labels fit an output, where it is the classes that stand in the way."""
+        if target.shape == output.shape:
+            return (
+                f"of one-hot labels pass target.argmax({self.class_dim}), of several labels for one datum take "
+                "Bernoulli"
+            )
+        if self.class_dim == -1 and target.shape == output[:, 0].shape:
+            return "of classes in dimension 1 take Categorical(class_dim=1)"
+        return None
+
     def _logits(self, output: Tensor) -> Tensor:
         """Return the logits with their classes last."""
         check_output(output)
@@ -150,6 +160,11 @@ class Categorical:
             raise ValueError(
                 f"class_dim must be a dimension of the output {list(output.shape)} after the first, got "
                 f"{self.class_dim}"
+            )
+        if output.shape[dim] < 2:
+            raise ValueError(
+                f"output must have at least 2 classes in dimension {self.class_dim}, got {list(output.shape)}; for one "
+                "logit use Bernoulli, whose target has the output's shape"
             )
         return output.movedim(dim, -1)
 
@@ -171,7 +186,8 @@ class Bernoulli:
         if low < 0 or high > 1:
             raise ValueError(
                 f"y must be 0, 1 or a probability for Bernoulli, got values from {low:g} to {high:g}; map two labels "
-                "to 0 and 1, or take Categorical"
+                "to 0 and 1, or take Categorical; entries without a label leave out by Weighted(Bernoulli()) and "
+                "targets (y, mask)"
             )
 
     def __call__(self, output: Float[Tensor, "n ..."]) -> Distribution:

@@ -8,6 +8,7 @@ noise level that is learned, and sampled with the weights, is a parameter like a
 `LearnedScale(model)` appends it to a network's output.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,8 @@ class Gaussian:
     def terms(self, output: Float[Tensor, "n ..."], target: Shaped[Tensor, "..."]) -> Float[Tensor, "n ..."]:
         """Return the log density of every entry, of the output's shape."""
         check_same_shape(output, target)
-        return self._law(output).log_prob(target)
+        law = self._law(output)
+        return _log_density((target - law.loc) / law.scale, law.scale.log())
 
     def _law(self, output: Tensor) -> Normal:
         check_output(output)
@@ -112,7 +114,13 @@ class GaussianLogScale:
         """Return the log density of every entry of the target, of its shape."""
         law = self._law(output)
         check_same_shape(output[..., : output.shape[-1] // 2], target, "the output's means")
-        return law.log_prob(target)
+        log_scale = output.chunk(2, -1)[1]
+        return _log_density((target - law.loc) * log_scale.neg().exp(), log_scale)
+
+
+def _log_density(z: Tensor, log_scale: Tensor) -> Tensor:
+    """Return log N(y; f, σ²) of z = (y − f)/σ: σ² vanishes in float32 where σ is below 1e-23."""
+    return -0.5 * (z.square() + math.log(2 * math.pi)) - log_scale
 
 
 class LearnedScale(nn.Module):
@@ -155,4 +163,9 @@ class LearnedScale(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return `[n, ..., 2k]` of the network's own arguments."""
         output = self.model(*args, **kwargs)
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"model must return one tensor for LearnedScale, got {type(output).__name__}; wrap it in a module that "
+                "returns its means"
+            )
         return torch.cat([output, self.log_scale.expand_as(output)], -1)

@@ -90,6 +90,10 @@ def mean_negative_log_joint(
     network, theta = _of_network(model, params)
     n, t = check_positive(num_data, "num_data"), check_positive(temperature, "temperature")
     inputs, targets = whole(x, y, network)
+    if size(targets) == 0:
+        raise ValueError(
+            "y must hold at least one datum, got an empty batch; leave it out: its mean is no number"
+        )
     state = {own: theta[name] for own, name in _own_names(network, theta).items()}
     with unfused():
         found = wide(call(network, state, inputs, output))

@@ -191,8 +191,17 @@ def check_deterministic(model: object) -> None:
                 f"model must not mix the data of a batch, got {type(module).__name__} with batch statistics "
                 f"at {name!r}; call model.eval()"
             )
-        if module.training and isinstance(module, _DropoutNd) and module.p > 0:
+        if module.training and _draws(module):
             raise ValueError(
                 f"model must be deterministic, got {type(module).__name__} in training mode at {name!r}; "
                 f"call model.eval()"
             )
+
+
+def _draws(module: nn.Module) -> bool:
+    """Return whether a layer is random in training mode."""
+    if isinstance(module, _DropoutNd):
+        return module.p > 0
+    if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
+        return module.dropout > 0
+    return isinstance(module, nn.RReLU)

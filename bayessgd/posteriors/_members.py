@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from bayessgd.params import clean_name, named_buffers, named_parameters, unwrap
+from bayessgd.params import bare_state, clean_name, named_buffers, named_parameters, unwrap
 
 __all__ = ["members"]
 
@@ -13,12 +13,16 @@ States = list[dict[str, Tensor]]
 
 
 def members(
-    modules: Sequence[nn.Module | Mapping[str, Tensor]], model: nn.Module | None
+    modules: Sequence[nn.Module | Mapping[str, Tensor]] | nn.ModuleList, model: nn.Module | None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return draws and buffers of networks or state dicts, [m, *shape] by name; copies."""
-    given = list(modules) if isinstance(modules, Sequence) else [modules]
+    given = list(modules) if isinstance(modules, Sequence | nn.ModuleList) else [modules]
     if not given:
         raise ValueError("modules must not be empty; pass at least one trained network")
+    if any(isinstance(m, Mapping | nn.ModuleDict) and _holds_networks(m) for m in given):
+        raise TypeError(
+            "modules must be a list of torch.nn.Modules, got a dict of them; pass list(modules.values())"
+        )
     if all(isinstance(m, nn.Module) for m in given):
         parameters, buffers = _of_networks([m for m in given if isinstance(m, nn.Module)])
     elif all(isinstance(m, Mapping) for m in given):
@@ -27,6 +31,10 @@ def members(
         kinds = sorted({type(m).__name__ for m in given})
         raise TypeError(f"modules must be a list of torch.nn.Modules, or of state dicts, got {kinds}")
     return _stacked(parameters, "parameters"), _stacked(buffers, "buffers")
+
+
+def _holds_networks(found: Mapping[str, object] | nn.ModuleDict) -> bool:
+    return any(isinstance(value, nn.Module) for value in found.values())
 
 
 def _of_networks(networks: list[nn.Module]) -> tuple[States, States]:
@@ -48,10 +56,8 @@ def _of_networks(networks: list[nn.Module]) -> tuple[States, States]:
 
 
 def _of_states(given: list[Mapping[str, Tensor]], model: nn.Module | None) -> tuple[States, States]:
-    states = [
-        {clean_name(n.removeprefix("module.")): t for n, t in s.items() if isinstance(t, Tensor)}
-        for s in given
-    ]
+    known = () if model is None else [clean_name(n) for n in unwrap(model).state_dict()]
+    states = [bare_state({n: t for n, t in s.items() if isinstance(t, Tensor)}, known) for s in given]
     if model is None:
         names = {name for name, t in states[0].items() if t.is_floating_point()}
         rest = set(states[0]) - names
@@ -61,7 +67,8 @@ def _of_states(given: list[Mapping[str, Tensor]], model: nn.Module | None) -> tu
         missing = sorted(set(trained) - set(states[0]))
         if missing:
             raise ValueError(
-                f"modules must have all parameters of model, but lack {missing}; pass its own model"
+                f"modules must have all parameters of model, but lack {missing}; pass its own model, and the names "
+                "without what a trainer put before them, such as 'net.'"
             )
         frozen = {
             n for n in set(own) - set(trained) if any(not torch.equal(s[n], own[n]) for s in states if n in s)

@@ -134,7 +134,7 @@ class Posterior(ABC):
         (tensor([[2.]], grad_fn=<MmBackward0>), tensor([[3.]], grad_fn=<MmBackward0>))
         """
         if draw is None:
-            return with_values(model, self.mean, {}, refresh_batchnorm)
+            return with_values(model, self.mean, refresh_batchnorm, mean=True)
         draws: dict[str, Tensor] | None = getattr(self, "draws", None)
         if draws is None:
             raise TypeError(
@@ -142,9 +142,8 @@ class Posterior(ABC):
                 "bank = Ensemble(posterior.sample(n)), and call bank.module(model, draw=i)"
             )
         index = check_count(draw, "draw", least=0, below=len(next(iter(draws.values()))))
-        chosen = {name: t[index] for name, t in draws.items()}
-        own: dict[str, Tensor] = {name: t[index] for name, t in getattr(self, "buffers", {}).items()}
-        return with_values(model, chosen, own, refresh_batchnorm)
+        chosen = {name: t[index] for name, t in [*draws.items(), *getattr(self, "buffers", {}).items()]}
+        return with_values(model, chosen, refresh_batchnorm, mean=False)
 
     def save(self, path: str | Path) -> None:
         """Write the posterior to one safetensors file, whole or not at all; `bayessgd.load` reads it.
@@ -172,6 +171,10 @@ def check_named(
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise TypeError(f"{name}[{key!r}] must be a floating tensor, got {kind}; convert with .float()")
+        if tensor.is_meta:
+            raise TypeError(
+                f"{name}[{key!r}] must hold numbers, got a tensor on the meta device; take a real one"
+            )
         if tensor.ndim < lead:
             raise ValueError(f"{name}[{key!r}] must have shape [n, ...], got {list(tensor.shape)}")
         # The extremes show NaN and infinity without a mask of the tensor's size: it may be a mapped file.

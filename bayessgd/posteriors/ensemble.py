@@ -69,7 +69,7 @@ class Ensemble(Posterior):
     @classmethod
     def of_modules(
         cls,
-        modules: Sequence[nn.Module | Mapping[str, Tensor]],
+        modules: Sequence[nn.Module | Mapping[str, Tensor]] | nn.ModuleList,
         *,
         model: nn.Module | None = None,
         chains: int = 1,
@@ -81,8 +81,9 @@ class Ensemble(Posterior):
 
         Args:
             modules: Networks of one architecture, or `state_dict()`s of it.
-            model: Of state dicts, the network that tells parameters from buffers; without it floating tensors are
-                draws and the others buffers, which is enough to predict.
+            model: Of state dicts, the network that tells parameters from buffers, and a child named `module` from
+                the prefix of DDP; without it floating tensors are draws and the others buffers, which is enough to
+                predict.
             chains: As the class.
             origin: As the class.
 

@@ -128,6 +128,58 @@ def test_a_named_tuple_is_a_tuple(data):
     torch.testing.assert_close(predict(net, bank, pair), predict(net, bank, data[:2]))
 
 
+@pytest.mark.parametrize(
+    "net",
+    [
+        nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)),
+        nn.Sequential(nn.Linear(3, 3), nn.Softmax(1)),
+    ],
+)
+def test_a_sequential_runs_once_where_its_input_comes_by_name(net, data):
+    bank = Ensemble({n: p.detach() + torch.randn(2, *p.shape) for n, p in net.named_parameters()})
+    truth = predict(net, bank, data[0])
+    torch.testing.assert_close(predict(net, bank, {"input": data[0]}), truth)
+    torch.testing.assert_close(predict(net, bank, [{"input": data[0], "labels": data[2]}]), truth)
+
+
+class Pairs(TensorDataset):
+    """(x, (y, w)), which a DataLoader makes lists of."""
+
+    def __getitem__(self, index):
+        x, y, w = super().__getitem__(index)
+        return x, (y, w)
+
+
+def test_a_pair_of_targets_from_a_loader_is_a_pair(data):
+    (x, _, y), w = data, torch.rand(10)
+    loader = DataLoader(Pairs(x, y, w), batch_size=4)
+    _, (targets, weights) = whole(loader, None, nn.Linear(3, 2))
+    assert torch.equal(targets, y)
+    assert torch.equal(weights, w)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_target_is_refused_and_to_be_left_out(data):
+    net, (x, _, y) = nn.Linear(3, 2), data
+    params, index = dict(net.named_parameters()), torch.arange(10)
+    with pytest.raises(
+        TypeError, match=r"take Weighted.*, and leave out what is no target, such as an index"
+    ):
+        mean_negative_log_joint(net, params, [(x, y, index)], **LAWS, num_data=10)
+    obeyed = mean_negative_log_joint(net, params, [(x, y)], **LAWS, num_data=10)
+    assert torch.equal(obeyed, mean_negative_log_joint(net, params, x, y, **LAWS, num_data=10))
+
+
+@pytest.mark.parametrize("pick", [0, "logits"])
+def test_what_picks_nothing_is_refused(pick, data):
+    net = nn.Linear(3, 2)
+    bank = Ensemble({n: p.detach()[None] for n, p in net.named_parameters()})
+    with pytest.raises(
+        TypeError, match=r"output must be a function that picks a tensor, got .*lambda o: o\[0\]"
+    ):
+        predict(net, bank, data[0], output=pick)
+
+
 def test_targets_are_told_from_inputs_by_what_forward_asks_for():
     x, z, y = torch.zeros(4, 3), torch.zeros(4, 1), torch.zeros(4)
     [one] = batches_of([(x, y)], nn.Linear(3, 1))
@@ -145,6 +197,23 @@ class Conditional(nn.Module):
 
     def forward(self, x, label):
         return x + label
+
+
+class Masked(nn.Linear):
+    def forward(self, input, mask=None):
+        return super().forward(input if mask is None else input * mask)
+
+
+def test_what_might_be_an_optional_input_is_told(data, recwarn):
+    (x, z, y), net = data, Masked(3, 2)
+    mask = (z > 0).float()
+    bank = Ensemble({n: p.detach()[None] for n, p in net.named_parameters()})
+    with pytest.warns(UserWarning, match=r"if one is its mask, yield \(\(x, mask\), y\), or dicts"):
+        dropped = predict(net, bank, [(x, mask, y)])
+    torch.testing.assert_close(dropped, predict(net, bank, [(x, y)]))
+    found = predict(net, bank, [((x, mask), y)])
+    torch.testing.assert_close(found, predict(net, bank, {"input": x, "mask": mask}))
+    assert not recwarn
 
 
 def test_a_label_that_is_an_input_is_no_target():

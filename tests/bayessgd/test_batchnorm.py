@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -48,6 +50,24 @@ def test_refreshing_gives_means_over_the_data_and_leaves_the_model_as_it_was():
     variance = sum(len(b) * b.var(0) for b in batches) / 14
     torch.testing.assert_close(model.running_var, variance)
     assert (model.momentum, model.training) == (0.3, False)
+
+
+def test_a_layer_called_twice_counts_both_and_a_repeated_pass_only_once():
+    model = nn.BatchNorm1d(1, momentum=0.3).double().eval()
+    net = nn.Sequential(nn.Identity(), model)
+    model.reset_running_stats()
+    batches = [torch.randn(n, 1, dtype=torch.float64) for n in (7, 2, 5)]
+    with refreshing(net) as refresh:
+        for batch in batches:
+            refresh.next_batch(len(batch))
+            before = copy.deepcopy(model.state_dict())
+            for _ in range(2):  # as for two draws one by one
+                model.load_state_dict(before)
+                net(batch)
+                model(batch + 3)
+    torch.testing.assert_close(model.running_mean, torch.cat(batches).mean(0) + 1.5)
+    assert not net._forward_pre_hooks
+    assert not model._forward_pre_hooks
 
 
 def test_only_batchnorm_trains_meanwhile_and_errors_restore_it():

@@ -3,12 +3,13 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 from bayessgd.chains import Chains
 from bayessgd.collectors import IterateAverage
 from bayessgd.likelihoods import Categorical, FlatPrior, Gaussian, GaussianPrior, mean_negative_log_joint
 from bayessgd.optim import SGHMC, SGLD
+from bayessgd.predict import predict
 
 CHAINS, BATCH = 4, 6
 
@@ -258,3 +259,34 @@ def test_chains_of_a_compiled_network_have_the_bare_names():
     bare, compiled = (Chains(model, 2, seed=0) for model in (net, torch.compile(net, backend="eager")))
     assert [name for name, _ in compiled.named_parameters()] == ["weight", "bias"]
     assert torch.equal(compiled.posterior().draws["weight"], bare.posterior().draws["weight"])
+
+
+class Wrapped(nn.Module):
+    """A layer under the name that torch.compile gives it."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self._orig_mod = layer
+
+    def forward(self, x):
+        return self._orig_mod(x)
+
+
+def test_chains_of_a_network_with_a_wrapped_layer_have_the_bare_names():
+    layer = nn.BatchNorm1d(2)
+    net = nn.Sequential(nn.Linear(2, 2), Wrapped(layer))
+    chains, x = Chains(net, 2, jitter=0.1).eval(), torch.randn(5, 2)
+    names = ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert [name for name, _ in chains.named_parameters()] == names
+    assert [name for name, _ in chains.named_buffers()] == [f"1.{name}" for name, _ in layer.named_buffers()]
+    law = chains.posterior()
+    torch.testing.assert_close(predict(nn.Sequential(net[0], layer), law, x), chains(x, shared=True))
+    torch.testing.assert_close(chains.chain(1)(x), chains(x, shared=True)[1])
+
+
+def test_a_loss_that_fails_is_not_blamed_on_the_inputs():
+    chains, x = Chains(nn.Linear(3, 1), 2), torch.randn(5, 3)
+    with pytest.raises(ValueError, match=r"^Target size"):  # torch's, of a function of the user's own
+        chains.loss(binary_cross_entropy_with_logits, x, torch.zeros(5), shared=True)
+    with pytest.raises(ValueError, match=r"model cannot take inputs torch.float32 \[5, 2\]"):
+        chains.loss(binary_cross_entropy_with_logits, x[:, :2], torch.zeros(5, 1), shared=True)

@@ -130,7 +130,10 @@ def test_a_missing_prefix_is_named_and_passing_it_is_right(tmp_path):
     torch.save({"state_dict": prefixed(saved[0], "body.")}, tmp_path / "step=1.ckpt")
     with pytest.raises(ValueError, match=r"step=1.ckpt: state must .*from_checkpoints\(prefix='body\.'\)"):
         from_checkpoints(net, tmp_path, collector=IterateAverage, progress=False)
-    from_checkpoints(net, tmp_path, collector=IterateAverage, prefix="body.", progress=False)
+    found = from_checkpoints(net, tmp_path, collector=IterateAverage, prefix="body.", progress=False)
+    assert same(
+        from_checkpoints(net, tmp_path, collector=IterateAverage, prefix="body", progress=False), found
+    )
     with pytest.raises(ValueError, match=r"prefix must begin some names, got 'head.'"):
         from_checkpoints(net, tmp_path, collector=IterateAverage, prefix="head.", progress=False)
 

@@ -43,6 +43,18 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+class Augmented(TensorDataset):
+    """Which shifts every datum by itself, and names what it returns."""
+
+    def __getitem__(self, index):
+        return {"x": super().__getitem__(index)[0] + torch.rand(())}
+
+
+def test_a_dataset_of_ones_own_is_asked_for_one_datum_at_a_time():
+    [batch] = iid_loader(Augmented(torch.zeros(9)), batch_size=5, num_batches=1)
+    assert len(batch["x"].unique()) == 5
+
+
 @pytest.mark.parametrize("dataset", [tensors(), Squares()], ids=["tensors", "items"])
 def test_batches_are_full_and_repeat_items(dataset):
     batches = list(iid_loader(dataset, batch_size=20, num_batches=3, generator=seeded()))

@@ -166,3 +166,11 @@ def test_float32_is_good_enough_where_nothing_is_hidden():
     # To a thousandth of the posterior's width, which is what it promises.
     away = flatten(at.params).double() - flatten(wide.params)
     assert float((away / wide.covariance.diagonal().sqrt()).abs().max()) < 2e-3
+
+
+def test_a_network_without_forward_mode_is_refused():
+    net, x = nn.utils.parametrizations.weight_norm(nn.Linear(2, 1)), torch.randn(6, 2)
+    with pytest.raises(
+        ValueError, match=r"forward-mode differentiation .*use bayessgd.snapshots or reference.nuts"
+    ):
+        optimum(net, x, x[:, :1], likelihood=Gaussian(1.0), prior=GaussianPrior(1.0))

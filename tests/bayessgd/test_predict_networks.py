@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections import OrderedDict, deque
 
 import pytest
 import torch
@@ -32,6 +33,9 @@ ROUNDING = 1e-6
 """Of a few float32 operations, which members together may do in another order than one alone; members differ by .1."""
 
 LAWS = {"likelihood": Categorical(), "prior": GaussianPrior(1.0)}
+
+
+ONE = Ensemble({"0.weight": torch.ones(2, 1, 1)})
 
 
 def normed():
@@ -82,6 +86,41 @@ def test_buffers_of_members_go_through_every_posterior(gen, tmp_path):
     before = truth.clone()
     nets[0][1].running_mean += 1  # the ensemble keeps copies
     torch.testing.assert_close(predict(normed(), law, x), before, rtol=ROUNDING, atol=ROUNDING)
+
+
+class Around(nn.Module):
+    """A network whose child has the name that DDP puts in front."""
+
+    def __init__(self):
+        super().__init__()
+        self.module = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.module(x)
+
+
+def test_members_in_a_module_list_are_members(gen):
+    nets, x = trained(3, gen), torch.randn(5, 3, generator=gen)
+    torch.testing.assert_close(
+        predict(nets[0], Ensemble.of_modules(nn.ModuleList(nets)), x), outputs(nets, x)
+    )
+
+
+def test_a_linearised_ensemble_has_no_statistics_of_its_own(gen):
+    nets, x = trained(2, gen), torch.randn(5, 3, generator=gen)
+    law = Ensemble.of_modules(nets)
+    with pytest.warns(UserWarning, match="model has BatchNorm, whose running statistics"):
+        predict(nets[0], law, x, linearised=True)
+    mean = law.module(nets[0], refresh_batchnorm=x)
+    found = predict(nets[0], law, x, linearised=True, refresh_batchnorm=x).mean(0)  # the deviations sum to 0
+    torch.testing.assert_close(found, mean(x).detach())
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, nn.DataParallel])
+def test_a_child_named_module_is_no_wrapper(wrap, gen):
+    nets, x = [Around(), Around()], torch.randn(5, 3, generator=gen)
+    law = Ensemble.of_modules([wrap(net).state_dict() for net in nets], model=nets[0])
+    torch.testing.assert_close(predict(nets[0], law, x), outputs(nets, x))
 
 
 def test_a_trajectory_keeps_the_buffers_of_its_iterates(gen, tmp_path):
@@ -142,13 +181,18 @@ class Writes(nn.Module):
         self.register_buffer("level", torch.tensor(1.0))
         self.register_buffer("count", torch.zeros(()))
         self.cache, self.seen, self.plain = {}, [], torch.zeros(2)
+        self.window, self.named, self.held = deque(maxlen=3), OrderedDict(), [torch.zeros(2)]
 
     def forward(self, x):
         with torch.no_grad():
             self.layer.weight.mul_(0.9)
             self.frozen.mul_(0.5)
             self.plain.add_(1.0)
-        out = self.layer(x) * self.frozen * (self.level + self.count + self.plain)
+        out = self.layer(x) * self.frozen * (self.level + self.count + self.plain + self.held[0])
+        out = out + len(self.window) + len(self.named)
+        self.held[0].add_(1.0)
+        self.window.append(out)
+        self.named["x"] = out
         self.level = self.level + x.mean()
         self.count += 1
         self.cache["x"], self.new = out, 1
@@ -180,6 +224,7 @@ def test_nothing_is_changed_and_no_draw_sees_another(kind, gen):
         torch.testing.assert_close(twice, torch.stack(truth).repeat(1, 2, 1))
     assert all(torch.equal(t, net.state_dict()[n]) for n, t in pristine.state_dict().items())
     assert (net.cache, net.seen, hasattr(net, "new"), net.training) == ({}, [], False, True)
+    assert (len(net.window), len(net.named), net.held[0].tolist()) == (0, 0, [0, 0])
     assert not net.plain.any()
     assert all(torch.equal(t, law.mean[n]) for n, t in kept.mean.items())
     net(x)  # and it still works
@@ -371,6 +416,22 @@ def test_bfloat16_predicts_and_is_refused_where_its_rounding_decides(gen):
         (lambda: Ensemble.of_modules([]), ValueError, "modules must not be empty"),
         (lambda: Ensemble.of_modules([1]), TypeError, "list of torch.nn.Modules, or of state dicts, got"),
         (
+            lambda: Ensemble.of_modules({"a": normed()}),
+            TypeError,
+            r"a dict of them; pass list\(modules.values\(\)\)",
+        ),
+        (lambda: ONE.to(device="meta"), TypeError, "must hold numbers, got a tensor on the meta device"),
+        (
+            lambda: predict(
+                nn.BatchNorm1d(1),
+                Ensemble({"weight": torch.ones(1, 1)}),
+                torch.ones(2, 1),
+                refresh_batchnorm=True,
+            ),
+            TypeError,
+            "or an iterable of batches, got bool",
+        ),
+        (
             lambda: Ensemble.of_modules([nn.Linear(1, 1), nn.Linear(2, 1)]),
             ValueError,
             r"one architecture, but modules\[1\] and modules\[0\] differ in the parameters \['weight'\]",
@@ -379,6 +440,28 @@ def test_bfloat16_predicts_and_is_refused_where_its_rounding_decides(gen):
             lambda: Ensemble.of_modules([nn.Linear(1, 1).state_dict()], model=normed()),
             ValueError,
             "all parameters of model, but lack",
+        ),
+        (
+            lambda: Ensemble.of_modules(
+                [{f"net.{n}": t for n, t in nn.Linear(1, 1).state_dict().items()}], model=nn.Linear(1, 1)
+            ),
+            ValueError,
+            r"lack \['bias', 'weight'\].* the names without what a trainer put before them, such as 'net\.'",
+        ),
+        *[
+            (job, ValueError, "is lazy; run one batch through it first")
+            for job in (
+                lambda: predict(nn.Sequential(nn.Linear(1, 1), nn.LazyLinear(2)), ONE, torch.ones(2, 1)),
+                lambda: ONE.module(nn.Sequential(nn.Linear(1, 1), nn.LazyBatchNorm1d(affine=False))),
+                lambda: Chains(nn.Sequential(nn.Linear(1, 1), nn.LazyBatchNorm1d(affine=False)), 2),
+            )
+        ],
+        (
+            lambda: predict(
+                torch.export.export(nn.Linear(1, 1), (torch.ones(2, 1),)).module(), ONE, torch.ones(2, 1)
+            ),
+            TypeError,
+            "must have an evaluation mode, got GraphModule: .* pass the module that was exported",
         ),
         (
             lambda: Ensemble({"w": torch.ones(2, 1)}, buffers={"b": torch.ones(3)}),

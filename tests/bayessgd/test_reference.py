@@ -255,3 +255,16 @@ def test_refusal_of_a_model_that_diverged():
     nn.init.constant_(net.weight, math.nan)
     with pytest.raises(ValueError, match="model must have finite parameters"):
         reference.nuts(net, *data(4), likelihood=Gaussian(0.5), prior=GaussianPrior(1.0), progress=False)
+
+
+def test_a_compiled_layer_has_the_bare_names():
+    (x, y), quick = (
+        data(),
+        {"num_samples": 4, "num_chains": 1, "num_warmup": 4, "progress": False, "trace": False},
+    )
+    laws = {"likelihood": Gaussian(0.5), "prior": GaussianPrior(2.0)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # few draws
+        nets = nn.Sequential(line()), nn.Sequential(torch.compile(line(), backend="eager"))
+        bare, found = (reference.nuts(net, x, y, **laws, **quick).draws["0.weight"] for net in nets)
+    torch.testing.assert_close(found, bare)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
+import bayessgd
 from bayessgd._sequence import ELEMENTWISE, Sequence
 
 
@@ -77,6 +78,34 @@ def hooked(kind):
     return net
 
 
+def test_a_weight_that_is_a_buffer_is_the_members_own(gen):
+    nets, x = (
+        [nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)) for _ in range(3)],
+        torch.randn(5, 4, generator=gen),
+    )
+    for net in nets:
+        weight = net[0].weight.detach()
+        del net[0].weight
+        net[0].register_buffer("weight", weight)
+    found = bayessgd.predict(nets[0], bayessgd.Ensemble.of_modules(nets), x)
+    torch.testing.assert_close(found, torch.stack([net(x).detach() for net in nets]))
+
+
+def patched(pick):
+    """A network with a forward of its own in one object, as libraries that hook into layers write it."""
+    net = nn.Sequential(nn.Linear(4, 2))
+    pick(net).forward = lambda x: 2 * nn.functional.linear(x, net[0].weight, net[0].bias)
+    return net
+
+
+@pytest.mark.parametrize("pick", [lambda net: net, lambda net: net[0]])
+def test_a_forward_that_was_put_into_an_object_is_run(pick, gen):
+    net, x = patched(pick), torch.randn(5, 4, generator=gen)
+    state = draws(net, 3, gen)
+    truth = 2 * (x @ state["0.weight"].mT + state["0.bias"][:, None])
+    torch.testing.assert_close(bayessgd.predict(net, bayessgd.Ensemble(state), x), truth)
+
+
 @pytest.mark.parametrize(
     ("net", "inputs"),
     [
@@ -87,6 +116,8 @@ def hooked(kind):
         (nn.Sequential(nn.Linear(4, 2), nn.Softmax(1)), (torch.zeros(5, 4),)),
         (nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2)), (torch.zeros(5, 4),)),
         (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))), (torch.zeros(5, 4),)),
+        (patched(lambda net: net), (torch.zeros(5, 4),)),
+        (patched(lambda net: net[0]), (torch.zeros(5, 4),)),
         (hooked("register_forward_hook"), (torch.zeros(5, 4),)),
         (hooked("register_forward_pre_hook"), (torch.zeros(5, 4),)),
         (nn.Sequential(nn.Linear(4, 2)), (torch.zeros(5, 3, 4),)),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bayessgd import snapshots
+from bayessgd import predict, snapshots
 from bayessgd.likelihoods import Categorical, Gaussian
 from bayessgd.posteriors import Ensemble
 from bayessgd.priors import FlatPrior, GaussianPrior
@@ -220,3 +220,15 @@ def test_refusals(change, error, message):
     net, x, y, _, _ = regression()
     with pytest.raises(error, match=message):
         run(net, x, y, **change)
+
+
+def test_a_compiled_layer_starts_where_starts_say_and_predicts():
+    net = nn.Sequential(torch.compile(nn.Linear(2, 1), backend="eager"))
+    x, starts = (
+        torch.randn(8, 2),
+        Ensemble({"0.weight": torch.full((2, 1, 2), 7.0), "0.bias": torch.zeros(2, 1)}),
+    )
+    with pytest.warns(UserWarning, match="not at equilibrium"):
+        found = run(net, x, x[:, :1], starts=starts, lr=1e-9, passes=20, batch_size=8, num_draws=2)
+    torch.testing.assert_close(found.draws["0.weight"], starts.draws["0.weight"], atol=1e-2, rtol=0)
+    assert predict(net, found, x).shape == (2, 8, 1)

@@ -95,3 +95,29 @@ def test_a_learned_noise_starts_where_it_was_set():
     first, second = reset_starts(net, 2, seed=0)
     torch.testing.assert_close(first["log_scale"].exp(), torch.tensor([0.3]))
     assert not torch.equal(first["model.weight"], second["model.weight"])
+
+
+class Adapted(nn.Linear):
+    """A layer whose inherited `reset_parameters` knows nothing of what was added."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.adapter = nn.Parameter(torch.randn(2))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
+@pytest.mark.parametrize(
+    ("layer", "left"),
+    [
+        (lambda: Adapted(2, 1), "adapter"),
+        (lambda: nn.utils.weight_norm(nn.Linear(2, 1)), "weight_g', 'weight_v"),
+    ],
+)
+def test_parameters_that_no_reset_writes_to_are_refused_and_jitter_moves_them(layer, left):
+    net = layer()
+    with pytest.raises(
+        ValueError, match=rf"its reset_parameters leave \['{left}'\] as they are.*pass jitter="
+    ):
+        reset_starts(net, 2, seed=0)
+    one, other = jittered_starts(net, 2, seed=0, scale=0.1)
+    assert all(not torch.equal(one[name], other[name]) for name, _ in net.named_parameters())

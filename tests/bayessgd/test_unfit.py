@@ -176,3 +176,5 @@ def test_a_squeeze_that_drops_a_batch_of_one_is_refused(reduce):
     ):
         bayessgd.predict(net, bank(net), list(x.split(8)), reduce=reduce)
     bayessgd.predict(net, bank(net), list(x[:16].split(8)), reduce=reduce)
+    with pytest.raises(ValueError, match=r"got one number; a squeeze\(\) .* write squeeze\(-1\)"):
+        bayessgd.predict(net, bank(net), x[:1], reduce=reduce)

@@ -1,11 +1,21 @@
 """Each refusal's remedy, followed to the letter, gives the right number."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
 import metrics
 from metrics import calibration_error, evaluate_predictions
 from metrics.features import find_images, read_images
+
+
+@dataclass
+class Moments:
+    """What predictions may be reduced to."""
+
+    mean: torch.Tensor
+    variance: torch.Tensor
 
 
 def maps(gen):
@@ -98,6 +108,75 @@ class DataFrame:
 
     def to_numpy(self):
         return self.values
+
+
+def nll(predictions, y):
+    return evaluate_predictions(predictions, y).reports["predictions"]["nll"].value
+
+
+def test_one_hot_labels_are_refused_beside_classes_and_not_beside_labels(gen):
+    p, y = torch.randn(5, 40, 3, generator=gen).softmax(-1), torch.randint(3, (40,), generator=gen)
+    one_hot = torch.eye(3).long()[y]
+    with pytest.raises(ValueError, match=r"got one-hot labels \[40, 3\]; pass y.argmax\(1\)"):
+        evaluate_predictions(p, one_hot)
+    right = -p.mean(0)[torch.arange(40), y].log().mean()
+    assert nll(p, one_hot.argmax(1)) == pytest.approx(float(right), rel=1e-5)
+    each = torch.rand(5, 40, 3, generator=gen)  # three labels by themselves, of which one happens to be there
+    came = torch.where(one_hot == 1, each.mean(0), 1 - each.mean(0))
+    assert nll(each, one_hot) == pytest.approx(float(-came.log().mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_sequences_are_refused_with_what_makes_rows(classes, gen):
+    p, y = torch.randn(5, 20, 4, classes, generator=gen).softmax(-1), torch.randint(2, (20, 4), generator=gen)
+    with pytest.raises(ValueError, match=r"y.flatten\(\), and of predictions: p.flatten\(1, -2\)"):
+        evaluate_predictions(p, y)
+    right = -p.mean(0).gather(-1, y[..., None]).log().mean()
+    assert nll(p.flatten(1, -2), y.flatten()) == pytest.approx(float(right), rel=1e-5)
+
+
+def test_draws_of_counts_are_told_from_probabilities(gen):
+    y, draws = torch.tensor([3, 0, 5]), torch.poisson(torch.full((50, 3), 3.0), generator=gen)
+    with pytest.raises(ValueError, match=r"of draws of counts pass y.double\(\)"):
+        evaluate_predictions(draws, y)
+    found = evaluate_predictions(draws, y.double()).reports["predictions"]["rmse"].value
+    assert found == pytest.approx(float((draws.double().mean(0) - y).square().mean().sqrt()), rel=1e-5)
+
+
+def test_probabilities_that_no_softmax_made_are_refused_and_not_sent_through_one(gen):
+    logits, y = 3 * torch.randn(50, 3, generator=gen), torch.randint(3, (50,), generator=gen)
+    with pytest.raises(
+        ValueError, match=r"the logits themselves through .softmax\(-1\), not sigmoids of them"
+    ):
+        calibration_error(logits.sigmoid(), y)
+    calibration_error(logits.softmax(-1), y)
+    draws, binary = torch.rand(7, 50, generator=gen), torch.randint(2, (50,), generator=gen)
+    with pytest.raises(ValueError, match=r"p = probs.mean\(0\), torch.stack\(\[1 - p, p\], 1\)"):
+        metrics.categorical_nll(draws, binary)
+    p = draws.mean(0)
+    right = -torch.where(binary == 1, p, 1 - p).log().mean()
+    torch.testing.assert_close(metrics.categorical_nll(torch.stack([1 - p, p], 1), binary), right)
+
+
+def test_distributions_of_classes_are_refused_with_their_probabilities(gen):
+    p, y = torch.randn(5, 40, 3, generator=gen).softmax(-1), torch.randint(3, (40,), generator=gen)
+    law = torch.distributions.Categorical(probs=p)
+    with pytest.raises(TypeError, match=r"got Categorical; pass predictions.probs"):
+        evaluate_predictions(law, y)
+    assert nll(law.probs, y) == pytest.approx(nll(p, y), rel=1e-6)
+
+
+def test_lists_of_tensors_and_moments_are_refused_with_what_to_pass(gen):
+    p, y = torch.randn(5, 40, 3, generator=gen).softmax(-1), torch.randint(3, (40,), generator=gen)
+    with pytest.raises(TypeError, match=r"torch.stack\(predictions\)"):
+        evaluate_predictions(list(p), y)
+    assert nll(torch.stack(list(p)), y) == nll(p, y)
+    z = torch.randn(40, generator=gen)
+    told = Moments(torch.zeros(40), 4 * torch.ones(40))
+    with pytest.raises(TypeError, match=r"pass \(predictions.mean, predictions.variance.sqrt\(\)\)"):
+        evaluate_predictions(told, z)
+    right = -torch.distributions.Normal(0.0, 2.0).log_prob(z).mean()
+    assert nll((told.mean, told.variance.sqrt()), z) == pytest.approx(float(right), rel=1e-5)
 
 
 def test_a_data_frame_is_refused_and_its_numbers_are_not(gen):

@@ -62,7 +62,9 @@ def reduced_batch(batch: Batch, settings: Settings, groups: Tensor | None = None
             )
         kept = y != settings.ignore_index
         if not bool(kept.any()):
-            raise ValueError(f"y must hold a label other than ignore_index={settings.ignore_index}, got none")
+            raise ValueError(
+                f"y must hold a label other than ignore_index={settings.ignore_index}, got none; leave this batch out"
+            )
         keep = None if bool(kept.all()) else kept
     picked = y if keep is None else y[keep]
     outcome = kind.outcomes(picked)
@@ -181,12 +183,27 @@ def _outcomes(y: object, first: object) -> Tensor:
         raise TypeError(
             f"y must be int64 labels or float outcomes, got {outcome.dtype}; convert with y.long()"
         )
-    if outcome.ndim > 2:
+    if outcome.ndim > 2 or len(getattr(first, "shape", ())) == outcome.ndim + 2 == 4:
         raise ValueError(
             f"y must have shape [n] or [n, labels], got {list(outcome.shape)}; flatten the points of y, y.flatten(), "
             "and of predictions: p.flatten(1, -2), of maps [samples, n, classes, ...] p.movedim(2, -1).flatten(1, -2)"
         )
+    if _one_hot(outcome, first):
+        raise ValueError(
+            f"y must have shape [n] for predictions that sum to 1 over classes, got one-hot labels "
+            f"{list(outcome.shape)}; pass y.argmax(1)"
+        )
     return outcome
+
+
+def _one_hot(outcome: Tensor, first: object) -> bool:
+    """Whether each point has one label of several, and the probabilities of all of them are one distribution."""
+    if outcome.ndim != 2 or outcome.shape[1] < 2 or not isinstance(first, Tensor | np.ndarray):
+        return False
+    if tuple(first.shape[1:]) != tuple(outcome.shape) or not bool(((outcome == 0) | (outcome == 1)).all()):
+        return False
+    sums = torch.as_tensor(first).detach().double().sum(-1)
+    return bool((outcome.sum(1) == 1).all()) and bool(((sums - 1).abs() < 1e-2).all())
 
 
 def _of_labels(outcome: Tensor, first: object) -> bool:
@@ -202,15 +219,21 @@ def _of_labels(outcome: Tensor, first: object) -> bool:
 def _prediction(value: object, kind: Kind, y: Tensor, name: str) -> object:
     """A prediction as its kind takes it: arrays as tensors, two classes from the probability of one."""
     if isinstance(kind, Regression):
+        if isinstance(getattr(value, "variance", None), Tensor) and not isinstance(value, Distribution):
+            raise TypeError(
+                f"{name} must be draws, a pair (mean, std) or a distribution, got {type(value).__name__}; of a mean "
+                f"and a variance of the target, its noise included, pass ({name}.mean, {name}.variance.sqrt())"
+            )
         return value if isinstance(value, Distribution | tuple) else as_tensor(value, name)
     tensor = from_array(value, name)
     if isinstance(kind, Classes) and tensor.ndim == 2 and tensor.shape[1] == len(y):
         p = check_tensor(tensor, name, shape="[samples, n] of probabilities", ndim=2)
         least, most = float(p.min()), float(p.max())
         if least < 0 or most > 1:
+            counts = least >= 0 and int(y.max()) > 1
+            remedy = "of draws of counts pass y.double()" if counts else "take logits through .sigmoid()"
             raise ValueError(
-                f"{name} must hold the probability of class 1, got {least:.3g} to {most:.3g}; "
-                "take logits through .sigmoid()"
+                f"{name} must hold the probability of class 1, got {least:.3g} to {most:.3g}; {remedy}"
             )
         return torch.stack([1 - p, p], -1)
     return tensor

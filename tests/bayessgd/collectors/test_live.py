@@ -91,6 +91,21 @@ def test_copies_of_a_collector_do_not_hold_the_network():
         assert copied.num_updates == 4
 
 
+def test_copies_of_an_attached_collector_are_attached_to_nothing():
+    net = nn.Linear(2, 1)
+    collector, optimizer = SWAG(net, rank=2), torch.optim.SGD(net.parameters(), lr=0.1)
+    with collector.attach(optimizer):
+        copies = [copy.deepcopy(collector), pickle.loads(pickle.dumps(collector))]
+        for copied in copies:
+            own = torch.optim.SGD(copied._parameters, lr=0.1)
+            with copied.attach(own):
+                for parameter in copied._parameters:
+                    parameter.grad = torch.ones_like(parameter)
+                own.step()
+        optimizer.step()
+    assert [c.num_updates for c in (collector, *copies)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("dtype", ["float64", torch.int8, float])
 def test_what_is_no_floating_type_is_refused(dtype):
     with pytest.raises(TypeError, match="moments_dtype must be a floating type such as"):

@@ -3,7 +3,7 @@ import torch
 from torch.func import vmap
 from torch.nn import functional as nnf
 
-from bayessgd.likelihoods import Bernoulli, Categorical
+from bayessgd.likelihoods import Bernoulli, Categorical, Weighted
 
 
 def test_hard_labels_are_the_cross_entropy(gen, dtype):
@@ -96,8 +96,51 @@ def test_works_under_vmap(gen):
             "target must have the shape of the output",
         ),
         (Bernoulli(), torch.zeros(5), [0.0], TypeError, "target must be a torch.Tensor"),
+        (
+            Categorical(),
+            torch.zeros(5, 1),
+            torch.zeros(5).long(),
+            ValueError,
+            "at least 2 classes .* use Bernoulli",
+        ),
     ],
 )
 def test_refusals(likelihood, output, target, error, match):
     with pytest.raises(error, match=match):
         likelihood.log_prob(output, target)
+
+
+@pytest.mark.parametrize(
+    ("output", "target", "match", "likelihood", "obeyed"),
+    [
+        (
+            (6, 4),
+            lambda y: torch.eye(4).long()[y],
+            r"of one-hot labels pass target.argmax\(-1\)",
+            Categorical(),
+            (6,),
+        ),
+        ((6, 4), lambda y: y.double(), r"of labels pass target.long\(\)", Categorical(), (6,)),
+        ((6, 4), lambda y: y[:, None], "reshape it", Categorical(), (6,)),
+        ((6, 4, 5, 3), lambda y: y, r"take Categorical\(class_dim=1\)", Categorical(class_dim=1), (6, 5, 3)),
+        ((6, 5, 4), lambda y: y.mT, "another order: permute them", Categorical(), (6, 5)),
+    ],
+)
+def test_the_remedies_of_shapes_arrive_at_the_cross_entropy(output, target, match, likelihood, obeyed, gen):
+    logits, y = torch.randn(output, generator=gen), torch.randint(3, obeyed, generator=gen)
+    with pytest.raises(ValueError, match=match):
+        Categorical().log_prob(logits, target(y))
+    classes_second = logits if likelihood.class_dim == 1 else logits.movedim(-1, 1)
+    truth = -nnf.cross_entropy(classes_second, y, reduction="none")
+    torch.testing.assert_close(likelihood.log_prob(logits, y), truth.reshape(6, -1).sum(1))
+
+
+def test_entries_without_a_label_are_left_out_as_the_refusal_says(gen):
+    logits, y = torch.randn(6, 3, generator=gen), torch.randint(2, (6, 3), generator=gen)
+    y[0, 1] = -100
+    with pytest.raises(ValueError, match=r"leave out by Weighted\(Bernoulli\(\)\) and targets \(y, mask\)"):
+        Bernoulli().check_targets(y)
+    masked = Weighted(Bernoulli())
+    masked.check_targets((y, y >= 0))
+    each = -nnf.binary_cross_entropy_with_logits(logits, y.clamp(min=0).float(), reduction="none")
+    torch.testing.assert_close(masked.log_prob(logits, (y, y >= 0)), (each * (y >= 0)).sum(1))

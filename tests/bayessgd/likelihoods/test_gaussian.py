@@ -102,6 +102,19 @@ def test_refusals(likelihood, output, target, error, match):
         likelihood.log_prob(output, target)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_widths_whose_squares_float32_does_not_hold(scale):
+    z = torch.tensor([[0.0], [1.5]])
+    right = -0.5 * (z[:, 0].square() + math.log(2 * math.pi)) - math.log(scale)
+    output = torch.tensor([[0.0], [0.0]])
+    torch.testing.assert_close(Gaussian(scale).log_prob(output, scale * z), right)
+    both = torch.tensor([[0.0, math.log(scale)]] * 2, requires_grad=True)
+    found = GaussianLogScale().log_prob(both, scale * z)
+    torch.testing.assert_close(found, right, rtol=1e-5, atol=0)
+    [slope] = torch.autograd.grad(found.sum(), both)
+    torch.testing.assert_close(slope[:, 1], z[:, 0].square() - 1, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_refuses_scales(scale):
     with pytest.raises(ValueError, match="scale must be finite and above 0"):

@@ -144,6 +144,11 @@ GOOD = {
         ({"temperature": 0.0}, ValueError, "temperature must be finite and above 0"),
         ({"temperature": -1.0}, ValueError, "temperature must be finite and above 0"),
         ({"y": torch.zeros(4)}, ValueError, "target must have the shape of the output"),
+        (
+            {"x": torch.zeros(0, 3), "y": torch.zeros(0, 1)},
+            ValueError,
+            "at least one datum, got an empty batch",
+        ),
     ],
 )
 def test_refusals(function, change, error, match):

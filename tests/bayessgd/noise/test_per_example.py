@@ -105,6 +105,38 @@ def test_refuses_dropout_in_training(gen):
     per_example_gradients(model.eval(), nnf.cross_entropy, x, y)
 
 
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention, self.out = nn.MultiheadAttention(3, 1, dropout=0.5, batch_first=True), nn.Linear(3, 2)
+
+    def forward(self, x):
+        h = x[:, None].expand(-1, 2, -1)
+        return self.out(self.attention(h, h, h, need_weights=False)[0][:, 0])
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells, self.out = nn.GRU(3, 3, 2, dropout=0.5, batch_first=True), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.out(self.cells(x[:, None])[0][:, 0])
+
+
+@pytest.mark.filterwarnings("ignore:the data run one by one")
+@pytest.mark.parametrize("make", [Attending, Recurrent, lambda: nn.Sequential(nn.Linear(3, 2), nn.RReLU())])
+def test_refuses_dropout_within_layers_and_evaluation_mode_repeats(make, gen):
+    (x, y), model = batch(gen, dtype=torch.float32), make()
+    with pytest.raises(
+        ValueError, match=r"must be deterministic, got (MultiheadAttention|GRU|RReLU) in training"
+    ):
+        per_example_gradients(model, nnf.cross_entropy, x, y)
+    model.eval()
+    one, other = (per_example_gradients(model, nnf.cross_entropy, x, y) for _ in range(2))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 LINEAR = nn.Linear(3, 2)
 X, Y = torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64)
 

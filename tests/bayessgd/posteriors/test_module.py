@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.parallel import DataParallel
+from torch.nn.utils import prune
 
 import bayessgd
 from bayessgd import Ensemble, LowRankGaussian
@@ -21,6 +22,17 @@ def bank(net, count=3):
     return Ensemble(
         {k: p.detach() + torch.randn(count, *p.shape, generator=random) for k, p in net.named_parameters()}
     )
+
+
+class Siamese(nn.Module):
+    """One BatchNorm for two inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+
+    def forward(self, x, z):
+        return self.norm(x) - self.norm(z)
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +120,77 @@ def test_dict_batches_refresh():
     torch.testing.assert_close(found.norm.running_mean, (data[0]["a"] + data[0]["b"]).mean(0))
 
 
+def test_spectral_norms_vectors_are_those_of_the_drawn_weights():
+    net = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(3, 8)), nn.Linear(8, 1)).eval()
+    law, x = bank(net), torch.randn(5, 3)
+    torch.testing.assert_close(law.module(net, draw=1)(x), bayessgd.predict(net, law, x)[1])
+
+
+@pytest.mark.parametrize(
+    "computing",
+    [
+        lambda layer: prune.random_unstructured(layer, "weight", 0.5),
+        nn.utils.spectral_norm,
+        pytest.param(
+            nn.utils.weight_norm, marks=pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
+        ),
+    ],
+)
+def test_networks_that_hold_what_they_have_computed_are_copied(computing):
+    net = nn.Sequential(computing(nn.Linear(3, 8)), nn.Linear(8, 1))
+    law, x = bank(net), torch.randn(5, 3)
+    net(x)  # leaves a weight with a graph
+    net.eval()
+    torch.testing.assert_close(law.module(net, draw=1)(x), bayessgd.predict(net, law, x)[1])
+    chains = bayessgd.Chains(net, 2, jitter=0.0).eval()
+    torch.testing.assert_close(chains(x, shared=True)[1], net(x))
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.norm = nn.Embedding(5, 4), nn.BatchNorm1d(4)
+        self.head = nn.Linear(4, 5, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, x):
+        return self.head(self.norm(self.embedding(x)))
+
+
+@pytest.mark.filterwarnings("error")
+def test_members_from_bare_state_dicts_keep_their_statistics_and_ties():
+    x, nets = torch.arange(5), [Tied(), Tied()]
+    for net in nets:
+        net(x)
+        net.eval()
+    law = Ensemble.of_modules([net.state_dict() for net in nets])
+    for i, net in enumerate(nets):
+        module = law.module(nets[0], draw=i)
+        torch.testing.assert_close(module(x), net(x))
+        assert module.head.weight is module.embedding.weight
+    with pytest.warns(UserWarning, match="pass refresh_batchnorm=train_loader"):
+        law.module(nets[0])  # a mean of statistics is none of the mean's
+
+
+def test_a_layer_that_a_pass_calls_twice_has_the_mean_over_both():
+    net = Siamese()
+    law = Ensemble({k: p.detach()[None] for k, p in net.named_parameters()})
+    x, z = torch.randn(7, 2), torch.randn(7, 2) + 5
+    module = law.module(net, draw=0, refresh_batchnorm=[(x[:4], z[:4]), (x[4:], z[4:])])
+    torch.testing.assert_close(module.norm.running_mean, (x + z).mean(0) / 2)
+
+
+def test_a_single_datum_is_refused_and_empty_batches_are_passed_over():
+    net = network()
+    law, x = bank(net), torch.randn(6, 2)
+    with pytest.raises(ValueError, match="refresh_batchnorm must have at least 2 data"):
+        law.module(net, draw=0, refresh_batchnorm=x[:1])
+    found = law.module(net, draw=0, refresh_batchnorm=[x[:0], x])
+    torch.testing.assert_close(found[1].running_mean, found[0](x).detach().mean(0))
+    with pytest.raises(ValueError, match="must yield batches, got none"):
+        law.module(net, draw=0, refresh_batchnorm=[x[:0]])
+
+
 def test_statistics_that_nothing_made_are_warned_of():
     net = network()
     with pytest.warns(UserWarning, match="pass refresh_batchnorm=train_loader"):
@@ -125,9 +208,9 @@ def test_refusals_and_the_remedy_of_a_law_without_numbers():
     assert torch.equal(drawn.module(net, draw=1).weight, drawn.draws["weight"][1])
     with pytest.raises(ValueError, match="draw"):
         law.module(net, draw=3)
-    with pytest.raises(ValueError, match=r"lacks \['bias'\]; it is another network"):
+    with pytest.raises(ValueError, match=r"unknown \['bias'\]; it is of another network"):
         law.module(nn.Linear(2, 1, bias=False))
-    with pytest.raises(ValueError, match=r"weight is \[1, 3\] there and \[1, 2\] here"):
+    with pytest.raises(ValueError, match=r"shape \[1, 3\] of the model's weight, got \[1, 2\]"):
         law.module(nn.Linear(3, 1))
     with pytest.raises(TypeError, match=r"model must be a torch.nn.Module"):
         law.module(3)
