@@ -84,7 +84,8 @@ def as_source(
     """
     if isinstance(data, Data):
         data, labels = data.train, data.train_labels if labels is None else labels
-    if isinstance(data, SupportsDLPack | Tensor):
+    # A data frame has a length and items too, its columns: it is refused as no array.
+    if isinstance(data, SupportsDLPack | Tensor) or hasattr(data, "to_numpy"):
         return _InMemory(from_array(data, "data"), labels, device, dtype)
     if labels is not None:
         raise ValueError(

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from gan.seeds import stream
+from metrics.evaluation.classification import class_numbers
 from metrics.features import load_digits_split
 from metrics.inputs import check_fraction, from_array
 
@@ -97,7 +98,7 @@ def check_classes(labels: object, n: int, name: str) -> Int64[Tensor, " n"]:
     >>> check_classes([0, 2, 1], 3, "labels")
     tensor([0, 2, 1])
     """
-    array = np.asarray(labels) if isinstance(labels, list | tuple | np.ndarray) else labels
+    array = np.asarray(labels) if isinstance(labels, list | tuple) else labels
     if isinstance(array, np.ndarray) and array.dtype.kind not in "iuf":
         raise TypeError(
             f"{name} must be whole numbers, got {array.dtype}; number the classes, "
@@ -107,11 +108,13 @@ def check_classes(labels: object, n: int, name: str) -> Int64[Tensor, " n"]:
     if classes.shape != (n,) or classes.is_floating_point() or classes.dtype == torch.bool:
         raise ValueError(
             f"{name} must be whole numbers [{n}], one a sample, got {classes.dtype} {list(classes.shape)}; "
-            f"{'take .argmax(1)' if classes.ndim == 2 else 'give the index of each class'}"
+            f"{class_numbers(classes, name)}"
         )
+    # Unsigned types of more than 8 bits have no order in torch.
+    classes = classes.long()
     if n and bool((classes < 0).any()):
         raise ValueError(f"{name} must be 0 or more, got {int(classes.min())}; number the classes from 0")
-    return classes.long()
+    return classes
 
 
 def looks_like_bytes(samples: Tensor) -> bool:
