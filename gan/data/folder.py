@@ -77,7 +77,7 @@ def folder(
 
     A subfolder is a class, numbered in the order of the names, where every picture lies in one. Two subfolders of which
     one is called train (or training) and the other test (val, valid, validation, held_out) are the two parts; else a
-    random share is held out.
+    random share is held out. Subfolders without pictures do not count.
 
     Args:
         path: The folder.
@@ -89,7 +89,7 @@ def folder(
 
     Raises:
         FileNotFoundError: No such folder, or no picture in it.
-        ValueError: A file that cannot be read, pictures of several sizes, fewer than 4.
+        ValueError: A file that cannot be read, pictures of several sizes, fewer than 4; more parts than two, or one.
     """
     root = Path(path)
     wanted = None if size is None else _size(size)
@@ -135,10 +135,27 @@ def _parts(root: Path) -> tuple[Path, Path] | None:
     """The folders of the two parts, where there are just these."""
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}; check the path")
-    names = {p.name.lower(): p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")}
+    names = {p.name.lower(): p for p in sorted(root.iterdir()) if _holds_pictures(p)}
     first = [names[name] for name in TRAIN if name in names]
     second = [names[name] for name in HELD_OUT if name in names]
+    if first and (len(names) == 1 or (second and len(names) > 2)):
+        # They would be taken for classes.
+        told = ", ".join(sorted(p.name for p in names.values()))
+        spare = ", ".join(p.name for p in second)
+        move = f", or move all but one of {spare} elsewhere" if len(second) == len(names) - 1 > 0 else ""
+        raise ValueError(
+            f"{root} must hold two parts, or classes, got {told}; pass {first[0]}, of which a share is held out{move}"
+        )
     return (first[0], second[0]) if len(names) == 2 and first and second else None
+
+
+def _holds_pictures(path: Path) -> bool:
+    if not path.is_dir() or path.name.startswith("."):
+        return False
+    try:
+        return bool(images.find_images(path))
+    except FileNotFoundError:
+        return False
 
 
 def _is_grey(path: Path) -> bool:

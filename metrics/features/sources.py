@@ -260,6 +260,8 @@ def _key(source: object, map: Map | None, size: tuple[int, int] | None, grey: bo
     digest = hashlib.sha256(f"{identity(map)} {of_map} {size} {grey}".encode())
     if isinstance(source, str | Path):
         path = Path(source)
+        # How pictures were decoded belongs to what was kept: once, transparency was not seen.
+        digest.update(b"transparency on black" if path.is_dir() else b"")
         for file in find_images(path) if path.is_dir() else [path]:
             if not file.is_file():
                 raise FileNotFoundError(f"no folder or file at {file}; check the path")
