@@ -1,9 +1,9 @@
 """What `GAN` asks of its parts before it trains: errors that say what to write."""
 
 import functools
+import re
 import warnings
-from collections.abc import Sequence
-from dataclasses import is_dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +15,7 @@ from gan.losses.wasserstein import Wasserstein
 from gan.networks.generator import latent_dim, num_classes
 from gan.penalties import Penalty, refuse_batch_norm
 from gan.recipes.recipe import Recipe
+from gan.settings import TrainingSettings
 from gan.sources import Source
 from metrics.evaluating import evaluating
 
@@ -25,6 +26,7 @@ __all__ = [
     "loss",
     "penalties",
     "players",
+    "settings",
     "shapes",
     "told",
     "told_optimizer",
@@ -33,6 +35,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+"""Where an object lies, which is another place in the next process."""
 
 
 def loss(given: object) -> ScoreLoss | SampleLoss:
@@ -268,14 +273,40 @@ def _callable(name: str, given: Any, remedy: str) -> tuple[Any, ...]:
     return found
 
 
+def settings(given: object, default: TrainingSettings) -> TrainingSettings:
+    """Return training settings, those of the recipe for None."""
+    if given is None:
+        return default
+    if isinstance(given, TrainingSettings):
+        return given
+    remedy = "TrainingSettings(learning_rate=...)"
+    if isinstance(given, Mapping):
+        remedy = "TrainingSettings(**settings)"
+    elif isinstance(given, Recipe):
+        remedy = "recipe.settings, or GAN.from_recipe(recipe, generator, critic)"
+    raise TypeError(f"settings must be gan.TrainingSettings, got {_named(given)}; write {remedy}")
+
+
+def _named(given: object) -> str:
+    return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+
+
 def told(given: object) -> str:
-    """What a checkpoint knows of a function: its name and settings, never an address."""
+    """What a checkpoint knows of an object or a function: its name and settings, never an address."""
     if isinstance(given, functools.partial):
         settings = [repr(each) for each in given.args] + [f"{k}={v!r}" for k, v in given.keywords.items()]
         return f"{told(given.func)}({', '.join(settings)})"
-    if is_dataclass(given):
-        return repr(given)
-    return getattr(given, "__qualname__", type(given).__qualname__)
+    if hasattr(given, "__qualname__"):
+        return str(getattr(given, "__qualname__"))  # noqa: B009
+    if type(given).__repr__ is not object.__repr__:
+        return ADDRESS.sub("", " ".join(repr(given).split()))
+    plain = {
+        k: v
+        for k, v in getattr(given, "__dict__", {}).items()
+        if isinstance(v, int | float | bool | str | tuple)
+    }
+    name = type(given).__qualname__
+    return f"{name}({', '.join(f'{k}={v!r}' for k, v in plain.items())})" if plain else name
 
 
 def told_optimizer(optimizer: torch.optim.Optimizer) -> str:
