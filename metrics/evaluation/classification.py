@@ -146,6 +146,8 @@ def class_numbers(labels: Tensor, name: str) -> str:
         return f"drop the last dimension, {name}[:, 0]"
     if labels.ndim == 2:
         return "of unit vectors take .argmax(1)"
+    if labels.ndim == 1 and not labels.is_floating_point() and labels.dtype != torch.bool:
+        return "pass one for each sample"
     whole = labels.dtype == torch.bool or (
         labels.is_floating_point() and bool((labels == labels.round()).all())
     )

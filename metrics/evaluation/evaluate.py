@@ -28,11 +28,12 @@ from metrics.evaluation.plan import Job, forecast, planned, within_budget
 from metrics.evaluation.report import Report, same_sizes
 from metrics.evaluation.standard import standard_measures
 from metrics.evaluation.whole import check_kind, check_pictures, whole
+from metrics.features.seen import seen
 from metrics.features.sources import identity
 from metrics.inputs import (
     SupportsDLPack,
     as_cloud,
-    as_tensor,
+    check_cloud,
     check_count,
     check_pair,
     check_positive,
@@ -122,6 +123,8 @@ def evaluate(
     through = _through(features, features_for)
     random = repeatable(generator)
     given = whole(samples, "samples"), whole(reference, "reference")
+    if floor is not None and not isinstance(floor, Report):
+        raise TypeError(f"floor must be a Report, got {type(floor).__name__}; pass what evaluate returned")
     if train is not None and floor is not None:
         raise ValueError("train and floor must not both be given; train is what the floor is measured on")
     pairs = _pairs(*given, features, memory)
@@ -221,11 +224,9 @@ def _pairs(samples: Tensor, reference: Tensor, features: Features | None, memory
     raw = Pair(*check_pair(clouds[0], clouds[1], names), memory=memory)
     if features is None:
         return raw, raw
-    with torch.no_grad():
-        # Images go to the features as they are: a network of images knows what their values mean.
-        x, y = (
-            as_tensor(features(x.detach() if x.ndim > 2 else cloud), "features(x)")
-            for x, cloud in zip((samples, reference), clouds, strict=True)
-        )
-        x, y = (c.flatten(1) if c.ndim > 2 else c for c in (x, y))
-        return raw, Pair(x, y, memory=memory)
+    # Images go to the features as they are: a network of images knows what their values mean.
+    x, y = (
+        seen(features, x.detach() if x.ndim > 2 else cloud, "features").flatten(1)
+        for x, cloud in zip((samples, reference), clouds, strict=True)
+    )
+    return raw, Pair(check_cloud(x, "features(x)"), check_cloud(y, "features(x)"), memory=memory)

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from metrics.features.fingerprint import fingerprint, fingerprint_of_module
 from metrics.features.images import find_images, read_images
+from metrics.features.seen import seen
 from metrics.files import read, read_arrays, write
 from metrics.inputs import SupportsDLPack, as_tensor, check_count, from_array
 
@@ -70,11 +71,9 @@ def features_of(
         return known
     rows, computed = [], _is_features(source)
     for batch in _batches(source, "source", batch_size, size=size, grey=grey, progress=progress):
-        with torch.no_grad():
-            x = batch if device is None else batch.to(device)
-            made = x if map is None or computed else map(x)
-            name = "source" if made is x else "map(x)"
-            rows.append(as_tensor(made, name).flatten(1).detach().cpu())
+        x = batch if device is None else batch.to(device)
+        made = as_tensor(x, "source") if map is None or computed else seen(map, x, "map")
+        rows.append(made.flatten(1).detach().cpu())
     if not rows:
         raise ValueError("source must hold at least one batch, got none; a generator can be read only once")
     found = torch.cat(rows)
