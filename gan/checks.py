@@ -1,6 +1,7 @@
 """What `GAN` asks of its parts before it trains: errors that say what to write."""
 
 import functools
+import inspect
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -205,6 +206,11 @@ def shapes(
             )
         if critic is not None:
             scores = _called("critic", critic, samples, *condition)
+            if scores.dtype not in (torch.float32, torch.float64):
+                raise TypeError(
+                    f"critic must return float32 or float64, got {scores.dtype}; let its forward return one "
+                    f"of its input's type, {samples.dtype}"
+                )
             if isinstance(loss, ScoreLoss) and (scores.ndim != 2 or scores.shape[1] != 1):
                 raise ValueError(
                     f"critic must return scores [n, 1] for {loss}, got {list(scores.shape)} for n = "
@@ -258,7 +264,20 @@ def looks(given: Any) -> tuple[Any, ...]:
 
 def augmentations(given: Any) -> tuple[Any, ...]:
     """Changes of the samples, each to be called as `augmentation(batch, generator=...)`."""
-    return _callable("augment", given, "see gan.augment, or write def change(batch, *, generator)")
+    remedy = "see gan.augment, or write def change(batch, *, generator)"
+    found = _callable("augment", given, remedy)
+    for each in found:
+        function = each.forward if isinstance(each, nn.Module) else each
+        try:
+            taken = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):  # some have none to look at
+            continue
+        if not any(p.name == "generator" or p.kind is p.VAR_KEYWORD for p in taken):
+            raise TypeError(
+                f"augment must be called as change(batch, generator=...), and {told(each)} takes no generator; what "
+                "draws by torch's own is lambda batch, generator: change(batch), which no seed repeats"
+            )
+    return found
 
 
 def _callable(name: str, given: Any, remedy: str) -> tuple[Any, ...]:
