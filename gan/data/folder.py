@@ -16,7 +16,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gan.data.sets import Data, split
+from gan.data.sets import Data, check_classes, split
 from metrics.features import images
 from metrics.inputs import check_count
 
@@ -49,12 +49,17 @@ class ImageFiles(Dataset):
         grey: bool = False,
         labels: Sequence[int] | None = None,
     ) -> None:
+        if isinstance(paths, str | Path):
+            raise TypeError(
+                f"paths must be files, got the path {paths}; of a folder pass metrics.features.images.find_images("
+                f"{str(paths)!r})"
+            )
         if labels is not None and len(labels) != len(paths):
             raise ValueError(
                 f"labels must be as many as paths, {len(paths)}, got {len(labels)}; give each file one"
             )
         self.paths, self.size, self.grey = [Path(p) for p in paths], _size(size), grey
-        self.labels = None if labels is None else [int(label) for label in labels]
+        self.labels = None if labels is None else check_classes(labels, len(paths), "labels").tolist()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -211,9 +216,17 @@ def hugging_face(
 def _rows(
     rows: Any, *, image: str, label: str | None, size: int | tuple[int, int] | None, grey: bool | None
 ) -> tuple[UInt8[Tensor, "n c h w"], Int64[Tensor, " n"] | None]:
+    if len(rows) == 0:
+        raise ValueError("dataset must hold pictures, got no row; pass another part of it")
     if image not in rows[0]:
         raise ValueError(f"image must be a column of the dataset, got {image!r}; it has {sorted(rows[0])}")
     wanted = None if size is None else _size(size)
+    bad = next((i for i in range(len(rows)) if not hasattr(rows[i][image], "mode")), None)
+    if bad is not None:
+        raise TypeError(
+            f"{image} must be pictures of PIL, got {type(rows[bad][image]).__name__} in row {bad}; leave out rows "
+            "without one, and read the dataset in its own format, dataset.with_format(None)"
+        )
     if grey is None:
         grey = all(rows[i][image].mode in ("1", "L", *images.DEEP) for i in range(len(rows)))
     pixels = [images.picture(rows[i][image], size=wanted, grey=grey) for i in range(len(rows))]
@@ -221,7 +234,9 @@ def _rows(
         raise ValueError(
             f"pictures must have one size, got {len({p.shape for p in pixels})}; pass size=(height, width)"
         )
-    labelled = label is not None and label in rows[0]
-    return torch.stack(pixels), torch.tensor(
-        [int(rows[i][label]) for i in range(len(rows))]
-    ) if labelled else None
+    if label is None or label not in rows[0]:
+        return torch.stack(pixels), None
+    told = [rows[i][label] for i in range(len(rows))]
+    # Truth values are classes 0 and 1.
+    told = [int(each) if isinstance(each, bool) else each for each in told]
+    return torch.stack(pixels), check_classes(told, len(told), label)

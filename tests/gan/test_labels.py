@@ -78,6 +78,6 @@ def test_a_data_frame_becomes_an_array():
 
 def test_an_array_of_whole_numbers_becomes_floats():
     whole = (9 * ROWS).astype(int)
-    with pytest.raises(TypeError, match=r"pass torch.as_tensor\(data\).float\(\)"):
+    with pytest.raises(TypeError, match=r"use .float\(\), of an array torch.as_tensor\(data\).float\(\)"):
         trained(whole, CLASSES)
     assert torch.equal(trained(torch.as_tensor(whole).float(), CLASSES), trained(whole.astype("f4"), CLASSES))
