@@ -120,4 +120,11 @@ def make_optimizer(
             f"optimizers[{player!r}] must return a torch optimizer, got {type(optimizer).__name__}; write "
             "functools.partial(torch.optim.Adam, lr=1e-3)"
         )
+    own = {id(p) for p in network.parameters()}
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    if not own.issuperset(held):
+        raise ValueError(
+            f"optimizers[{player!r}] must return an optimizer of the parameters that it is called with, got others, "
+            f"which leave the {player} untrained; write lambda parameters: torch.optim.SGD(parameters, lr=0.1)"
+        )
     return optimizer, [group["lr"] for group in optimizer.param_groups]

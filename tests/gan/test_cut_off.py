@@ -84,3 +84,15 @@ def test_an_augmentation_of_another_library_is_wrapped_as_the_refusal_says():
     wrapped = trained(augment=lambda batch, generator: theirs(batch))
     assert not torch.equal(wrapped.sample(4, seed=0), trained().sample(4, seed=0))
     assert len(trained(augment=[noise, lambda batch, **drawn: batch]).history) == 2
+
+
+def test_an_optimizer_of_other_parameters_leaves_a_player_untrained_and_is_refused():
+    others = nn.Linear(2, 2)
+    for player in ("generator", "critic"):
+        factory = {player: lambda parameters: torch.optim.SGD(others.parameters(), lr=0.1)}
+        with pytest.raises(
+            ValueError, match=rf"optimizers\['{player}'\] must return .* leave the {player} untrained"
+        ):
+            trained(optimizers=factory)
+    right = trained(optimizers={"critic": lambda parameters: torch.optim.SGD(parameters, lr=0.1)})
+    assert not torch.equal(right.sample(4, seed=0), trained().sample(4, seed=0))
