@@ -92,3 +92,18 @@ def test_refusals_of_classes_name_a_step_that_can_be_taken(clouds):
         metrics.evaluate_conditional(
             *still, labels=labels, reference_labels=labels, measures=CHOSEN, **options
         )
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_pictures_are_flattened_and_their_shape_told_as_the_refusal_says(gen):
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten())
+    pictures = torch.rand(2, 30, 1, 8, 8, generator=gen)
+    told = (
+        r"flatten every point with x.flatten\(1\), and tell .*LayerFeatures\(module, '1', shape=\(1, 8, 8\)\)"
+    )
+    with pytest.raises(ValueError, match=told):
+        evaluated(*pictures, features=metrics.LayerFeatures(net, "1"))
+    layer = metrics.LayerFeatures(net, "1", shape=(1, 8, 8))
+    found = evaluated(*pictures.flatten(2), features=layer)["frechet_distance"].value
+    x, y = (net[:2](each).flatten(1).detach() for each in pictures)
+    assert found == pytest.approx(float(metrics.frechet_distance(x, y)), rel=1e-5)
