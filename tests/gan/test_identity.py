@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+import gan
 from gan import GAN, TrainingSettings, fit_many, losses, networks
+from metrics import files
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -126,3 +128,26 @@ def test_a_network_is_known_by_its_layers_and_not_by_their_place(tmp_path):
     path = tmp_path / "run.safetensors"
     trained(path, 2, network=Held())
     assert len(trained(path, 4, network=Held()).history) == 4
+
+
+def test_a_checkpoint_from_before_the_networks_were_known_goes_on(tmp_path):
+    path = tmp_path / "run.safetensors"
+    whole = trained(None, 4).sample(5, seed=0)
+    trained(path, 4, until=2)
+    tensors, told = files.read(path)
+    for name in ("generator", "critic"):
+        del told["identity"][name]
+    files.write(path, tensors, told)
+    assert torch.equal(trained(path, 4).sample(5, seed=0), whole)
+
+
+def test_a_model_of_another_version_is_told_as_one(tmp_path):
+    path = tmp_path / "model.safetensors"
+    trained(None, 2).save(path)
+    tensors, told = files.read(path)
+    files.write(path, tensors, told | {"format": "gan 2"})
+    with pytest.raises(ValueError, match=r"a model of another version, 'gan 2', and this one reads 'gan 1'"):
+        gan.load(path)
+    files.write(path, tensors, told | {"format": "other"})
+    with pytest.raises(ValueError, match=r"is no model of GAN.save; a checkpoint goes to"):
+        gan.load(path)
