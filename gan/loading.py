@@ -43,8 +43,8 @@ def load(
     written = str(told.get("format"))
     if written != FORMAT and written.startswith("gan "):
         raise ValueError(
-            f"{path} is a model of another version, {written!r}, and this one reads {FORMAT!r}; install the version that "
-            "wrote it, or save the model anew with it"
+            f"{path} is a model of another version, {written!r}, and this one reads {FORMAT!r}; install the version "
+            "that wrote it, or save the model anew with it"
         )
     if written != FORMAT:
         raise ValueError(f"{path} is no model of GAN.save; a checkpoint goes to GAN.fit(checkpoint=...)")
