@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metrics.features.sources import read_source
+from metrics.features.sources import read_named
 from metrics.inputs import SupportsDLPack, from_array
 
 __all__ = ["check_kind", "check_pictures", "whole"]
@@ -30,7 +30,7 @@ def whole(source: object, name: str) -> Tensor:
     if rows or frame or isinstance(source, SupportsDLPack) or not several:
         found = from_array(source, name)
     else:
-        found = read_source(source, name)
+        found = read_named(source, name)
     numbers = found.is_floating_point() or found.is_complex() or found.dtype == torch.uint8
     if not numbers and not isinstance(source, Tensor):
         raise TypeError(

@@ -26,7 +26,7 @@ from metrics.features.seen import seen
 from metrics.files import read, read_arrays, write
 from metrics.inputs import SupportsDLPack, as_tensor, check_count, from_array
 
-__all__ = ["features_of", "identity", "read_source"]
+__all__ = ["features_of", "identity", "read_named", "read_source"]
 
 Map = Callable[[Tensor], Any]
 
@@ -99,18 +99,24 @@ def _kept(path: Path) -> Tensor | None:
     return found
 
 
-def read_source(source: object, name: str = "source") -> Tensor:
+def read_source(source: object) -> Tensor:
     """Return the samples of a source whole: pictures as bytes [n, c, h, w], arrays as they are.
-
-    Args:
-        source: As for `features_of`.
-        name: What messages call it.
 
     Raises:
         TypeError, ValueError: No source, or batches that are not of one shape and type, [n, ...].
 
     >>> read_source([torch.zeros(2, 3), torch.zeros(1, 3)]).shape
     torch.Size([3, 3])
+    """
+    return read_named(source, "source")
+
+
+def read_named(source: object, name: str) -> Tensor:
+    """Return the same, under a name of the caller's in messages.
+
+    >>> read_named([torch.zeros(2)], "samples")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: samples must give batches [n, ...], got one of shape [2]; put single samples together, ...
     """
     if isinstance(source, Tensor | np.ndarray | SupportsDLPack):
         return from_array(source, name)
