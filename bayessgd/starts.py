@@ -55,21 +55,25 @@ def reset_starts(
     with torch.random.fork_rng(devices=[]):
         for chain_seed in seeds:
             torch.default_generator.manual_seed(chain_seed)
-            before = {name: (p._version, p.data_ptr()) for name, p in model.named_parameters()}
+            _forget(model)
             for reset in resets:
                 reset()
-            _check_reset(model, before)
+            _check_reset(model)
             starts.append({name: t.to(devices[name]) for name, t in _values(model).items()})
     return starts
 
 
-def _check_reset(model: nn.Module, before: dict[str, tuple[int, int]]) -> None:
+@torch.no_grad()
+def _forget(model: nn.Module) -> None:
+    """Make what a reset leaves as it is visible."""
+    for p in model.parameters():
+        if p.requires_grad:
+            p.fill_(torch.nan)
+
+
+def _check_reset(model: nn.Module) -> None:
     """Refuse starts that some parameters share, for no `reset_parameters` has written to them."""
-    left = [
-        name
-        for name, p in model.named_parameters()
-        if p.requires_grad and (p._version, p.data_ptr()) == before[name]
-    ]
+    left = [name for name, p in model.named_parameters() if p.requires_grad and bool(p.isnan().any())]
     if left:
         raise ValueError(
             f"model must know how to start anew, but its reset_parameters leave {left} as they are; write one that "

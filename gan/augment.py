@@ -203,6 +203,9 @@ def augmented(batch: Tensor, augmentations: Sequence[Augmentation], generator: t
     """Apply augmentations in turn."""
     for each in augmentations:
         changed = each(batch, generator=generator)
+        if not isinstance(changed, Tensor) or changed.dtype != batch.dtype:
+            told = changed.dtype if isinstance(changed, Tensor) else type(changed).__name__
+            raise TypeError(f"augment must return a tensor of {batch.dtype}, as the batch is, got {told}")
         if changed.shape != batch.shape:
             raise ValueError(
                 f"augment must keep the batch's shape {list(batch.shape)}, got {list(changed.shape)}"

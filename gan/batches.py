@@ -28,7 +28,9 @@ def check_samples(samples: Tensor) -> Tensor:
             "numbers to [n, 1]"
         )
     if samples.dtype != torch.uint8 and not samples.is_floating_point():
-        remedy = "pass torch.view_as_real(data)" if samples.is_complex() else "use .float()"
+        remedy = "use .float(), of an array torch.as_tensor(data).float()"
+        if samples.is_complex():
+            remedy = "pass torch.view_as_real(data)"
         raise TypeError(f"data must be floating point, or uint8 for pictures, got {samples.dtype}; {remedy}")
     if len(samples) == 0 or samples.numel() == 0:
         raise ValueError(

@@ -18,7 +18,7 @@ from torch import Tensor
 import metrics
 from gan.history import History
 from metrics.evaluation.evaluate import LEAST
-from metrics.inputs import as_cloud, check_count
+from metrics.inputs import as_cloud, check_count, from_array
 
 __all__ = ["EarlyStop", "Judge", "KeepBest", "TensorBoard"]
 
@@ -28,8 +28,8 @@ class Judge:
     """Evaluates samples against held-out data while the model trains.
 
     Attributes:
-        reference: Held-out samples, as `metrics.evaluate` takes them; as many are drawn from the model. Pictures in
-            bytes are scaled to [−1, 1], as the model sees them.
+        reference: Held-out samples, a tensor or an array; as many are drawn from the model. Pictures in bytes are
+            scaled to [−1, 1], and other numbers brought to the model's type, as the model sees them.
         measures: Names of the standard measures, or None for all; few are fast.
         seed: Of the model's samples, the same at every look: differences between looks are the model's.
         features: What the measures see; see `metrics.evaluate`.
@@ -44,6 +44,7 @@ class Judge:
 
     def __post_init__(self) -> None:
         # Before hours of training, and not at the first look.
+        self.reference = from_array(self.reference, "reference")
         as_cloud(self.reference, "reference", least=LEAST)
         if self.measures is not None:
             _named(self.measures)
@@ -51,9 +52,9 @@ class Judge:
     def __call__(self, step: int, model: Any, history: History) -> None:
         """Judge the averaged generator."""
         drawn = model.sample(len(self.reference), seed=self.seed).cpu()
-        reference = self.reference.cpu()
-        if reference.dtype == torch.uint8:
-            reference = reference.to(drawn.dtype) / 127.5 - 1
+        reference = self.reference.cpu().to(drawn.dtype)
+        if self.reference.dtype == torch.uint8:
+            reference = reference / 127.5 - 1
         measures = None if self.measures is None else _named(self.measures)
         report = metrics.evaluate(drawn, reference, measures=measures, features=self.features)
         self.reports.append((step, report))
@@ -138,11 +139,14 @@ class TensorBoard:
 
 def _named(names: Sequence[str]) -> list[metrics.Measure]:
     known = {row.name: each for each in metrics.standard_measures() for row in each.rows}
+    if isinstance(names, str):
+        raise TypeError(f"measures must be a list of names, got {names!r}; write measures=[{names!r}]")
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(
-            f"measures must be of {', '.join(known)}, got {', '.join(unknown)}; see metrics.evaluate"
+        told = (
+            ", ".join(map(str, unknown)) if all(isinstance(n, str) for n in unknown) else repr(unknown)[:60]
         )
+        raise ValueError(f"measures must be of {', '.join(known)}, got {told}; see metrics.evaluate")
     return list(dict.fromkeys(known[name] for name in names))
 
 

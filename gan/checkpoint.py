@@ -19,6 +19,7 @@ from metrics import files
 __all__ = ["Draws", "Part", "restore", "save"]
 
 Part = nn.Module | torch.optim.Optimizer
+NETWORKS = ("generator", "critic")
 
 
 @dataclass
@@ -85,10 +86,17 @@ def restore(
     before = metadata.get("identity")
     if not isinstance(before, dict) or not _is_whole(tensors):
         raise ValueError(f"{path} is not a checkpoint of a GAN; choose another name")
-    differing = sorted(key for key in identity if key != "steps" and before.get(key) != identity[key])
+    differing = sorted(
+        key for key in identity if key not in ("steps", *NETWORKS) and before.get(key) != identity[key]
+    )
     if differing:
         told = "; ".join(f"{key} was {before.get(key)}, now {identity[key]}" for key in differing)
         raise ValueError(f"{path} is a checkpoint of another run ({told}); delete it or choose another name")
+    for name in NETWORKS:
+        # Files of before say nothing of the networks beside their tensors.
+        if name in before and before[name] != identity[name]:
+            told = _change(str(before[name]), str(identity[name]))
+            raise ValueError(f"{path} is a checkpoint of another {name} ({told}); choose another name")
     for name, part in parts.items():
         prefix = f"{name}/"
         mine = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
@@ -108,6 +116,14 @@ def restore(
     history.extend(tensors["history"])
     steps = before.get("steps")
     return steps if isinstance(steps, int) else len(history)
+
+
+def _change(before: str, now: str) -> str:
+    """Two long descriptions from shortly before where they part."""
+    parts = next((i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), len(before))
+    start = max(0, parts - 40)
+    was, is_now = (f"{'… ' if start else ''}{text[start : start + 120]}" for text in (before, now))
+    return f"it was {was}, now {is_now}"
 
 
 def _is_whole(tensors: Mapping[str, Tensor]) -> bool:

@@ -1,9 +1,10 @@
 """What `GAN` asks of its parts before it trains: errors that say what to write."""
 
 import functools
+import inspect
+import re
 import warnings
-from collections.abc import Sequence
-from dataclasses import is_dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from gan.losses.wasserstein import Wasserstein
 from gan.networks.generator import latent_dim, num_classes
 from gan.penalties import Penalty, refuse_batch_norm
 from gan.recipes.recipe import Recipe
+from gan.settings import TrainingSettings
 from gan.sources import Source
 from metrics.evaluating import evaluating
 
@@ -25,6 +27,7 @@ __all__ = [
     "loss",
     "penalties",
     "players",
+    "settings",
     "shapes",
     "told",
     "told_optimizer",
@@ -33,6 +36,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+"""Where an object lies, which is another place in the next process."""
 
 
 def loss(given: object) -> ScoreLoss | SampleLoss:
@@ -200,6 +206,11 @@ def shapes(
             )
         if critic is not None:
             scores = _called("critic", critic, samples, *condition)
+            if scores.dtype not in (torch.float32, torch.float64):
+                raise TypeError(
+                    f"critic must return float32 or float64, got {scores.dtype}; let its forward return one "
+                    f"of its input's type, {samples.dtype}"
+                )
             if isinstance(loss, ScoreLoss) and (scores.ndim != 2 or scores.shape[1] != 1):
                 raise ValueError(
                     f"critic must return scores [n, 1] for {loss}, got {list(scores.shape)} for n = "
@@ -253,7 +264,20 @@ def looks(given: Any) -> tuple[Any, ...]:
 
 def augmentations(given: Any) -> tuple[Any, ...]:
     """Changes of the samples, each to be called as `augmentation(batch, generator=...)`."""
-    return _callable("augment", given, "see gan.augment, or write def change(batch, *, generator)")
+    remedy = "see gan.augment, or write def change(batch, *, generator)"
+    found = _callable("augment", given, remedy)
+    for each in found:
+        function = each.forward if isinstance(each, nn.Module) else each
+        try:
+            taken = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):  # some have none to look at
+            continue
+        if not any(p.name == "generator" or p.kind is p.VAR_KEYWORD for p in taken):
+            raise TypeError(
+                f"augment must be called as change(batch, generator=...), and {told(each)} takes no generator; what "
+                "draws by torch's own is lambda batch, generator: change(batch), which no seed repeats"
+            )
+    return found
 
 
 def _callable(name: str, given: Any, remedy: str) -> tuple[Any, ...]:
@@ -268,14 +292,40 @@ def _callable(name: str, given: Any, remedy: str) -> tuple[Any, ...]:
     return found
 
 
+def settings(given: object, default: TrainingSettings) -> TrainingSettings:
+    """Return training settings, those of the recipe for None."""
+    if given is None:
+        return default
+    if isinstance(given, TrainingSettings):
+        return given
+    remedy = "TrainingSettings(learning_rate=...)"
+    if isinstance(given, Mapping):
+        remedy = "TrainingSettings(**settings)"
+    elif isinstance(given, Recipe):
+        remedy = "recipe.settings, or GAN.from_recipe(recipe, generator, critic)"
+    raise TypeError(f"settings must be gan.TrainingSettings, got {_named(given)}; write {remedy}")
+
+
+def _named(given: object) -> str:
+    return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+
+
 def told(given: object) -> str:
-    """What a checkpoint knows of a function: its name and settings, never an address."""
+    """What a checkpoint knows of an object or a function: its name and settings, never an address."""
     if isinstance(given, functools.partial):
         settings = [repr(each) for each in given.args] + [f"{k}={v!r}" for k, v in given.keywords.items()]
         return f"{told(given.func)}({', '.join(settings)})"
-    if is_dataclass(given):
-        return repr(given)
-    return getattr(given, "__qualname__", type(given).__qualname__)
+    if hasattr(given, "__qualname__"):
+        return str(getattr(given, "__qualname__"))  # noqa: B009
+    if type(given).__repr__ is not object.__repr__:
+        return ADDRESS.sub("", " ".join(repr(given).split()))
+    plain = {
+        k: v
+        for k, v in getattr(given, "__dict__", {}).items()
+        if isinstance(v, int | float | bool | str | tuple)
+    }
+    name = type(given).__qualname__
+    return f"{name}({', '.join(f'{k}={v!r}' for k, v in plain.items())})" if plain else name
 
 
 def told_optimizer(optimizer: torch.optim.Optimizer) -> str:

@@ -91,12 +91,21 @@ def fresh_divergence(
     >>> abs(found.value - 3) < 3 * found.stderr
     True
     """
-    if not isinstance(loss, Measurable):
+    if isinstance(loss, str | type) or not isinstance(loss, Measurable):
+        told, remedy = type(loss).__name__, "divergences of samples are measured by metrics, without a critic"
+        if isinstance(loss, str):
+            told, remedy = f"the name {loss!r}", f"write gan.losses.named({loss!r})"
+        elif isinstance(loss, type):
+            told, remedy = f"the class {loss.__name__}", f"write {loss.__name__}()"
         raise TypeError(
-            f"loss must be an f-divergence, DonskerVaradhan or Wasserstein of gan.losses, got {type(loss).__name__}; "
-            "divergences of samples are measured by metrics, without a critic"
+            f"loss must be an f-divergence, DonskerVaradhan or Wasserstein of gan.losses, got {told}; {remedy}"
         )
     check_pair(real, fake, ("real", "fake"))
+    if isinstance(critic, nn.Module):
+        raise TypeError(
+            f"critic must be a function from a seed to a fresh network, got a {type(critic).__name__}; write "
+            "critic=lambda seed: MyCritic()"
+        )
     folds, steps = check_count(folds, "folds", least=2), check_count(steps, "steps")
     learning_rate = check_positive(learning_rate, "learning_rate")
     least = min(len(real), len(fake))
@@ -110,9 +119,10 @@ def fresh_divergence(
     random = stream("fresh critic", seed)
     parts = [torch.randperm(len(cloud), generator=random).to(cloud.device) % folds for cloud in (x, y)]
     make = _potential if isinstance(loss, Wasserstein) else _log_ratio
-    values, variances = [], []
+    values, variances, made = [], [], []
     for fold in range(folds):
         net = make(x.shape[1], 1000 * seed + fold) if critic is None else critic(1000 * seed + fold)
+        made.append(_fresh(net, made))
         net = _Scores(net, loss).to(x)
         _train(net, loss, x[parts[0] != fold], y[parts[1] != fold], steps, learning_rate, random)
         value, variance = _measured(net, loss, x[parts[0] == fold], y[parts[1] == fold])
@@ -124,12 +134,25 @@ def fresh_divergence(
     return Estimate(scale * sum(values) / folds, scale * stderr, "lower", convention, (len(fake), len(real)))
 
 
+def _fresh(net: object, before: list[nn.Module]) -> nn.Module:
+    """Refuse a network that has learned from another fold already, which holds what it is now measured on."""
+    if isinstance(net, nn.Module) and not any(net is other for other in before):
+        return net
+    told = "one for two folds" if isinstance(net, nn.Module) else type(net).__name__
+    raise TypeError(
+        f"critic must make a fresh network from each seed, got {told}; write critic=lambda seed: MyCritic()"
+    )
+
+
 def _standardised(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
     """Both clouds around the pooled mean, in units of the pooled root mean variance of a coordinate."""
-    pooled = torch.cat([x, y])
+    pooled = torch.cat([x, y]).double()
     mean = pooled.mean(0)
-    unit = float(pooled.var(0, unbiased=False).mean().sqrt()) or 1.0
-    return (x - mean) / unit, (y - mean) / unit, unit
+    # Squares of coordinates leave a type's range long before the coordinates do.
+    largest = float((pooled - mean).abs().max()) or 1.0
+    unit = largest * float(((pooled - mean) / largest).square().mean().sqrt()) or 1.0
+    first, second = (((cloud.double() - mean) / unit).to(cloud.dtype) for cloud in (x, y))
+    return first, second, unit
 
 
 class _SortedPairs(nn.Module):

@@ -215,6 +215,11 @@ class Game:
             )
         # One player's gradients alone: the other's are not even computed.
         loss.backward(inputs=self.parameters[name])
+        if all(p.grad is None for p in self.parameters[name]):
+            raise ValueError(
+                f"{name} must get a gradient of the loss, got none; something between them cuts it off: .detach(), "
+                ".data, torch.no_grad or numpy in an augmentation, a network or the loss"
+            )
         sum_gradients(self.parameters[name])
         optimizer.step()
 

@@ -40,7 +40,13 @@ def load(
         ValueError: Another file, or a network or loss of one's own that was not given; the message names it.
     """
     tensors, told = files.read(path)
-    if told.get("format") != FORMAT:
+    written = str(told.get("format"))
+    if written != FORMAT and written.startswith("gan "):
+        raise ValueError(
+            f"{path} is a model of another version, {written!r}, and this one reads {FORMAT!r}; install the version "
+            "that wrote it, or save the model anew with it"
+        )
+    if written != FORMAT:
         raise ValueError(f"{path} is no model of GAN.save; a checkpoint goes to GAN.fit(checkpoint=...)")
     state = {name: part_of_file(tensors, name) for name in ("generator", "critic", "average")}
     described = _Described.read(path, told)

@@ -24,6 +24,7 @@ __all__ = ["Look", "Loop", "OnStep", "TrainingDivergedError"]
 logger = logging.getLogger("gan")
 # Losses stay on the device between two looks, so that a step never waits for the host.
 LOOK_EVERY = 50
+REMEDY = "lower the learning rate or strengthen the penalties"
 
 OnStep = Callable[[int, Any, History], object]
 """`on_step(step, model, history)`, called after so many steps; what returns True ends the training."""
@@ -151,7 +152,11 @@ class Loop:
         bad = ~looked.isfinite().all(1)
         if bool(bad.any()):
             step = len(history) + int(bad.nonzero()[0])
-            raise TrainingDivergedError(f"a loss stopped being finite at step {step}; {_last_good(path)}")
+            # Nothing has been learned yet: it is the numbers that went in.
+            remedy = f"bring the data to a scale of about 1, or {REMEDY}" if step == 0 else REMEDY
+            raise TrainingDivergedError(
+                f"a loss stopped being finite at step {step}; {_last_good(path, remedy)}"
+            )
         history.extend(rows)
 
     def _refuse_divergence(
@@ -189,8 +194,7 @@ def _is_yes(answer: object) -> bool:
     return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
-def _last_good(path: Path | None) -> str:
-    remedy = "lower the learning rate or strengthen the penalties"
+def _last_good(path: Path | None, remedy: str = REMEDY) -> str:
     if path is None:
         return f"there is no checkpoint (pass checkpoint=); {remedy}"
     return f"the last good checkpoint is {path if path.exists() else 'not written yet'}; {remedy}"

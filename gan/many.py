@@ -82,7 +82,7 @@ def fit_many(
     where, first = pick_device(device), models[0]
     if ranks() > 1:
         raise ValueError(f"models are stacked in one process, and there are {ranks()}; {ONE_BY_ONE}")
-    game = _game(models, data, chosen, where, batch_size, settings or first.recipe.settings)
+    game = _game(models, data, chosen, where, batch_size, checks.settings(settings, first.recipe.settings))
     histories = [History() for _ in models]
     pending: list[Tensor] = []
     with tqdm(total=steps, disable=None if progress else True, desc=f"training {len(models)}") as bar:

@@ -9,13 +9,13 @@ longer run: at step k of n steps the rate is that of the fraction k/n, so it jum
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
-from metrics.inputs import check_count, check_positive
+from metrics.inputs import check_count, check_number, check_positive
 
 __all__ = ["OptimizerFactory", "TrainingSettings", "make_optimizer"]
 
@@ -52,6 +52,13 @@ class TrainingSettings:
             object.__setattr__(self, name, check_count(getattr(self, name), name))
         for name in ("learning_rate", "final_learning_rate", "generator_rate", "penalty_decay"):
             object.__setattr__(self, name, check_positive(getattr(self, name), name))
+        given: object = self.betas
+        if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 2:
+            raise TypeError(f"betas must be two numbers, got {given!r}; write betas=(0.0, 0.99)")
+        betas = tuple(check_number(beta, "each of betas") for beta in given)
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be in [0, 1), got {betas}; write betas=(0.0, 0.99)")
+        object.__setattr__(self, "betas", betas)
 
     def rate(self, progress: float) -> float:
         """The critic's learning rate at a fraction of the run.
@@ -112,5 +119,12 @@ def make_optimizer(
         raise TypeError(
             f"optimizers[{player!r}] must return a torch optimizer, got {type(optimizer).__name__}; write "
             "functools.partial(torch.optim.Adam, lr=1e-3)"
+        )
+    own = {id(p) for p in network.parameters()}
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    if not own.issuperset(held):
+        raise ValueError(
+            f"optimizers[{player!r}] must return an optimizer of the parameters that it is called with, got others, "
+            f"which leave the {player} untrained; write lambda parameters: torch.optim.SGD(parameters, lr=0.1)"
         )
     return optimizer, [group["lr"] for group in optimizer.param_groups]

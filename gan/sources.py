@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from gan.batches import Batch, check_batch, check_samples, no_batch, pair_of
-from gan.data.sets import Data, check_classes, looks_like_bytes
+from gan.data.sets import Data, check_classes, converted, looks_like_bytes
 from gan.distributed import part_of
 from gan.seeds import stream
 from metrics.features import fingerprint
@@ -84,7 +84,8 @@ def as_source(
     """
     if isinstance(data, Data):
         data, labels = data.train, data.train_labels if labels is None else labels
-    if isinstance(data, SupportsDLPack | Tensor):
+    # A data frame has a length and items too, its columns: it is refused as no array.
+    if isinstance(data, SupportsDLPack | Tensor) or hasattr(data, "to_numpy"):
         return _InMemory(from_array(data, "data"), labels, device, dtype)
     if labels is not None:
         raise ValueError(
@@ -119,7 +120,7 @@ class _InMemory:
         self.samples, self.dtype = check_samples(samples).detach().to(device), dtype
         if samples.dtype not in (torch.uint8, dtype):
             logger.warning("data are %s and the generator is %s: converted", samples.dtype, dtype)
-            self.samples = check_samples(self.samples.to(dtype))
+            self.samples = check_samples(converted(self.samples, dtype, "data"))
         if looks_like_bytes(self.samples):
             logger.warning(
                 "data look like pixels from 0 to 255, and networks of images make [−1, 1]: pass them as uint8, or "

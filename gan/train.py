@@ -165,7 +165,8 @@ class GAN:
             ValueError: A bad argument, or a checkpoint of another run.
         """
         steps = check_count(steps, "steps")
-        chosen = settings or self.recipe.settings
+        seed = check_count(seed, "seed", least=0)
+        chosen = checks.settings(settings, self.recipe.settings)
         chosen = chosen if batch_size is None else replace(chosen, batch_size=batch_size)
         augment = self.recipe.augment if augment is None else checks.augmentations(augment)
         optimizers = self.recipe.optimizers if optimizers is None else optimizers
@@ -293,8 +294,10 @@ class GAN:
     def _identity(self, game: Game, source: Source, steps: int, seed: int) -> dict[str, object]:
         """What makes a run this run, for its checkpoint."""
         return game.settings.identity() | {
-            "loss": repr(game.loss),
-            "penalties": [repr(penalty) for penalty in game.penalties],
+            "loss": checks.told(game.loss),
+            "penalties": [checks.told(penalty) for penalty in game.penalties],
+            "generator": checks.told(game.generator),
+            "critic": checks.told(game.critic),
             "ema": self.ema,
             "augment": [checks.told(each) for each in game.augment],
             "optimizers": {name: checks.told_optimizer(each) for name, each in game.optimizers.items()},

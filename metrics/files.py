@@ -27,6 +27,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from metrics import locks
+from metrics.arrays import from_array
 
 __all__ = [
     "check_folder",
@@ -283,4 +284,4 @@ def _tensor(array: object) -> Tensor:
         raise TypeError("an entry that is no array: save arrays alone")
     if array.dtype.kind in "US":
         raise TypeError("an array of texts: number them, numpy.unique(labels, return_inverse=True)[1]")
-    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+    return from_array(array, "array")

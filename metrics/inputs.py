@@ -5,11 +5,12 @@ A check returns the value that it has checked, ready for use, and raises `TypeEr
 """
 
 import math
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from metrics.arrays import SupportsDLPack, from_array, made_tensor
 
 __all__ = [
     "SupportsDLPack",
@@ -37,42 +38,6 @@ __all__ = [
 HALF = (torch.float16, torch.bfloat16)
 
 
-@runtime_checkable
-class SupportsDLPack(Protocol):
-    """A tensor, a numpy array, or an array of another library that shares its memory by DLPack."""
-
-    def __dlpack__(self) -> object:
-        """Return the memory."""
-        ...
-
-
-def from_array(x: object, name: str) -> Tensor:
-    """Return a tensor as it is, and a numpy or DLPack array as a tensor with the same type.
-
-    >>> from_array(np.ones(2), "x")
-    tensor([1., 1.], dtype=torch.float64)
-    """
-    if isinstance(x, Tensor):
-        return x
-    if isinstance(x, np.ndarray):
-        # A copy: torch cannot share memory that is read-only, strided backwards or of another byte order.
-        return torch.from_numpy(np.array(x, dtype=x.dtype.newbyteorder("="), order="C"))
-    if isinstance(x, SupportsDLPack):
-        return torch.from_dlpack(x)
-    raise TypeError(f"{name} must be a tensor or an array, got {type(x).__name__}; {_made_tensor(x, name)}")
-
-
-def _made_tensor(x: object, name: str) -> str:
-    """Say how people make a tensor of what they have."""
-    if callable(getattr(x, "to_numpy", None)):  # pandas', polars'
-        return f"pass {name}.to_numpy()"
-    if isinstance(x, list | tuple) and x and all(isinstance(part, Tensor) for part in x):
-        return f"put its tensors together with torch.stack({name}), or torch.cat where they are batches"
-    if isinstance(getattr(x, "probs", None), Tensor):  # a distribution of classes
-        return f"pass {name}.probs"
-    return "use torch.as_tensor"
-
-
 def as_tensor(x: object, name: str) -> Tensor:
     """Return what people have as a tensor: arrays become tensors, half precision and uint8 become float32.
 
@@ -82,7 +47,15 @@ def as_tensor(x: object, name: str) -> Tensor:
     tensor([1., 1.])
     """
     tensor = from_array(x, name)
+    if tensor.is_complex():
+        raise TypeError(f"{name} must be real, got {tensor.dtype}; {_in_two_parts(tensor, name)}")
     return tensor.float() if tensor.dtype in (*HALF, torch.uint8) else tensor
+
+
+def _in_two_parts(x: Tensor, name: str) -> str:
+    """What keeps the imaginary parts, which a conversion to floats drops."""
+    flat = ".flatten(1)" if x.ndim > 1 else ""
+    return f"pass both parts of each number, torch.view_as_real(torch.as_tensor({name})){flat}"
 
 
 def as_cloud(x: object, name: str = "x", *, least: int = 1) -> Tensor:
@@ -115,9 +88,10 @@ def check_tensor(x: object, name: str, *, shape: str, ndim: int) -> Tensor:
 def check_type(x: object, name: str) -> Tensor:
     """Return `x` if it is a dense float32 or float64 tensor."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}; {_made_tensor(x, name)}")
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}; {made_tensor(x, name)}")
     if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{name} must be float32 or float64, got {x.dtype}; convert with {name}.float()")
+        remedy = _in_two_parts(x, name) if x.is_complex() else f"convert with {name}.float()"
+        raise TypeError(f"{name} must be float32 or float64, got {x.dtype}; {remedy}")
     return check_dense(x, name)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gan.data.sets import Data, check_classes, split
+from gan.data.sets import Data, check_classes, converted, split
 from metrics import files
 from metrics.inputs import as_tensor
 
@@ -75,8 +75,15 @@ def _samples(array: Tensor, path: Path) -> Tensor:
         )
     if array.is_complex() or array.dtype == torch.bool:
         raise ValueError(f"{path} must hold real numbers, got {array.dtype}; save them as float32")
+    if array.dtype == torch.uint16 and array.ndim > 2:
+        raise ValueError(
+            f"{path} must hold pictures in bytes, got {array.dtype}; save ((array + 128.0) // 257).astype('uint8')"
+        )
     if array.dtype != torch.uint8:
-        numbers = as_tensor(array, str(path)).float()
+        given = as_tensor(array, str(path))
+        numbers = (
+            converted(given, torch.float32, "samples") if bool(given.isfinite().all()) else given.float()
+        )
         bad = int((~numbers.isfinite()).flatten(1).any(1).sum())
         if bad:
             raise ValueError(

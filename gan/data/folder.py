@@ -16,7 +16,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gan.data.sets import Data, split
+from gan.data.sets import Data, check_classes, split
 from metrics.features import images
 from metrics.inputs import check_count
 
@@ -49,12 +49,17 @@ class ImageFiles(Dataset):
         grey: bool = False,
         labels: Sequence[int] | None = None,
     ) -> None:
+        if isinstance(paths, str | Path):
+            raise TypeError(
+                f"paths must be files, got the path {paths}; of a folder pass metrics.features.images.find_images("
+                f"{str(paths)!r})"
+            )
         if labels is not None and len(labels) != len(paths):
             raise ValueError(
                 f"labels must be as many as paths, {len(paths)}, got {len(labels)}; give each file one"
             )
         self.paths, self.size, self.grey = [Path(p) for p in paths], _size(size), grey
-        self.labels = None if labels is None else [int(label) for label in labels]
+        self.labels = None if labels is None else check_classes(labels, len(paths), "labels").tolist()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -77,7 +82,7 @@ def folder(
 
     A subfolder is a class, numbered in the order of the names, where every picture lies in one. Two subfolders of which
     one is called train (or training) and the other test (val, valid, validation, held_out) are the two parts; else a
-    random share is held out.
+    random share is held out. Subfolders without pictures do not count.
 
     Args:
         path: The folder.
@@ -89,7 +94,7 @@ def folder(
 
     Raises:
         FileNotFoundError: No such folder, or no picture in it.
-        ValueError: A file that cannot be read, pictures of several sizes, fewer than 4.
+        ValueError: A file that cannot be read, pictures of several sizes, fewer than 4; more parts than two, or one.
     """
     root = Path(path)
     wanted = None if size is None else _size(size)
@@ -135,10 +140,27 @@ def _parts(root: Path) -> tuple[Path, Path] | None:
     """The folders of the two parts, where there are just these."""
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}; check the path")
-    names = {p.name.lower(): p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")}
+    names = {p.name.lower(): p for p in sorted(root.iterdir()) if _holds_pictures(p)}
     first = [names[name] for name in TRAIN if name in names]
     second = [names[name] for name in HELD_OUT if name in names]
+    if first and (len(names) == 1 or (second and len(names) > 2)):
+        # They would be taken for classes.
+        told = ", ".join(sorted(p.name for p in names.values()))
+        spare = ", ".join(p.name for p in second)
+        move = f", or move all but one of {spare} elsewhere" if len(second) == len(names) - 1 > 0 else ""
+        raise ValueError(
+            f"{root} must hold two parts, or classes, got {told}; pass {first[0]}, of which a share is held out{move}"
+        )
     return (first[0], second[0]) if len(names) == 2 and first and second else None
+
+
+def _holds_pictures(path: Path) -> bool:
+    if not path.is_dir() or path.name.startswith("."):
+        return False
+    try:
+        return bool(images.find_images(path))
+    except FileNotFoundError:
+        return False
 
 
 def _is_grey(path: Path) -> bool:
@@ -194,9 +216,17 @@ def hugging_face(
 def _rows(
     rows: Any, *, image: str, label: str | None, size: int | tuple[int, int] | None, grey: bool | None
 ) -> tuple[UInt8[Tensor, "n c h w"], Int64[Tensor, " n"] | None]:
+    if len(rows) == 0:
+        raise ValueError("dataset must hold pictures, got no row; pass another part of it")
     if image not in rows[0]:
         raise ValueError(f"image must be a column of the dataset, got {image!r}; it has {sorted(rows[0])}")
     wanted = None if size is None else _size(size)
+    bad = next((i for i in range(len(rows)) if not hasattr(rows[i][image], "mode")), None)
+    if bad is not None:
+        raise TypeError(
+            f"{image} must be pictures of PIL, got {type(rows[bad][image]).__name__} in row {bad}; leave out rows "
+            "without one, and read the dataset in its own format, dataset.with_format(None)"
+        )
     if grey is None:
         grey = all(rows[i][image].mode in ("1", "L", *images.DEEP) for i in range(len(rows)))
     pixels = [images.picture(rows[i][image], size=wanted, grey=grey) for i in range(len(rows))]
@@ -204,7 +234,9 @@ def _rows(
         raise ValueError(
             f"pictures must have one size, got {len({p.shape for p in pixels})}; pass size=(height, width)"
         )
-    labelled = label is not None and label in rows[0]
-    return torch.stack(pixels), torch.tensor(
-        [int(rows[i][label]) for i in range(len(rows))]
-    ) if labelled else None
+    if label is None or label not in rows[0]:
+        return torch.stack(pixels), None
+    told = [rows[i][label] for i in range(len(rows))]
+    # Truth values are classes 0 and 1.
+    told = [int(each) if isinstance(each, bool) else each for each in told]
+    return torch.stack(pixels), check_classes(told, len(told), label)

@@ -12,10 +12,11 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from gan.seeds import stream
+from metrics.evaluation.classification import class_numbers
 from metrics.features import load_digits_split
 from metrics.inputs import check_fraction, from_array
 
-__all__ = ["Data", "check_classes", "digits", "looks_like_bytes", "split"]
+__all__ = ["Data", "check_classes", "converted", "digits", "looks_like_bytes", "split"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def split(
     >>> len(data.train), len(data.held_out)
     (8, 2)
     """
+    samples = from_array(samples, "samples")
     n = len(samples)
     if n < 4:
         raise ValueError(f"samples must hold at least 4 samples to be split, got {n}; give more")
@@ -97,7 +99,7 @@ def check_classes(labels: object, n: int, name: str) -> Int64[Tensor, " n"]:
     >>> check_classes([0, 2, 1], 3, "labels")
     tensor([0, 2, 1])
     """
-    array = np.asarray(labels) if isinstance(labels, list | tuple | np.ndarray) else labels
+    array = np.asarray(labels) if isinstance(labels, list | tuple) else labels
     if isinstance(array, np.ndarray) and array.dtype.kind not in "iuf":
         raise TypeError(
             f"{name} must be whole numbers, got {array.dtype}; number the classes, "
@@ -107,11 +109,37 @@ def check_classes(labels: object, n: int, name: str) -> Int64[Tensor, " n"]:
     if classes.shape != (n,) or classes.is_floating_point() or classes.dtype == torch.bool:
         raise ValueError(
             f"{name} must be whole numbers [{n}], one a sample, got {classes.dtype} {list(classes.shape)}; "
-            f"{'take .argmax(1)' if classes.ndim == 2 else 'give the index of each class'}"
+            f"{class_numbers(classes, name)}"
         )
+    # Unsigned types of more than 8 bits have no order in torch.
+    classes = classes.long()
     if n and bool((classes < 0).any()):
         raise ValueError(f"{name} must be 0 or more, got {int(classes.min())}; number the classes from 0")
-    return classes.long()
+    return classes
+
+
+def converted(samples: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    """Return samples in another type, and refuse those whose differences it cannot hold.
+
+    >>> far = torch.tensor([[1e9], [1e9 + 1]], dtype=torch.float64)
+    >>> converted(far, torch.float32, "data")
+    Traceback (most recent call last):
+    ValueError: data must keep their differences in torch.float32, got numbers up to 1e+09 that spread by 0.5; \
+subtract their mean first, data - data.mean(0)
+    >>> converted(far - far.mean(0), torch.float32, "data")[:, 0]
+    tensor([-0.5000,  0.5000])
+    """
+    made = samples.to(dtype)
+    if samples.dtype == torch.float64 and dtype != torch.float64 and len(samples) > 1:
+        lost, largest = float((samples - made).abs().max()), float(samples.abs().max())
+        spread = float(samples.std(0, correction=0).square().sum().sqrt())
+        # What float64 itself makes of a constant is no spread.
+        if 1e-12 * largest < spread < 10 * lost:
+            raise ValueError(
+                f"{name} must keep their differences in {dtype}, got numbers up to {largest:.3g} that spread by "
+                f"{spread:.2g}; subtract their mean first, {name} - {name}.mean(0)"
+            )
+    return made
 
 
 def looks_like_bytes(samples: Tensor) -> bool:

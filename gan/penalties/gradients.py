@@ -38,6 +38,11 @@ def input_gradients(critic: Critic, x: Float[Tensor, "n ..."]) -> Float[Tensor, 
             raise ValueError(
                 f"critic must return scores [n, 1], got {list(scores.shape)}; penalties take no embedding"
             )
+        if not scores.requires_grad:
+            raise ValueError(
+                "critic must be differentiable in its input, got scores without a gradient; leave .detach(), "
+                "torch.no_grad and numpy out of its forward"
+            )
         (grad,) = torch.autograd.grad(scores.sum(), x, create_graph=differentiable)
     return grad.reshape(len(scores), -1)
 

@@ -7,6 +7,7 @@
 the data. The user's own networks and settings take the place of any part.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -101,7 +102,10 @@ def recipe(name: str, like: Data | Tensor | object, *, num_classes: int = 0) -> 
     kind = kind_of(like)
     samples = _some(like.train if isinstance(like, Data) else like)
     row = kind.row(name)
-    variance = six_digits(float(samples.flatten(1).var(0, unbiased=False).sum())) or 1.0
+    total = float(samples.flatten(1).var(0, unbiased=False).sum())
+    if math.isinf(total):
+        raise ValueError("like must have a variance that a float can hold, got infinity; scale the data down")
+    variance = six_digits(total) or 1.0
     shape = like.image_shape if isinstance(like, Data) else None
     networks = kind.networks(tuple(samples.shape[1:]), samples, row, num_classes)
     return Recipe(

@@ -27,7 +27,7 @@ from metrics.neighbours.two_sample import Classifier
 from metrics.precision import full_precision
 from metrics.predictions.binning import binomial_stderr
 
-__all__ = ["ClassificationAccuracy", "check_classes", "classification_accuracy_score"]
+__all__ = ["ClassificationAccuracy", "check_classes", "class_numbers", "classification_accuracy_score"]
 
 
 @dataclass(frozen=True)
@@ -122,15 +122,36 @@ def check_classes(labels: object, n: int, name: str) -> Tensor:
             "return_inverse=True)[1]"
         )
     classes = check_dense(from_array(labels, name), name)
-    if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
-        raise TypeError(f"{name} must be whole numbers, got {classes.dtype}; convert with .long()")
     if classes.shape != (n,):
-        raise ValueError(
-            f"{name} must be [{n}], one a sample, got {list(classes.shape)}; give each its class"
-        )
+        remedy = class_numbers(classes, name)
+        raise ValueError(f"{name} must be [{n}], one a sample, got {list(classes.shape)}; {remedy}")
+    if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
+        raise TypeError(f"{name} must be whole numbers, got {classes.dtype}; {class_numbers(classes, name)}")
+    # Unsigned types of more than 8 bits have no order in torch.
+    classes = classes.long()
     if bool((classes < 0).any()):
         raise ValueError(f"{name} must be 0 or more, got {int(classes.min())}; number the classes from 0")
-    return classes.long()
+    return classes
+
+
+def class_numbers(labels: Tensor, name: str) -> str:
+    """What makes class numbers of labels in another form, for a message.
+
+    A column has one number a sample, whose largest is always the first; only a wider matrix is one of unit vectors.
+
+    >>> class_numbers(torch.zeros(5, 1), "labels"), class_numbers(torch.tensor([0.0, 1.0]), "labels")
+    ('drop the last dimension, labels[:, 0]', 'convert with .long()')
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return f"drop the last dimension, {name}[:, 0]"
+    if labels.ndim == 2:
+        return "of unit vectors take .argmax(1)"
+    if labels.ndim == 1 and not labels.is_floating_point() and labels.dtype != torch.bool:
+        return "pass one for each sample"
+    whole = labels.dtype == torch.bool or (
+        labels.is_floating_point() and bool((labels == labels.round()).all())
+    )
+    return "convert with .long()" if whole and labels.ndim == 1 else "give the index of each class"
 
 
 def _checked_classifier(classifier: object, generator: torch.Generator | None) -> Classifier:

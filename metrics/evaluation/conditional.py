@@ -141,6 +141,8 @@ def joint_cloud(
 
 def _wanted(classes: Iterable[int] | None, made: Labelled, real: Labelled) -> list[int]:
     """The classes that are judged one by one; each must have enough points."""
+    if classes is not None and not isinstance(classes, Iterable):
+        raise TypeError(f"classes must be several, got {type(classes).__name__}; write classes=[{classes}]")
     present = torch.cat([made.labels.cpu(), real.labels.cpu()]).unique().tolist()
     wanted = present if classes is None else [check_count(label, "classes", least=0) for label in classes]
     counts = {c: [int((part.labels == c).sum()) for part in (made, real)] for c in {*wanted, *present}}
@@ -148,16 +150,23 @@ def _wanted(classes: Iterable[int] | None, made: Labelled, real: Labelled) -> li
     if few or not wanted:
         told = ", ".join(f"{counts[c][0]} and {counts[c][1]} of class {c}" for c in few[:5]) or "no class"
         enough = [c for c in present if min(counts[c]) >= LEAST]
+        fewer = f", or pass classes={enough}" if enough else ""
         raise ValueError(
             f"classes must have at least {LEAST} samples and {LEAST} points of reference each, got {told}; give "
-            f"more of them, or pass classes={enough}"
+            f"more of them{fewer}"
         )
     return wanted
 
 
 def _kappa(kappa: float | None, reference: Labelled) -> float:
+    if kappa is not None:
+        return check_positive(kappa, "kappa")
     variance = float(reference.given.double().var(0, unbiased=False).sum())
-    return check_positive(math.sqrt(2 * variance) if kappa is None else kappa, "kappa")
+    if not (math.isfinite(variance) and variance > 0):
+        raise ValueError(
+            f"kappa must be given where the reference has no finite variance above 0, got {variance:g}; pass kappa=1.0"
+        )
+    return math.sqrt(2 * variance)
 
 
 def _joint_measures() -> list[Measure]:

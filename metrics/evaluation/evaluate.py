@@ -17,6 +17,7 @@ from typing import Any, Literal, SupportsFloat, SupportsIndex
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from metrics.estimate import Estimate
@@ -26,15 +27,16 @@ from metrics.evaluation.pair import Pair
 from metrics.evaluation.plan import Job, forecast, planned, within_budget
 from metrics.evaluation.report import Report, same_sizes
 from metrics.evaluation.standard import standard_measures
-from metrics.features.sources import identity, read_source
+from metrics.evaluation.whole import check_kind, check_pictures, whole
+from metrics.features.seen import seen
+from metrics.features.sources import identity
 from metrics.inputs import (
     SupportsDLPack,
     as_cloud,
-    as_tensor,
+    check_cloud,
     check_count,
     check_pair,
     check_positive,
-    from_array,
     repeatable,
 )
 from metrics.precision import full_precision
@@ -44,7 +46,7 @@ __all__ = ["Features", "evaluate"]
 Features = Callable[[Tensor], Tensor]
 Measures = Sequence[Measure] | Mapping[str, Callable[[Tensor, Tensor], Tensor | SupportsFloat]]
 
-Source = SupportsDLPack | str | Path | Iterable[Any]
+Source = SupportsDLPack | str | Path | Iterable[Any] | Dataset[Any]
 """A tensor, an array, batches, a Dataset, or the path of a folder of pictures or of a file of arrays."""
 
 LEAST = 20
@@ -120,13 +122,15 @@ def evaluate(
     chosen = standard_measures() if measures is None else chosen_measures(measures)
     through = _through(features, features_for)
     random = repeatable(generator)
-    given = _whole(samples, "samples"), _whole(reference, "reference")
+    given = whole(samples, "samples"), whole(reference, "reference")
+    if floor is not None and not isinstance(floor, Report):
+        raise TypeError(f"floor must be a Report, got {type(floor).__name__}; pass what evaluate returned")
     if train is not None and floor is not None:
         raise ValueError("train and floor must not both be given; train is what the floor is measured on")
     pairs = _pairs(*given, features, memory)
     truth = None
     if train is not None:
-        drawn = _truth(_whole(train, "train"), given[0], random)
+        drawn = _truth(whole(train, "train"), given[0], random)
         truth = _pairs(drawn, given[1], features, memory)
     settings = Settings(splits, permutations, int(torch.randint(2**31, (), generator=random)))
 
@@ -186,14 +190,6 @@ def _told(
     return found
 
 
-def _whole(source: object, name: str) -> Tensor:
-    """A source as one tensor."""
-    rows = isinstance(source, list | tuple) and not (source and isinstance(source[0], SupportsDLPack | tuple))
-    if rows or isinstance(source, SupportsDLPack) or not isinstance(source, str | Path | Iterable):
-        return from_array(source, name)
-    return read_source(source)
-
-
 def _through(features: Features | None, features_for: str) -> Callable[[Measure], bool]:
     """Whether a measure sees the clouds through the features."""
     if features_for not in ("frechet", "all"):
@@ -212,7 +208,7 @@ def _truth(train: Tensor, samples: Tensor, random: torch.Generator) -> Tensor:
             f"train must hold at least as many points as samples, {len(samples)}, got {len(train)}: a floor has "
             f"the sizes of what it is held against; pass more, or judge samples[:{len(train)}]"
         )
-    _check_kind(samples, train, ("samples", "train"))
+    check_kind(samples, train, ("samples", "train"))
     pick = torch.randperm(len(as_cloud(train, "train")), generator=random, device=random.device)
     return train[pick[: len(samples)].to(train.device)]
 
@@ -220,28 +216,17 @@ def _truth(train: Tensor, samples: Tensor, random: torch.Generator) -> Tensor:
 def _pairs(samples: Tensor, reference: Tensor, features: Features | None, memory: float) -> tuple[Pair, Pair]:
     """The points themselves, and what the features make of them."""
     names = ("samples", "reference")
-    _check_kind(samples, reference, names)
+    check_kind(samples, reference, names)
+    check_pictures(samples, reference)
     clouds = [
         as_cloud(x, name, least=LEAST).detach() for x, name in zip((samples, reference), names, strict=True)
     ]
     raw = Pair(*check_pair(clouds[0], clouds[1], names), memory=memory)
     if features is None:
         return raw, raw
-    with torch.no_grad():
-        # Images go to the features as they are: a network of images knows what their values mean.
-        x, y = (
-            as_tensor(features(x.detach() if x.ndim > 2 else cloud), "features(x)")
-            for x, cloud in zip((samples, reference), clouds, strict=True)
-        )
-        x, y = (c.flatten(1) if c.ndim > 2 else c for c in (x, y))
-        return raw, Pair(x, y, memory=memory)
-
-
-def _check_kind(a: Tensor, b: Tensor, names: tuple[str, str]) -> None:
-    """Refuse grey values 0 … 255 against floats, which are scaled otherwise."""
-    if (a.dtype == torch.uint8) != (b.dtype == torch.uint8):
-        of_bytes = names[0] if a.dtype == torch.uint8 else names[1]
-        raise TypeError(
-            f"{names[0]} and {names[1]} must both be uint8 or both be floats, got {a.dtype} and {b.dtype}; "
-            f"bring both to one scale: beside pixels in [-1, 1] pass {of_bytes}.float() / 127.5 - 1"
-        )
+    # Images go to the features as they are: a network of images knows what their values mean.
+    x, y = (
+        seen(features, x.detach() if x.ndim > 2 else cloud, "features").flatten(1)
+        for x, cloud in zip((samples, reference), clouds, strict=True)
+    )
+    return raw, Pair(check_cloud(x, "features(x)"), check_cloud(y, "features(x)"), memory=memory)

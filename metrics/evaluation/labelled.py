@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from metrics.evaluation.classification import check_classes
 from metrics.evaluation.evaluate import Features
-from metrics.inputs import as_cloud, as_tensor, from_array
+from metrics.features.seen import seen as seen_through
+from metrics.inputs import as_cloud, from_array
 
 __all__ = ["Labelled"]
 
@@ -31,6 +31,7 @@ class Labelled:
     def of(points: object, labels: object, name: str) -> "Labelled":
         """Return points and classes that belong together.
 
+        >>> import torch
         >>> Labelled.of(torch.zeros(3, 2), torch.tensor([0, 1, 1]), "samples").part(1).shape
         torch.Size([2, 2])
         """
@@ -48,8 +49,7 @@ class Labelled:
         """Return the same as points [n, d], through features where there are any."""
         cloud = as_cloud(self.given, self.name).detach()
         if features is not None:
-            with torch.no_grad():
-                cloud = as_tensor(
-                    features(self.given if self.given.ndim > 2 else cloud), "features(x)"
-                ).flatten(1)
+            cloud = seen_through(features, self.given if self.given.ndim > 2 else cloud, "features").flatten(
+                1
+            )
         return Labelled(cloud, self.labels, self.name)

@@ -200,7 +200,8 @@ def measure(
         )
     return Measure(
         (ReportRow(name, _checked_better(better), convention),),
-        lambda pair: _one_number(function(pair.x, pair.y), name)[None],
+        # Copies: what a function writes into its arguments shall not reach the next measure, or the user's own clouds.
+        lambda pair: _one_number(function(pair.x.clone(), pair.y.clone()), name)[None],
         most=None if most is None else check_count(most, "most", least=20),
     )
 

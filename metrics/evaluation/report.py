@@ -173,8 +173,19 @@ class Comparison:
     reports: Mapping[str, Report]
 
     def __post_init__(self) -> None:
-        if not self.reports:
+        given: object = self.reports
+        if not isinstance(given, Mapping):
+            raise TypeError(
+                f"reports must be a mapping from names, got {type(given).__name__}; write {{'a model': report}}"
+            )
+        if not given:
             raise ValueError("reports must not be empty; evaluate at least one model")
+        for name, report in given.items():
+            if not isinstance(name, str) or not isinstance(report, Report):
+                raise TypeError(
+                    f"reports must map texts to reports, got {type(name).__name__} and {type(report).__name__}; pass "
+                    "what evaluate returned, under a model's name"
+                )
         _refuse_other_features(self.reports)
         rows = {tuple(report.estimates) for report in self.reports.values()}
         if len(rows) > 1:

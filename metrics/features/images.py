@@ -6,7 +6,8 @@ which is antialiased when it shrinks. 16 bits are rounded to 8, 65535 to 255. No
 that have the size already keep their bytes.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +29,31 @@ DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
 def find_images(folder: str | Path) -> list[Path]:
     """Return the pictures in a folder and its subfolders, sorted by path; hidden ones are left out.
 
+    Links to folders are followed, but for one that leads back to a folder above it.
+
     Raises:
         FileNotFoundError: No such folder, or no picture in it.
     """
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}; check the path")
-    found = sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
+    found = sorted(_pictures_below(root, frozenset()))
     if not found:
         raise FileNotFoundError(f"no picture in {root} or below it; files must end in {', '.join(SUFFIXES)}")
     return found
+
+
+def _pictures_below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+    here = os.path.realpath(folder)
+    if here in above:
+        return
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _pictures_below(path, above | {here})
+        elif path.suffix.lower() in SUFFIXES and path.is_file():
+            yield path
 
 
 def picture(image: Any, *, size: tuple[int, int] | None = None, grey: bool = False) -> UInt8[Tensor, "c h w"]:
@@ -65,6 +75,10 @@ def picture(image: Any, *, size: tuple[int, int] | None = None, grey: bool = Fal
         image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} have no known white; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        # Pillow would show what lies under the transparent pixels, which nobody has ever seen.
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     image = image.convert("L" if grey else "RGB")
     if size is not None and image.size != (size[1], size[0]):
         height, width = size

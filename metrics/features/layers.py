@@ -78,6 +78,11 @@ class LayerFeatures:
 
         The network computes in its own type and on its own device.
         """
+        if self.shape is None and isinstance(x, Tensor) and x.ndim > 2:
+            raise ValueError(
+                f"x must have shape [n, d], got {list(x.shape)}; flatten every point with x.flatten(1), and tell the "
+                f"network's shape, LayerFeatures(module, {self.layer!r}, shape={tuple(x.shape[1:])})"
+            )
         check_cloud(x)
         shape = (x.shape[1],) if self.shape is None else self.shape
         if torch.Size(shape).numel() != x.shape[1]:

@@ -10,7 +10,7 @@ the map's weights, so that neither other pictures nor other weights ever find it
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from tqdm.auto import tqdm
 
 from metrics.features.fingerprint import fingerprint, fingerprint_of_module
 from metrics.features.images import find_images, read_images
+from metrics.features.seen import seen
 from metrics.files import read, read_arrays, write
 from metrics.inputs import SupportsDLPack, as_tensor, check_count, from_array
 
-__all__ = ["features_of", "identity", "read_source"]
+__all__ = ["features_of", "identity", "read_named", "read_source"]
 
 Map = Callable[[Tensor], Any]
 
@@ -69,11 +70,10 @@ def features_of(
     if known is not None:
         return known
     rows, computed = [], _is_features(source)
-    for batch in _batches(source, batch_size, size=size, grey=grey, progress=progress):
-        with torch.no_grad():
-            x = batch if device is None else batch.to(device)
-            made = x if map is None or computed else map(x)
-            rows.append(as_tensor(made, "map(x)").flatten(1).detach().cpu())
+    for batch in _batches(source, "source", batch_size, size=size, grey=grey, progress=progress):
+        x = batch if device is None else batch.to(device)
+        made = as_tensor(x, "source") if map is None or computed else seen(map, x, "map")
+        rows.append(made.flatten(1).detach().cpu())
     if not rows:
         raise ValueError("source must hold at least one batch, got none; a generator can be read only once")
     found = torch.cat(rows)
@@ -102,14 +102,33 @@ def _kept(path: Path) -> Tensor | None:
 def read_source(source: object) -> Tensor:
     """Return the samples of a source whole: pictures as bytes [n, c, h, w], arrays as they are.
 
+    Raises:
+        TypeError, ValueError: No source, or batches that are not of one shape and type, [n, ...].
+
     >>> read_source([torch.zeros(2, 3), torch.zeros(1, 3)]).shape
     torch.Size([3, 3])
     """
+    return read_named(source, "source")
+
+
+def read_named(source: object, name: str) -> Tensor:
+    """Return the same, under a name of the caller's in messages.
+
+    >>> read_named([torch.zeros(2)], "samples")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: samples must give batches [n, ...], got one of shape [2]; put single samples together, ...
+    """
     if isinstance(source, Tensor | np.ndarray | SupportsDLPack):
-        return from_array(source, "source")
-    batches = list(_batches(source, 1024, size=None, grey=False, progress=True))
+        return from_array(source, name)
+    batches = list(_batches(source, name, 1024, size=None, grey=False, progress=True))
     if not batches:
-        raise ValueError("source must hold at least one batch, got none; a generator can be read only once")
+        raise ValueError(f"{name} must hold at least one batch, got none; a generator can be read only once")
+    kinds = {(tuple(batch.shape[1:]), str(batch.dtype)) for batch in batches}
+    if len(kinds) > 1:
+        told = " and ".join(f"{list(shape)} {dtype}" for shape, dtype in sorted(kinds))
+        raise ValueError(
+            f"{name} must give batches of one shape and type, got samples {told}; make them alike"
+        )
     return torch.cat(batches)
 
 
@@ -138,7 +157,7 @@ def _is_features(source: object) -> bool:
 
 
 def _batches(
-    source: object, batch_size: int, *, size: tuple[int, int] | None, grey: bool, progress: bool
+    source: object, name: str, batch_size: int, *, size: tuple[int, int] | None, grey: bool, progress: bool
 ) -> Iterator[Tensor]:
     """Batches of any source, under a bar."""
     if isinstance(source, str | Path):
@@ -150,9 +169,13 @@ def _batches(
     bar: tqdm[Any]
     # A data frame has a length and items too, its columns: it is refused as no array.
     if isinstance(source, Tensor | np.ndarray | SupportsDLPack) or hasattr(source, "to_numpy"):
-        parts = from_array(source, "source").split(batch_size)
+        parts = from_array(source, name).split(batch_size)
         with tqdm(parts, disable=None if progress else True, desc="features", unit="batch") as bar:
             yield from bar
+    elif isinstance(source, Mapping):
+        raise TypeError(
+            f"{name} must be one source, got a dict of {', '.join(map(repr, source))}; pass one of them"
+        )
     elif (
         hasattr(source, "__getitem__") and hasattr(source, "__len__") and not isinstance(source, list | tuple)
     ):
@@ -164,10 +187,10 @@ def _batches(
     elif isinstance(source, Iterable):
         with tqdm(source, disable=None if progress else True, desc="features", unit="batch") as bar:
             for batch in bar:
-                yield _first(batch)
+                yield _several(_first(batch), name)
     else:
         raise TypeError(
-            f"source must be a tensor, an array, a Dataset, batches, or the path of a folder or a file, got "
+            f"{name} must be a tensor, an array, a Dataset, batches, or the path of a folder or a file, got "
             f"{type(source).__name__}"
         )
 
@@ -175,6 +198,16 @@ def _batches(
 def _first(item: object) -> Tensor:
     """The samples of an item that may carry labels."""
     return from_array(item[0] if isinstance(item, tuple | list) else item, "a batch")
+
+
+def _several(batch: Tensor, name: str) -> Tensor:
+    """A batch, and not a single point: joined, points would be one long row of numbers."""
+    if batch.ndim < 2:
+        raise ValueError(
+            f"{name} must give batches [n, ...], got one of shape {list(batch.shape)}; put single samples together, "
+            f"numpy.stack([numpy.asarray(one) for one in {name}]), and leave labels out"
+        )
+    return batch
 
 
 def _of_folder(
@@ -208,10 +241,18 @@ def _array(path: Path) -> Tensor:
         )
     samples = {name: t for name, t in found.items() if t.ndim in (2, 4)}
     if len(samples) != 1:
-        raise ValueError(
-            f"{path} must hold one array [n, d] or [n, c, h, w], got {sorted(samples) or 'none'}; save one alone"
-        )
-    return next(iter(samples.values()))
+        told, remedy = str(sorted(samples)), "save one alone"
+        if not samples:
+            told = ", ".join(f"{name} {list(t.shape)}" for name, t in found.items()) or "none"
+            remedy = "save it with the dimension that is missing, array[:, None]"
+        raise ValueError(f"{path} must hold one array [n, d] or [n, c, h, w], got {told}; {remedy}")
+    return _channels_first(next(iter(samples.values())))
+
+
+def _channels_first(samples: Tensor) -> Tensor:
+    """Pictures [n, h, w, c], as many programs save them, as [n, c, h, w]; pixels would else meet other pixels."""
+    last = samples.ndim == 4 and samples.shape[1] not in (1, 3) and samples.shape[3] in (1, 3)
+    return samples.permute(0, 3, 1, 2).contiguous() if last else samples
 
 
 def _key(source: object, map: Map | None, size: tuple[int, int] | None, grey: bool) -> str:
@@ -224,6 +265,8 @@ def _key(source: object, map: Map | None, size: tuple[int, int] | None, grey: bo
     digest = hashlib.sha256(f"{identity(map)} {of_map} {size} {grey}".encode())
     if isinstance(source, str | Path):
         path = Path(source)
+        # How pictures were decoded belongs to what was kept: once, transparency was not seen.
+        digest.update(b"transparency on black" if path.is_dir() else b"")
         for file in find_images(path) if path.is_dir() else [path]:
             if not file.is_file():
                 raise FileNotFoundError(f"no folder or file at {file}; check the path")

@@ -34,6 +34,7 @@ from torch import Tensor
 
 from metrics.distances import product_distances
 from metrics.inputs import check_count, check_pair, check_positive, repeatable
+from metrics.kernels.gram import gram_of
 from metrics.kernels.kernel import Gaussian, Kernel, Radial, check_kernel
 from metrics.precision import full_precision
 
@@ -237,4 +238,4 @@ def _grams(kernels: Sequence[Kernel], a: Tensor, b: Tensor) -> Iterator[Tensor]:
             manhattan = torch.cdist(a, b, p=1) if manhattan is None else manhattan
             yield torch.exp(manhattan / -kernel.bandwidth)
         else:
-            yield kernel(a, b).double().clone()
+            yield gram_of(kernel, a, b).clone()

@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.distances import distances, off_diagonal, product_distances
-from metrics.inputs import check_cloud, check_count, check_pair, check_positive, check_tensor
+from metrics.inputs import check_cloud, check_count, check_object, check_pair, check_positive, check_tensor
 from metrics.precision import full_precision
 
 __all__ = [
@@ -54,6 +54,7 @@ def check_kernel(kernel: object) -> Kernel:
     Traceback (most recent call last):
     TypeError: kernel must be callable on two clouds, got 'rbf'; pass an object such as metrics.kernels.Gaussian(1.0)
     """
+    check_object(kernel, "kernel")
     if not callable(kernel):
         told = repr(kernel) if isinstance(kernel, str) else type(kernel).__name__
         raise TypeError(

@@ -32,6 +32,7 @@ from torch import Tensor
 from metrics.batches import Weights, batch_weights, check_batches, is_batch, over_batch
 from metrics.distances import distances, euclidean
 from metrics.inputs import check_pair
+from metrics.kernels.gram import gram_of
 from metrics.kernels.kernel import Kernel, Radial, check_kernel, median_kernel, octaves
 from metrics.kernels.sums import KernelSums
 from metrics.kernels.tiles import mean_between, mean_within
@@ -213,7 +214,7 @@ def _grams(
     u, v = x.double(), y.double()
     if kernel is not None and not isinstance(kernel, Radial):
         check_kernel(kernel)
-        return kernel(u, u), kernel(u, v), kernel(v, v)
+        return gram_of(kernel, u, u), gram_of(kernel, u, v), gram_of(kernel, v, v)
     r = distances(u, u), distances(u, v), distances(v, v)
     radial = kernel or median_kernel(*_with_weight(r, a, b))
     return radial.from_distances(r[0]), radial.from_distances(r[1]), radial.from_distances(r[2])

@@ -21,6 +21,7 @@ from torch import Tensor
 from metrics.centred import Centred, mean_of, squared_sizes
 from metrics.distances import centred_distances, product_distances
 from metrics.kernels import sums as tiles
+from metrics.kernels.gram import gram_of
 from metrics.kernels.kernel import Kernel, Radial
 from metrics.kernels.sums import KernelSums
 
@@ -83,7 +84,7 @@ def sweep(
             if r is not None and isinstance(kernel, Radial):
                 gram = kernel.from_distances(r)
             else:
-                gram = kernel(a.points.double(), b.points.double()).double()
+                gram = gram_of(kernel, a.points.double(), b.points.double())
             gram = gram - adders[0].centre
             if rows == columns:
                 gram.fill_diagonal_(0)
@@ -121,7 +122,11 @@ def _tiles(x: Tensor, y: Tensor) -> Iterator[tuple[slice, slice, Centred, Centre
 
 def _centre(x: Tensor, y: Tensor, kernel: Kernel) -> float:
     a, b = x[:GUESS].double(), y[:GUESS].double()
-    r = kernel.from_distances(product_distances(a, b)) if isinstance(kernel, Radial) else kernel(a, b)
+    r = (
+        kernel.from_distances(product_distances(a, b))
+        if isinstance(kernel, Radial)
+        else gram_of(kernel, a, b)
+    )
     return float(r.mean())
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.batches import Weights
+from metrics.kernels.gram import gram_of
 from metrics.kernels.kernel import Kernel
 from metrics.weights import apart
 
@@ -50,7 +51,7 @@ def mean_within(
         w, others = (
             (None, None) if weights is None else (weights[start : start + TILE], weights[start + TILE :])
         )
-        gram = kernel(tile, tile).double()
+        gram = gram_of(kernel, tile, tile)
         if w is None:
             own = gram.diagonal().sum()
             diagonal, between = diagonal + own, between + (gram.sum() - own)
@@ -70,7 +71,7 @@ def _sum_between(x: Tensor, y: Tensor, kernel: Kernel, a: Weights = None, b: Wei
     for rows in range(0, len(x), TILE):
         for columns in range(0, len(y), TILE):
             at, to = slice(rows, rows + TILE), slice(columns, columns + TILE)
-            gram = kernel(x[at].double(), y[to].double()).double()
+            gram = gram_of(kernel, x[at].double(), y[to].double())
             if a is not None:
                 gram = a[at] @ gram
             total = total + (gram.sum() if b is None else (gram @ b[to]).sum())

@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.inputs import check_cloud, check_positive
+from metrics.kernels.gram import gram_of
 from metrics.kernels.kernel import Kernel, Polynomial, check_kernel
 from metrics.precision import full_precision
 
@@ -75,7 +76,7 @@ def _similarity(x: Tensor, kernel: Kernel) -> Tensor:
         _check_own(largest)
         directions = torch.nn.functional.normalize(x / largest)
         return directions.T @ directions if len(x) > x.shape[1] else directions @ directions.T
-    gram = checked(x, x)
+    gram = gram_of(checked, x, x)
     own = gram.diagonal()
     _check_own(own)
     return gram / (own[:, None] * own).sqrt()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from metrics.distances import distances
 from metrics.inputs import check_alike, check_cloud, check_pair
+from metrics.kernels.gram import gram_of
 from metrics.kernels.kernel import Kernel, check_kernel, median_kernel
 from metrics.precision import full_precision
 
@@ -62,4 +63,4 @@ def mmd_witness(
         with torch.no_grad():
             kernel = median_kernel(distances(a, a), distances(a, b), distances(b, b))
     check_kernel(kernel)
-    return (kernel(a, t).mean(0) - kernel(b, t).mean(0)).to(x.dtype)
+    return (gram_of(kernel, a, t).mean(0) - gram_of(kernel, b, t).mean(0)).to(x.dtype)

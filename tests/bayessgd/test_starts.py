@@ -121,3 +121,20 @@ def test_parameters_that_no_reset_writes_to_are_refused_and_jitter_moves_them(la
         reset_starts(net, 2, seed=0)
     one, other = jittered_starts(net, 2, seed=0, scale=0.1)
     assert all(not torch.equal(one[name], other[name]) for name, _ in net.named_parameters())
+
+
+class Old(nn.Module):
+    """A layer in the manner of before `torch.no_grad`."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(2))
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        self.weight.data.normal_()
+
+
+def test_a_reset_through_data_counts():
+    first, second = reset_starts(Old(), 2, seed=0)
+    assert bool((first["weight"] != second["weight"]).all())

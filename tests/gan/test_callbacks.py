@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import gan
+import metrics
 from gan import GAN, callbacks, losses, networks
 
 CLOUD = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
@@ -164,3 +165,31 @@ def test_a_path_is_read_first(path):
         GAN(networks.mlp_generator(2), loss=losses.Energy()).fit(path, steps=1)
     with pytest.raises(TypeError, match=r"like must be data, .* gan.data.file\('pictures'\)"):
         gan.recipe("js", like=path)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_references_of_other_types_are_judged_as_the_models():
+    """An array and doubles had been taken at first, and refused at the first look, after the steps before it."""
+    rounded = CLOUD[:40].double()
+    given = [CLOUD[:40], CLOUD[:40].numpy(), rounded, rounded.numpy()]
+    judges = [callbacks.Judge(each, measures=("energy_distance",)) for each in given]  # pyright: ignore[reportArgumentType]
+    fit(*judges, steps=4)
+    assert len({judge.values("energy_distance")[0] for judge in judges}) == 1
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_measures_are_a_list_of_names():
+    with pytest.raises(TypeError, match=r"a list of names, got 'mmd2'; write measures=\['mmd2'\]"):
+        callbacks.Judge(CLOUD, measures="mmd2")
+    with pytest.raises(ValueError, match=r"measures must be of wasserstein, .* got \[Measure"):
+        callbacks.Judge(CLOUD, measures=metrics.standard_measures()[:1])  # pyright: ignore[reportArgumentType]
+
+
+def test_data_out_of_range_are_told_to_be_scaled():
+    chosen = gan.recipe("js", like=1e20 * CLOUD)
+    with pytest.raises(gan.TrainingDivergedError, match=r"at step 0.*bring the data to a scale of about 1"):
+        GAN.from_recipe(chosen, *chosen.players()).fit(1e20 * CLOUD, steps=1, device="cpu", progress=False)
+    with pytest.raises(
+        ValueError, match=r"like must have a variance that a float can hold.*scale the data down"
+    ):
+        gan.recipe("js", like=1e200 * CLOUD.double())

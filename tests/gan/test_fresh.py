@@ -104,3 +104,38 @@ def test_refuses(change, error, message):
     arguments = {"loss": losses.KL(), "real": x, "fake": x + 1} | change
     with pytest.raises(error, match=message):
         fresh_divergence(arguments.pop("loss"), **arguments)
+
+
+def test_the_divergence_knows_no_unit(gen):
+    """1e20² and 1e-25² are outside of float32: the clouds had all become one point, whose divergence is 0."""
+    x, y = torch.randn(2, 200, 1, generator=gen)
+    options = {"folds": 2, "steps": 60}
+    for loss, power in ((losses.KL(), 0), (losses.Wasserstein(), 1)):
+        right = fresh_divergence(loss, real=x, fake=y + 1, **options)
+        for scale in (1e20, 1e-25, 1e4):
+            found = fresh_divergence(loss, real=scale * x, fake=scale * (y + 1), **options)
+            # Rounding grows along a training; the error is some .1.
+            assert found.value / scale**power == pytest.approx(right.value, abs=0.02)
+            assert found.stderr > 0
+    wide = [1e200 * cloud.double() for cloud in (x, y + 1)]
+    found = fresh_divergence(losses.KL(), real=wide[0], fake=wide[1], **options)
+    assert found.value == pytest.approx(
+        fresh_divergence(losses.KL(), real=x, fake=y + 1, **options).value, abs=0.02
+    )
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_each_fold_has_a_critic_of_its_own(gen):
+    """One that learned from a fold has seen what it is measured on."""
+    x, y = torch.randn(2, 200, 1, generator=gen)
+    net = torch.nn.Linear(1, 1)
+    for critic, told in (
+        (net, "got a Linear"),
+        (lambda seed: net, "got one for two folds"),
+        (lambda seed: 1, "int"),
+    ):
+        with pytest.raises(TypeError, match=f"critic must .*{told}; write critic=lambda seed: MyCritic"):
+            fresh_divergence(losses.KL(), real=x, fake=y, folds=2, steps=2, critic=critic)
+    for loss, told in ((losses.KL, r"got the class KL; write KL\(\)"), ("kl", r"losses.named\('kl'\)")):
+        with pytest.raises(TypeError, match=told):
+            fresh_divergence(loss, real=x, fake=y, folds=2, steps=2)

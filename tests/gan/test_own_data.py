@@ -155,3 +155,24 @@ def test_a_split_is_random_and_whole():
     assert cut.held_out_labels.tolist() == cut.held_out[:, 0].long().tolist()
     assert not torch.equal(cut.held_out, x[70:])
     refused(lambda: data.split("few", x[:3]), "at least 4 samples")
+
+
+def test_parts_are_not_taken_for_classes(tmp_path):
+    """train, val and test had been classes 0, 1 and 2; a class may be called train."""
+    for part in ("train", "val", "test"):
+        for name in ("a", "b"):
+            write_pictures(tmp_path / part / name, 2)
+    refused(
+        lambda: data.folder(tmp_path, progress=False),
+        r"must hold two parts, or classes, got test, train, val; pass .*train, of which a share is held out, or move "
+        "all but one of test, val",
+    )
+    one = data.folder(tmp_path / "train", progress=False)
+    assert sorted([*one.train_labels.tolist(), *one.held_out_labels.tolist()]) == [0, 0, 1, 1]
+    (tmp_path / "val").rename(tmp_path.parent / f"{tmp_path.name}-val")
+    (tmp_path / "notes").mkdir()  # without pictures: it does not count
+    assert data.folder(tmp_path, progress=False).train_labels.tolist() == [0, 0, 1, 1]
+    (tmp_path / "test").rename(tmp_path / "bus")
+    assert data.folder(tmp_path, progress=False).num_classes == 2
+    (tmp_path / "bus").rename(tmp_path.parent / f"{tmp_path.name}-bus")
+    refused(lambda: data.folder(tmp_path, progress=False), r"got train; pass .*train, of which a share")
