@@ -4,7 +4,9 @@ import json
 import re
 import sys
 
+import losses
 import pytest
+import torch
 from losses import main
 from losses_page import answer, draw, ranks, table, tied
 from losses_tuning import configurations
@@ -123,3 +125,16 @@ def test_configurations_change_what_a_loss_has_and_nothing_else():
         assert other.penalties == ()
         assert other.settings.generator_rate == energy[0].settings.generator_rate
     assert len({c.settings.learning_rate for c in js}) == 4
+
+
+def test_mnist_is_compared_in_a_random_order(monkeypatch):
+    """Its first five thousand test images are the easier ones."""
+    train, held_out = torch.arange(4000.0)[:, None], torch.arange(3000.0)[:, None]
+    monkeypatch.setattr(losses.datasets, "mnist", lambda folder: gan.Data("mnist", train, held_out))
+    data = losses.shuffled_mnist(None)
+    first = data.held_out[: losses.POINTS].mean()
+    # The mean of 1000 of 3000 in turn is 1499.5 with a standard error of 866 √(2/3) / √1000.
+    assert abs(float(first) - 1499.5) < 4 * 22.4
+    assert torch.equal(data.train.sort(0).values, train) and torch.equal(
+        data.held_out.sort(0).values, held_out
+    )
