@@ -135,6 +135,5 @@ def test_mnist_is_compared_in_a_random_order(monkeypatch):
     first = data.held_out[: losses.POINTS].mean()
     # The mean of 1000 of 3000 in turn is 1499.5 with a standard error of 866 √(2/3) / √1000.
     assert abs(float(first) - 1499.5) < 4 * 22.4
-    assert torch.equal(data.train.sort(0).values, train) and torch.equal(
-        data.held_out.sort(0).values, held_out
-    )
+    assert torch.equal(data.train.sort(0).values, train)
+    assert torch.equal(data.held_out.sort(0).values, held_out)
