@@ -1,8 +1,6 @@
 """What `GAN` asks of its parts before it trains: errors that say what to write."""
 
-import functools
 import inspect
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from gan.identity import told
 from gan.losses.protocols import SampleLoss, ScoreLoss
 from gan.losses.wasserstein import Wasserstein
 from gan.networks.generator import latent_dim, num_classes
@@ -29,16 +28,11 @@ __all__ = [
     "players",
     "settings",
     "shapes",
-    "told",
-    "told_optimizer",
     "trainable",
     "types",
 ]
 
 T = TypeVar("T")
-
-ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-"""Where an object lies, which is another place in the next process."""
 
 
 def loss(given: object) -> ScoreLoss | SampleLoss:
@@ -308,31 +302,3 @@ def settings(given: object, default: TrainingSettings) -> TrainingSettings:
 
 def _named(given: object) -> str:
     return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
-
-
-def told(given: object) -> str:
-    """What a checkpoint knows of an object or a function: its name and settings, never an address."""
-    if isinstance(given, functools.partial):
-        settings = [repr(each) for each in given.args] + [f"{k}={v!r}" for k, v in given.keywords.items()]
-        return f"{told(given.func)}({', '.join(settings)})"
-    if hasattr(given, "__qualname__"):
-        return str(getattr(given, "__qualname__"))  # noqa: B009
-    if type(given).__repr__ is not object.__repr__:
-        return ADDRESS.sub("", " ".join(repr(given).split()))
-    plain = {
-        k: v
-        for k, v in getattr(given, "__dict__", {}).items()
-        if isinstance(v, int | float | bool | str | tuple)
-    }
-    name = type(given).__qualname__
-    return f"{name}({', '.join(f'{k}={v!r}' for k, v in plain.items())})" if plain else name
-
-
-def told_optimizer(optimizer: torch.optim.Optimizer) -> str:
-    """Its class and the settings that do not change while it runs."""
-    kept = {
-        k: v
-        for k, v in optimizer.defaults.items()
-        if isinstance(v, int | float | bool | tuple) and k != "fused"
-    }
-    return f"{type(optimizer).__name__}({', '.join(f'{k}={v}' for k, v in sorted(kept.items()))})"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gan import checks
+from gan.identity import told
 from gan.losses.protocols import RunLoss
 from gan.networks.generator import num_classes
 from gan.penalties import Penalty, WeightClipping
@@ -51,8 +51,8 @@ def _told(model: GAN) -> dict[str, str]:
         "penalties": repr(model.penalties),
         "ema": repr(model.ema),
         "settings": repr(model.recipe.settings),
-        "augmentation": repr([checks.told(each) for each in model.recipe.augment]),
-        "optimizers": repr({k: checks.told(v) for k, v in (model.recipe.optimizers or {}).items()}),
+        "augmentation": repr([told(each) for each in model.recipe.augment]),
+        "optimizers": repr({k: told(v) for k, v in (model.recipe.optimizers or {}).items()}),
     } | {name: _architecture(network) for name, network in networks}
 
 

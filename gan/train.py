@@ -24,6 +24,7 @@ from gan.data.sets import check_classes
 from gan.distributed import refuse_batch_norm, share
 from gan.game import Game
 from gan.history import History
+from gan.identity import told, told_optimizer
 from gan.loop import Look, Loop, OnStep
 from gan.networks.generator import latent_dim, num_classes
 from gan.recipes.recipe import Recipe
@@ -294,13 +295,13 @@ class GAN:
     def _identity(self, game: Game, source: Source, steps: int, seed: int) -> dict[str, object]:
         """What makes a run this run, for its checkpoint."""
         return game.settings.identity() | {
-            "loss": checks.told(game.loss),
-            "penalties": [checks.told(penalty) for penalty in game.penalties],
-            "generator": checks.told(game.generator),
-            "critic": checks.told(game.critic),
+            "loss": told(game.loss),
+            "penalties": [told(penalty) for penalty in game.penalties],
+            "generator": told(game.generator),
+            "critic": told(game.critic),
             "ema": self.ema,
-            "augment": [checks.told(each) for each in game.augment],
-            "optimizers": {name: checks.told_optimizer(each) for name, each in game.optimizers.items()},
+            "augment": [told(each) for each in game.augment],
+            "optimizers": {name: told_optimizer(each) for name, each in game.optimizers.items()},
             "data": source.fingerprint(),
             "steps": steps,
             "seed": seed,
