@@ -78,11 +78,12 @@ class Thermometer:
 
     Args:
         starts: c by layer, stacked [chains, ...].
+        sizes: How many weights of a chain move, by layer; `None` is all of them.
     """
 
-    def __init__(self, starts: Mapping[str, Tensor]) -> None:
+    def __init__(self, starts: Mapping[str, Tensor], sizes: Sequence[int] | None = None) -> None:
         self._names, self._starts = list(starts), list(starts.values())
-        self._sizes = [c[0].numel() for c in self._starts]
+        self._sizes = list(sizes or [c[0].numel() for c in self._starts])
         self._sums: list[Tensor | None] = [None, None]
         self._steps, self._rates = 0, 0.0
         self._lrs: list[float] = []
@@ -120,7 +121,7 @@ class Thermometer:
         for unit, blocks in zip(units, self._blocks, strict=True):
             series = unit * torch.stack(blocks, -1)  # [layers, chains, blocks]
             layers = {
-                name: _estimate(series[i] / size)
+                name: _estimate(series[i] / max(size, 1))  # a layer of one row may be held whole
                 for i, (name, size) in enumerate(zip(self._names, self._sizes, strict=True))
             }
             found.append({**_estimate(series.sum(0) / sum(self._sizes)), "layers": layers})

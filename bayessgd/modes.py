@@ -23,6 +23,7 @@ from bayessgd._data import check_finite_data, check_laws, check_targets
 from bayessgd._evaluating import evaluating
 from bayessgd._functional import elementary
 from bayessgd._over import quietly, warn
+from bayessgd._padding import check_unpadded
 from bayessgd._probabilities import told_of_probabilities
 from bayessgd.likelihoods import Likelihood, mean_negative_log_joint
 from bayessgd.noise import gradient_noise
@@ -164,6 +165,7 @@ def optimum(
     check_laws(likelihood, prior)
     check_targets(likelihood, y)
     told_of_probabilities(network, likelihood, x)
+    check_unpadded(network, "optimum", x)
     like = {name: p.detach() for name, p in named_parameters(network).items()}
     size = sum(t.numel() for t in like.values())
     if size > LARGEST:

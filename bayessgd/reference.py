@@ -30,6 +30,7 @@ from bayessgd._flat_potential import FlatPotential
 from bayessgd._functional import writing_module
 from bayessgd._inputs import Output, Targets, tensors
 from bayessgd._over import warn
+from bayessgd._padding import check_unpadded
 from bayessgd._probabilities import told_of_probabilities
 from bayessgd.batches import Data
 from bayessgd.likelihoods import Likelihood
@@ -122,6 +123,7 @@ def nuts(
     check_targets(likelihood, targets)
     told_of_probabilities(network, likelihood, inputs, output)
     check_wide(network, "nuts")
+    check_unpadded(network, "nuts", inputs, output)
     _check_unwritten(network)
     settings = _Settings(
         check_count(num_samples, "num_samples", least=4),

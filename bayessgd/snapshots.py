@@ -2,7 +2,8 @@ r"""Snapshots of a network on its posterior, by stochastic gradient Hamiltonian 
 
 A network's posterior is no Gaussian in its weights: draws that were near it stop being so once a Gaussian is fitted to
 them. So the draws themselves are kept. From a trained network SGHMC (`bayessgd.optim.SGHMC`) goes on with SGD's own
-learning rate, batch and momentum; the first part is thrown away, then a snapshot is taken every so many steps. A weight
+learning rate, batch and momentum; the first part is thrown away, then a snapshot is taken every so many steps. The
+padding row of an embedding is no weight and stays where it is. A weight
 of prior precision τ that the data say little about forgets its start in about
 
     (1 − m)·N / (lr·τ) steps,   or (1 − m)·S / (lr·τ) passes over the data,
@@ -29,6 +30,7 @@ from tqdm import tqdm
 from bayessgd._data import check_laws, check_of_model, check_targets, check_wide, gathered
 from bayessgd._inputs import Inputs, Output, Targets, rows, size, tensors
 from bayessgd._over import warn
+from bayessgd._padding import Held, padding_rows
 from bayessgd._probabilities import told_of_probabilities
 from bayessgd.batches import Data
 from bayessgd.chains import Chains
@@ -158,7 +160,8 @@ def snapshots(
     loss = partial(mean_negative_log_joint, likelihood=likelihood, prior=prior, num_data=count, output=output)
     device = next(iter(tensors(targets).values())).device
     batches = _Batches(inputs, targets, len(chains), batch, torch.Generator(device).manual_seed(seed))
-    draws, found = _run(chains, sampler, cycle, kept, loss, batches, progress=progress)
+    pads = padding_rows(network, inputs, output)
+    draws, found = _run(chains, sampler, cycle, kept, loss, batches, pads=pads, progress=progress)
     said = found.verdict(memory)
     if said:
         warn("equilibrium", f"not at equilibrium: {said}")
@@ -211,12 +214,15 @@ def _run(
     loss: Callable[..., Tensor],
     batches: _Batches,
     *,
+    pads: dict[str, int],
     progress: bool,
 ) -> tuple[dict[str, Tensor], Equilibrium]:
     """Run the chains; a step whose entry in `kept` is None is burn-in, True ends in a snapshot."""
     named = dict(chains.named_parameters())
     parameters, group = list(named.values()), sampler.param_groups[0]
-    thermometer = Thermometer({name: p.detach().clone() for name, p in named.items()})
+    starts = {name: p.detach().clone() for name, p in named.items()}
+    held = Held(pads, starts)
+    thermometer = Thermometer(starts, [held.size(name) for name in named])
     rows: list[list[Tensor]] = []
     with tqdm(total=len(kept), desc="SGHMC", unit="step", disable=None if progress else True) as bar:
         for step, keep in enumerate(kept):
@@ -225,8 +231,11 @@ def _run(
             if keep is not None:
                 thermometer.before(parameters)
             sampler.step()
+            velocities = [sampler.state[p]["velocity"] for p in parameters]
+            for name, p, v in zip(named, parameters, velocities, strict=True):
+                held.put_back(name, p, v)
             if keep is not None:
-                thermometer.after([sampler.state[p]["velocity"] for p in parameters], group["lr"])
+                thermometer.after(velocities, group["lr"])
             if keep:
                 rows.append([p.detach().clone() for p in parameters])
                 thermometer.close()

@@ -57,7 +57,7 @@ def _pictures_below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
 
 
 def picture(image: Any, *, size: tuple[int, int] | None = None, grey: bool = False) -> UInt8[Tensor, "c h w"]:
-    """Return a `PIL.Image` as bytes: converted, cut around its centre and resized.
+    """Return a `PIL.Image` as bytes: turned as its camera noted (EXIF), converted, cut around its centre and resized.
 
     Args:
         image: A `PIL.Image.Image`.
@@ -68,8 +68,9 @@ def picture(image: Any, *, size: tuple[int, int] | None = None, grey: bool = Fal
     >>> picture(Image.new("RGB", (6, 4), (255, 0, 0)), size=(2, 2))[:, 0, 0]
     tensor([255,   0,   0], dtype=torch.uint8)
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
+    image = ImageOps.exif_transpose(image)
     if image.mode in DEEP:
         # Pillow would cut 16 bits off at 255.
         image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from metrics.features import features_of, images
@@ -58,3 +59,18 @@ def test_links_to_folders_are_followed_and_circles_are_not(tmp_path, pixels):
         f"class/{i}.png" for i in range(3)
     ]
     assert features_of(here).shape == (3, 90)
+
+
+@pytest.mark.parametrize("turned", [3, 6, 8])
+def test_pictures_of_cameras_are_upright(tmp_path, pixels, turned):
+    """EXIF's orientation 6 is told of a picture to be turned clockwise by a quarter, 8 the other way, 3 by a half."""
+    upright = pixels[..., :3]
+    quarters = {3: 2, 6: 1, 8: 3}[turned]  # anticlockwise, from upright to what the sensor saw
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    Image.fromarray(np.rot90(upright, quarters).copy()).save(tmp_path / "camera.png", exif=exif)
+    found = images.read_image(tmp_path / "camera.png").permute(1, 2, 0).numpy()
+    assert np.array_equal(found, upright)
+    small = images.read_image(tmp_path / "camera.png", size=(5, 3))
+    plain = images.picture(Image.fromarray(upright), size=(5, 3))
+    assert torch.equal(small, plain)
