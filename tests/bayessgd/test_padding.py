@@ -92,7 +92,7 @@ def test_what_moves_all_weights_refuses_it_and_the_remedy_works(of):
             return optimum(net, TOKENS, y, **laws).params
         return nuts(net, TOKENS, y, **laws, num_samples=4, num_warmup=4, num_chains=1, progress=False).draws
 
-    with pytest.raises(ValueError, match="padding row.*padding_idx = None"):
+    with pytest.raises(ValueError, match=r"padding row.*padding_idx = None"):
         found()
     net.embedding.padding_idx = None
     assert bool(found()["embedding.weight"].isfinite().all())
