@@ -265,12 +265,14 @@ def _split(cloud: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _measured(net: _Scores, x: Tensor, y: Tensor) -> tuple[float, float]:
     """The value on some points, and its variance over fresh points."""
+    if net.temper == 0:
+        return 0.0, 0.0  # without rounding
     return _moments(net.loss, *(net.scores(raw, net.temper) for raw in net.raw(x, y)))
 
 
 def _moments(loss: Measurable, r: Tensor, s: Tensor) -> tuple[float, float]:
     """The divergence of a critic's values, and its variance over fresh points."""
-    value = float(loss.divergence(r, s)) + 0.0  # and no −0
+    value = float(loss.divergence(r, s))
     if isinstance(loss, DonskerVaradhan):
         # The logarithm of a mean, by its slope.
         a, b = r, (s - s.logsumexp(0) + math.log(len(s))).exp()
