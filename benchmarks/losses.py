@@ -8,8 +8,9 @@ of the steps (`losses_tuning.py`); the best of them is trained for all seeds, an
 Four and more seeds of a loss are trained at once (`gan.fit_many`), fewer one by one, and where that is refused. As many
 samples as held-out points, at most 1000 of each; MMD has one Gaussian kernel for all, whose bandwidths are those of the
 held-out points; "by a critic" are lower bounds by fresh critics, cross-fitted (`gan.fresh_divergence`). Every run's
-numbers are kept in the folder, so that a table that was stopped goes on. Writes losses.md and a picture for each data
-set: the rank of each loss under each measure.
+samples and numbers are kept in the folder, so that a table that was stopped goes on; without its numbers (a .json) a
+run is measured anew, not trained. Writes losses.md and a picture for each data set: the rank of each loss under each
+measure.
 """
 
 import argparse
@@ -127,14 +128,19 @@ def trained(chosen: Recipe, data: Data, seeds: list[int], steps: int | None) -> 
 
 
 def runs(name: str, chosen: Recipe, data: Data, args: argparse.Namespace) -> list[dict[str, float]]:
-    """The numbers of a loss, one dictionary a seed; those that are not in the folder are made."""
+    """The numbers of a loss, one dictionary a seed; samples and numbers that are not in the folder are made."""
     kind = f"{args.steps or 'recipe'}" + (f"-best{args.tries}" if args.tries > 1 else "")
     paths = {seed: args.folder / f"{data.name}-{name}-{seed}-{kind}.json" for seed in range(args.seeds)}
-    missing = [seed for seed, path in paths.items() if not path.exists()]
+    samples = {seed: path.with_suffix(".safetensors") for seed, path in paths.items()}
+    missing = [seed for seed, path in paths.items() if not path.exists() and not samples[seed].exists()]
     if missing:
         count = min(POINTS, len(data.held_out))
         for seed, model in zip(missing, trained(chosen, data, missing, args.steps), strict=True):
-            files.write_text(paths[seed], json.dumps(judged(model.sample(count, seed=seed), data)))
+            files.write(samples[seed], {"samples": model.sample(count, seed=seed)}, {})
+    for seed, path in paths.items():
+        if not path.exists():
+            made, _ = files.read(samples[seed])
+            files.write_text(path, json.dumps(judged(made["samples"], data)))
     return [json.loads(path.read_text()) for path in paths.values()]
 
 

@@ -95,6 +95,27 @@ def test_a_table_that_was_stopped_goes_on(tmp_path, run):
     assert rows[0].replace("**", "") == rows[1].replace("**", "")
 
 
+def test_what_was_trained_is_measured_anew_without_training(tmp_path, run, monkeypatch):
+    asked = {"seeds": 2, "steps": 2, "tries": 1}
+    run("js", **asked)
+    first = (tmp_path / "losses.md").read_text()
+    for path in tmp_path.glob("*.json"):
+        path.unlink()
+
+    def never(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(losses, "trained", never)
+    run("js", **asked)
+    assert (tmp_path / "losses.md").read_text() == first
+    measured = losses.judged
+    monkeypatch.setattr(losses, "judged", lambda x, data: measured(x, data) | {"mean": float(x.mean())})
+    for path in tmp_path.glob("*.json"):
+        path.unlink()
+    run("js", **asked)  # and by a measure that is new
+    assert "| mean |" in (tmp_path / "losses.md").read_text()
+
+
 def test_every_loss_has_the_same_budget_of_tuning(tmp_path, run):
     (tmp_path / "ring-js-try2-1.json").write_text("0.0")  # what is there is taken, and wins
     run("js", "energy", seeds=1, steps=4, tries=3)
