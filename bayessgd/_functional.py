@@ -12,12 +12,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils import checkpoint
 
+from bayessgd._recomputing import not_recomputing
 from bayessgd.params import clean_name
 
 __all__ = [
-    "RecomputingError",
     "State",
     "copied",
     "elementary",
@@ -56,40 +55,6 @@ def copied(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, {id(value): value.detach().clone() for value in computed})
 
 
-CHECKPOINTED = (
-    "model must not recompute activations (checkpointing) where weights are lent to it: its backward pass would take "
-    "its own weights again; turn that off, as by gradient_checkpointing_disable(), or pass the network without it"
-)
-
-
-class RecomputingError(ValueError):
-    """Activation checkpointing where it would give wrong gradients."""
-
-
-class _Recomputing:
-    """In the place of torch's reentrant checkpointing."""
-
-    @staticmethod
-    def apply(*_: object) -> None:
-        raise RuntimeError(CHECKPOINTED)
-
-
-@contextmanager
-def _not_recomputing() -> Iterator[None]:
-    """Refuse activation checkpointing, which runs parts of a forward pass again when what was lent is gone."""
-    reentrant = checkpoint.CheckpointFunction
-    checkpoint.CheckpointFunction = _Recomputing  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        with torch.autograd.graph.disable_saved_tensors_hooks(CHECKPOINTED):
-            yield
-    except RuntimeError as error:
-        if CHECKPOINTED not in str(error):
-            raise
-        raise RecomputingError(CHECKPOINTED) from error
-    finally:
-        checkpoint.CheckpointFunction = reentrant
-
-
 @contextmanager
 def lending(network: nn.Module, state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """Put other tensors in the places of the named ones for a while.
@@ -117,7 +82,7 @@ def lending(network: nn.Module, state: Mapping[str, Tensor]) -> Iterator[dict[st
                 for key, tensor in place.items():
                     if id(tensor) in new:
                         place[key] = new[id(tensor)]
-        with _not_recomputing() if strange and torch.is_grad_enabled() else nullcontext():
+        with not_recomputing() if strange and torch.is_grad_enabled() else nullcontext():
             yield left
     finally:
         for place, before in places:

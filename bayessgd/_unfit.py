@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bayessgd._functional import RecomputingError, functional, written_copies
+from bayessgd._functional import functional, written_copies
 from bayessgd._over import is_together
+from bayessgd._recomputing import RecomputingError
 
 __all__ = ["UnfitError", "telling_unfit"]
 

@@ -1,10 +1,12 @@
 """What is lent to a network, and what may not look at it when it is gone."""
 
+import threading
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointFunction, checkpoint
 
 from bayessgd import Chains, optimum, predict, snapshots
 from bayessgd.likelihoods import Categorical, GaussianPrior, mean_negative_log_joint
@@ -69,3 +71,39 @@ def test_training_may_recompute_with_the_networks_own_weights_and_so_may_predict
         torch.testing.assert_close(found, right)
     law = Chains(net, 3).posterior()
     torch.testing.assert_close(predict(net, law, X), predict(plain, law, X))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_another_thread_trains_on_with_checkpoints_meanwhile():
+    """The reentrant kind is refused through torch's own module, which all threads share."""
+    net, x = Checkpointed(reentrant=True), X.clone().requires_grad_()
+    found, lent, trained = {}, threading.Event(), threading.Event()
+
+    class Waiting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2, 3))
+
+        def forward(self, x):
+            lent.set()
+            trained.wait(20)
+            return x @ self.weight.T
+
+    def lend():
+        waiting = Waiting()
+        found["lender"] = gradients(waiting, elsewhere(waiting))
+
+    thread = threading.Thread(target=lend)
+    thread.start()
+    assert lent.wait(20)
+    try:
+        cross_entropy(net(x), Y).backward()
+    finally:
+        trained.set()
+        thread.join()
+    plain = Checkpointed()
+    plain.load_state_dict(net.state_dict())
+    cross_entropy(plain(X), Y).backward()
+    torch.testing.assert_close(net.first.weight.grad, plain.first.weight.grad)
+    assert len(found["lender"]) == 1
+    assert torch.utils.checkpoint.CheckpointFunction is CheckpointFunction
