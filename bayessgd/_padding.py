@@ -39,19 +39,28 @@ def padding_rows(network: nn.Module, inputs: Inputs, output: Output | None = Non
     found = {name: index[id(p)] for name, p in bare.named_parameters() if p.requires_grad and id(p) in index}
     if not found:
         return {}
-    own = dict(bare.named_parameters())
-    weights = {name: own[name].detach().clone().requires_grad_() for name in found}
-    with torch.enable_grad(), evaluating(bare):
-        made = call(bare, {**written_copies(bare), **weights}, rows(inputs, slice(FEW)), output)
-        # No loss but a random direction: a gradient that vanishes there vanishes.
-        random = torch.Generator().manual_seed(0)
-        along = torch.randn(made.shape, generator=random, dtype=torch.float64).to(made)
-        slopes = torch.autograd.grad((made * along).sum(), list(weights.values()), allow_unused=True)
+    slopes = _slopes(bare, list(found), inputs, output)
     return {
         clean_name(name): row
-        for (name, row), slope in zip(found.items(), slopes, strict=True)
-        if slope is None or not bool(slope[row].any())
+        for name, row in found.items()
+        if name not in slopes or not bool(slopes[name][row].any())
     }
+
+
+def _slopes(network: nn.Module, names: list[str], inputs: Inputs, output: Output | None) -> dict[str, Tensor]:
+    """Return the gradients of the output of a few data by these weights; none where it cannot be had."""
+    own = dict(network.named_parameters())
+    weights = {name: own[name].detach().clone().requires_grad_() for name in names}
+    try:
+        with torch.enable_grad(), evaluating(network):
+            made = call(network, {**written_copies(network), **weights}, rows(inputs, slice(FEW)), output)
+            # No loss but a random direction: a gradient that vanishes there vanishes.
+            random = torch.Generator().manual_seed(0)
+            along = torch.randn(made.shape, generator=random, dtype=torch.float64).to(made)
+            found = torch.autograd.grad((made * along).sum(), list(weights.values()), materialize_grads=True)
+    except Exception:  # data that belong together, or a fault that the run itself says better
+        return {}
+    return dict(zip(names, found, strict=True))
 
 
 def check_unpadded(network: nn.Module, name: str, inputs: Inputs, output: Output | None = None) -> None:

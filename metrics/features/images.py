@@ -6,6 +6,7 @@ which is antialiased when it shrinks. 16 bits are rounded to 8, 65535 to 255. No
 that have the size already keep their bytes.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -70,7 +71,9 @@ def picture(image: Any, *, size: tuple[int, int] | None = None, grey: bool = Fal
     """
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    # Notes that are broken are no reason to refuse the pixels; a broken picture says so below.
+    with contextlib.suppress(Exception):
+        image = ImageOps.exif_transpose(image)
     if image.mode in DEEP:
         # Pillow would cut 16 bits off at 255.
         image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))

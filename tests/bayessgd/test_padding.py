@@ -70,6 +70,16 @@ def test_a_row_that_learns_elsewhere_is_a_weight():
     assert float(found.draws["embedding.weight"][:, 0].std(0).min()) > 0.1
 
 
+def test_a_network_that_cannot_be_looked_at_has_its_row_held():
+    class Together(Mean):
+        def forward(self, tokens):
+            if len(tokens) < 4:
+                raise ValueError
+            return super().forward(tokens)
+
+    assert padding_rows(Together(), TOKENS) == {"embedding.weight": 0}
+
+
 def test_bags_and_several_embeddings():
     bag = nn.EmbeddingBag(4, 2, padding_idx=1, mode="sum")
     assert padding_rows(bag, TOKENS) == {"weight": 1}
@@ -89,7 +99,11 @@ def test_what_moves_all_weights_refuses_it_and_the_remedy_works(of):
 
     def found():
         if of == "optimum":
-            return optimum(net, TOKENS, y, **laws).params
+            at = optimum(net, TOKENS, y, **laws)
+            params = {name: p.clone().requires_grad_() for name, p in at.params.items()}
+            slopes = torch.autograd.grad(at.loss(net, params, TOKENS, y), list(params.values()))
+            assert all(float(slope.abs().max()) < 1e-6 for slope in slopes)  # a mode in the row too
+            return at.params
         return nuts(net, TOKENS, y, **laws, num_samples=4, num_warmup=4, num_chains=1, progress=False).draws
 
     with pytest.raises(ValueError, match=r"padding row.*padding_idx = None"):

@@ -74,3 +74,9 @@ def test_pictures_of_cameras_are_upright(tmp_path, pixels, turned):
     small = images.read_image(tmp_path / "camera.png", size=(5, 3))
     plain = images.picture(Image.fromarray(upright), size=(5, 3))
     assert torch.equal(small, plain)
+
+
+def test_broken_notes_are_no_broken_picture(tmp_path, pixels):
+    Image.fromarray(pixels[..., :3]).save(tmp_path / "notes.png", exif=b"Exif\x00\x00no such notes")
+    found = images.read_image(tmp_path / "notes.png").permute(1, 2, 0).numpy()
+    assert np.array_equal(found, pixels[..., :3])
