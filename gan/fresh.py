@@ -119,7 +119,8 @@ def fresh_divergence(
     least = min(len(real), len(fake))
     if least < 10 * folds:
         raise ValueError(
-            f"each cloud must hold at least 10 points a fold, {10 * folds}, got {least}; take fewer folds"
+            f"each cloud must hold at least 10 points a fold, {10 * folds}, got {least}; take "
+            f"{'fewer folds' if least >= 20 else 'more points'}"
         )
     if isinstance(loss, Wasserstein) and critic is not None:
         raise ValueError("critic must be None for W₁, whose critics need slope 1; leave it out")
@@ -244,7 +245,8 @@ def _train(
     best, temper, state = 0.0, 0.0, copy.deepcopy(net.state_dict())
     for step in range(1, steps + 1):
         i, j = (torch.randint(len(c), (min(BATCH, len(c)),), generator=random).to(c.device) for c in (x, y))
-        value = loss.critic_loss(net(x[i]), net(y[j]))
+        # In one pass: batch normalisation of each cloud by itself would take their difference away.
+        value = loss.critic_loss(*net(torch.cat([x[i], y[j]])).split([len(i), len(j)]))
         adam.zero_grad()
         value.backward()
         adam.step()
